@@ -1,1 +1,45 @@
-//! stub
+//! Applies a sandbox plan to the current process, then becomes the command.
+//!
+//! The vocabulary, from the outside in:
+//!
+//! - A [`Plan`] says what is allowed in the mechanism's own terms: which trees can be written, whether the network can
+//!   be reached. It knows nothing of policies, configuration or terminals; a caller lowers those into it.
+//! - An [`Invocation`] is a plan and the command to run under it, with the descriptors and the directory to hand over.
+//!   It travels as the helper's argument list ([`wire`]), flat enough to be read and pasted.
+//! - [`run_main`] is the helper: it reads an invocation, enforces the plan on itself in a fixed order, and replaces
+//!   itself with the command. It is single-threaded and never returns.
+//! - A [`Record`] is what the helper tells its parent over the status pipe: what it enforced, or which step failed.
+//!
+//! The order of enforcement stands on one page, in `run.rs`. The `unsafe` of the crate stands in `sys.rs`.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("codex-linux-sandbox enforces with Landlock and seccomp: it can only be built for Linux");
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!(
+    "codex-linux-sandbox knows the system call tables of x86-64 and aarch64 only: add this architecture's denials to \
+     enforce/seccomp before building for it"
+);
+
+mod enforce;
+mod error;
+mod handoff;
+mod plan;
+mod report;
+mod run;
+mod support;
+mod sys;
+pub mod wire;
+
+pub use enforce::seccomp::{Answer, Denial, denials};
+pub use error::{Failure, SetupError, Step};
+pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, ExecError};
+pub use plan::{
+    Command, Descriptors, Environment, Invocation, Network, Plan, PlanError, WritableTree, Writes,
+};
+pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
+pub use run::{EXIT_SETUP_FAILED, run_main};
+pub use support::Support;
+
+/// The name under which the program acts as the helper, and the `argv[0]` that a parent gives it.
+pub const PROGRAM: &str = "codex-linux-sandbox";

@@ -1,0 +1,196 @@
+//! Confining the file system, TCP and signals with Landlock.
+//!
+//! Reads are not handled at all: a right that is handled costs every open, and everything can be read. What is handled
+//! is denied everywhere but below the trees and on the devices that get a rule.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, Ruleset,
+    RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope, make_bitflags,
+};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
+
+use crate::error::{SetupError, Step};
+use crate::plan::{Network, Plan, WritableTree, Writes};
+use crate::sys;
+
+/// What Landlock holds, for the report.
+pub(super) struct Held {
+    pub(super) abi: u8,
+    pub(super) fs: u64,
+    pub(super) net: u64,
+    pub(super) scopes: u64,
+}
+
+/// Rights that a writable tree does not give: device nodes belong to no workspace, and a device that stands in one
+/// gets no ioctl; a socket file in one may be the host's.
+const NOT_IN_A_TREE: BitFlags<AccessFs> =
+    make_bitflags!(AccessFs::{MakeChar | MakeBlock | IoctlDev | ResolveUnix});
+
+/// Rights on a device: to write to it and to ask it things. `Truncate` for `> /dev/null`.
+const ON_A_DEVICE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{WriteFile | Truncate | IoctlDev});
+
+/// Rights on a regular file that the caller opened for writing and gave as standard stream: what the descriptor
+/// allows already, by another name (`> /dev/stderr`).
+const ON_A_STREAM: BitFlags<AccessFs> = make_bitflags!(AccessFs::{WriteFile | Truncate});
+
+/// Devices that hold nothing and lead nowhere, with the numbers that make them what they are (`devices.txt` of the
+/// kernel): a regular file put in their place gets no right.
+const DEVICES: [(&str, u64, u64); 5] =
+    [("/dev/null", 1, 3), ("/dev/zero", 1, 5), ("/dev/full", 1, 7), ("/dev/tty", 5, 0), ("/dev/ptmx", 5, 2)];
+
+/// Where the kernel shows pseudo-terminals.
+const PTS: &str = "/dev/pts";
+/// `DEVPTS_SUPER_MAGIC` of `linux/magic.h`.
+const DEVPTS_MAGIC: i64 = 0x1cd1;
+
+pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Held, SetupError> {
+    if abi == 0 {
+        return Err(SetupError::condition(
+            Step::Landlock,
+            "landlock_create_ruleset",
+            "this kernel offers no Landlock (it is built in from Linux 5.13 and enabled with lsm=landlock,…)",
+        ));
+    }
+    let known = ABI::from(i32::from(abi));
+    let fs = match &plan.writes {
+        Writes::Everywhere => BitFlags::EMPTY,
+        Writes::Beneath(_) => AccessFs::from_write(known),
+    };
+    let net = match plan.network {
+        Network::Full => BitFlags::EMPTY,
+        Network::Off => AccessNet::from_all(known),
+    };
+    let scopes = Scope::from_all(known);
+    if fs.is_empty() && net.is_empty() && scopes.is_empty() {
+        return Err(SetupError::condition(
+            Step::Landlock,
+            "landlock_create_ruleset",
+            "this kernel's Landlock is too old to take part in a plan that lets everything be written (ABI 4)",
+        ));
+    }
+
+    // A hard requirement for everything: the rights were chosen for this ABI, so that whatever the kernel does not
+    // take is an error, never a silent reduction.
+    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    if !fs.is_empty() {
+        ruleset = ruleset.handle_access(fs).map_err(refused("handle_access(fs)"))?;
+    }
+    if !net.is_empty() {
+        ruleset = ruleset.handle_access(net).map_err(refused("handle_access(net)"))?;
+    }
+    if !scopes.is_empty() {
+        ruleset = ruleset.scope(scopes).map_err(refused("scope"))?;
+    }
+    let mut created = ruleset.create().map_err(refused("landlock_create_ruleset"))?;
+    if let Writes::Beneath(trees) = &plan.writes {
+        for tree in trees {
+            created = allow(created, open_tree(tree)?, fs & !NOT_IN_A_TREE)?;
+        }
+        created = allow_devices(created, fs)?;
+        created = allow_streams(created, fs)?;
+    }
+    let status = created.restrict_self().map_err(refused("landlock_restrict_self"))?;
+    if status.ruleset != RulesetStatus::FullyEnforced || !status.no_new_privs {
+        return Err(SetupError::condition(
+            Step::Landlock,
+            "landlock_restrict_self",
+            "the kernel enforces only a part of what was asked for",
+        ));
+    }
+    Ok(Held { abi, fs: fs.bits(), net: net.bits(), scopes: scopes.bits() })
+}
+
+/// Opens a tree for a rule, following no symbolic link in any component: the path was resolved before, so that a link
+/// in it now was put there since.
+fn open_tree(tree: &WritableTree) -> Result<OwnedFd, SetupError> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(nix::fcntl::AT_FDCWD, tree.path(), how).map_err(|errno| {
+        let error = SetupError::call(Step::Landlock, "openat2", errno).on(tree.path());
+        match errno {
+            Errno::ELOOP => error.hint("a component is a symbolic link; give the resolved path"),
+            Errno::ENOTDIR => error.hint("a writable tree has to be a directory"),
+            _ => error,
+        }
+    })
+}
+
+fn allow(
+    ruleset: RulesetCreated,
+    object: impl AsFd,
+    rights: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, SetupError> {
+    ruleset.add_rule(PathBeneath::new(object, rights)).map_err(refused("landlock_add_rule"))
+}
+
+fn allow_devices(
+    mut ruleset: RulesetCreated,
+    handled: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, SetupError> {
+    for (path, major_number, minor_number) in DEVICES {
+        // A device that a container lacks is no device to open a hole for.
+        let Ok(device) = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) else { continue };
+        let status =
+            fstat(&device).map_err(|errno| SetupError::call(Step::Landlock, "fstat", errno).on(path))?;
+        let character = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
+        if character && (major(status.st_rdev), minor(status.st_rdev)) == (major_number, minor_number) {
+            ruleset = allow(ruleset, device, handled & ON_A_DEVICE)?;
+        }
+    }
+    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let Ok(terminals) = open(PTS, directory, Mode::empty()) else { return Ok(ruleset) };
+    let kind = nix::sys::statfs::fstatfs(&terminals)
+        .map_err(|errno| SetupError::call(Step::Landlock, "fstatfs", errno).on(PTS))?;
+    if kind.filesystem_type().0 == DEVPTS_MAGIC {
+        ruleset = allow(ruleset, terminals, handled & ON_A_DEVICE)?;
+    }
+    Ok(ruleset)
+}
+
+/// A shell that opens `/dev/stdout` or `/dev/stderr` opens the file behind the stream once more, by its path.
+fn allow_streams(
+    mut ruleset: RulesetCreated,
+    handled: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, SetupError> {
+    for stream in (0..=2).filter_map(sys::standard_stream) {
+        if is_writable_regular_file(stream)? {
+            ruleset = allow(ruleset, stream, handled & ON_A_STREAM)?;
+        }
+    }
+    Ok(ruleset)
+}
+
+fn is_writable_regular_file(stream: BorrowedFd<'_>) -> Result<bool, SetupError> {
+    let flags =
+        sys::open_flags(stream).map_err(|errno| SetupError::call(Step::Landlock, "fcntl(F_GETFL)", errno))?;
+    let status = fstat(stream).map_err(|errno| SetupError::call(Step::Landlock, "fstat", errno))?;
+    let regular = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG;
+    let writable =
+        matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR) && flags & libc::O_PATH == 0;
+    Ok(regular && writable)
+}
+
+/// Translates the landlock crate's errors, whose texts name its own types, into ours.
+fn refused(call: &'static str) -> impl Fn(landlock::RulesetError) -> SetupError {
+    move |error| {
+        let mut source: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(cause) = source {
+            if let Some(io) = cause.downcast_ref::<std::io::Error>()
+                && let Some(number) = io.raw_os_error()
+            {
+                return SetupError::call(Step::Landlock, call, Errno::from_raw(number));
+            }
+            source = cause.source();
+        }
+        SetupError::condition(
+            Step::Landlock,
+            call,
+            "the kernel does not offer what its Landlock ABI promises",
+        )
+    }
+}

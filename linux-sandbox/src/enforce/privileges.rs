@@ -1,0 +1,65 @@
+//! Giving up privileges: `no_new_privs`, and every capability that the command may not have.
+
+use nix::errno::Errno;
+use nix::sys::prctl::set_no_new_privs;
+use nix::unistd::geteuid;
+
+use crate::error::{SetupError, Step};
+use crate::report::Capabilities;
+use crate::sys::{self, CapabilitySets};
+
+/// What root keeps, a bit a capability of `capabilities(7)`: over files, so that files of other owners in a writable
+/// tree, `tar` and `npm` work as they do outside.
+const OWNERSHIP: u64 = 1 << CAP_CHOWN | 1 << CAP_DAC_OVERRIDE | 1 << CAP_FOWNER | 1 << CAP_FSETID;
+const CAP_CHOWN: u32 = 0;
+const CAP_DAC_OVERRIDE: u32 = 1;
+const CAP_FOWNER: u32 = 3;
+const CAP_FSETID: u32 = 4;
+/// Needed to change the bounding set.
+const CAP_SETPCAP: u32 = 8;
+/// No kernel can have more: the sets are 64 bits wide.
+const CAPABILITY_LIMIT: u32 = 64;
+
+pub(super) fn give_up() -> Result<Capabilities, SetupError> {
+    set_no_new_privs()
+        .map_err(|errno| SetupError::call(Step::Privileges, "prctl(PR_SET_NO_NEW_PRIVS)", errno))?;
+    let held = sys::capabilities().map_err(|errno| SetupError::call(Step::Privileges, "capget", errno))?;
+    let root = geteuid().is_root();
+    let kept = if root { held.permitted & OWNERSHIP } else { 0 };
+
+    // The bounding set and the ambient set come first: emptying the permitted set takes the right to do so with it.
+    // Without that right the bounding set stays as it is, which no_new_privs makes harmless: execve(2) then never
+    // yields a permitted set larger than the one before it.
+    if held.effective & 1 << CAP_SETPCAP != 0 {
+        shrink_bounding_set(kept)?;
+    }
+    sys::clear_ambient_set()
+        .map_err(|errno| SetupError::call(Step::Privileges, "prctl(PR_CAP_AMBIENT)", errno))?;
+    let wanted = CapabilitySets { effective: held.effective & kept, permitted: kept, inheritable: 0 };
+    sys::set_capabilities(wanted).map_err(|errno| SetupError::call(Step::Privileges, "capset", errno))?;
+
+    // Believed only once seen: a kernel or a container runtime that answers without acting would leave root with all.
+    let left = sys::capabilities().map_err(|errno| SetupError::call(Step::Privileges, "capget", errno))?;
+    if left != wanted {
+        return Err(SetupError::condition(
+            Step::Privileges,
+            "capset",
+            "capabilities are left after giving them up",
+        ));
+    }
+    Ok(if kept == 0 { Capabilities::Empty } else { Capabilities::Ownership })
+}
+
+fn shrink_bounding_set(kept: u64) -> Result<(), SetupError> {
+    for capability in (0..CAPABILITY_LIMIT).filter(|capability| kept & 1 << capability == 0) {
+        match sys::drop_from_bounding_set(capability) {
+            Ok(()) => {}
+            // The first number that this kernel does not know: there are no more.
+            Err(Errno::EINVAL) => break,
+            Err(errno) => {
+                return Err(SetupError::call(Step::Privileges, "prctl(PR_CAPBSET_DROP)", errno));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+use proptest::prelude::*;
+use seccompiler::{BpfProgram, sock_filter};
+
+use super::super::table::{Answer, Condition, Denial, NEWEST_REVIEWED, Test, Width, denials};
+use super::{NATIVE, X32, assemble};
+use crate::plan::{Network, Plan, Writes};
+
+/// What the kernel hands to a filter: `struct seccomp_data`.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    number: u32,
+    architecture: u32,
+    arguments: [u64; 6],
+}
+
+impl Call {
+    fn native(number: u32, arguments: [u64; 6]) -> Self {
+        Self { number, architecture: NATIVE.1, arguments }
+    }
+
+    fn word(&self, offset: u32) -> u32 {
+        let mut bytes = Vec::new();
+        bytes.extend(self.number.to_le_bytes());
+        bytes.extend(self.architecture.to_le_bytes());
+        bytes.extend(0_u64.to_le_bytes());
+        bytes.extend(self.arguments.iter().flat_map(|argument| argument.to_le_bytes()));
+        let offset = offset as usize;
+        u32::from_le_bytes(bytes[offset..offset + 4].try_into().unwrap())
+    }
+}
+
+/// Runs a filter as the kernel does. Returns its answer and how many instructions it took.
+fn run(program: &[sock_filter], call: &Call) -> (u32, usize) {
+    let (mut accumulator, mut next, mut steps) = (0_u32, 0_usize, 0_usize);
+    loop {
+        let sock_filter { code, jt, jf, k } = program[next].clone();
+        next += 1;
+        steps += 1;
+        let mut branch = |taken: bool| next += usize::from(if taken { jt } else { jf });
+        match code {
+            0x20 => accumulator = call.word(k),
+            0x54 | 0x50 => accumulator &= k,
+            0x05 => next += k as usize,
+            0x15 => branch(accumulator == k),
+            0x25 => branch(accumulator > k),
+            0x35 => branch(accumulator >= k),
+            0x06 => return (k, steps),
+            _ => panic!("instruction {code:#x} is not known to this interpreter"),
+        }
+    }
+}
+
+/// What the tables say, read without any cleverness.
+fn expected(denials: &[Denial], call: &Call) -> u32 {
+    if call.architecture != NATIVE.1 || (call.number >= X32 && call.number != u32::MAX) {
+        return libc::SECCOMP_RET_KILL_PROCESS;
+    }
+    let errno = |answer: Answer| libc::SECCOMP_RET_ERRNO | answer.errno() as u32;
+    if call.number > NEWEST_REVIEWED {
+        return errno(Answer::NotImplemented);
+    }
+    let holds = |condition: &Condition| {
+        let mask = match condition.width {
+            Width::Int => u64::from(u32::MAX),
+            Width::Long => u64::MAX,
+        };
+        let argument = call.arguments[usize::from(condition.argument)] & mask;
+        match condition.test {
+            Test::Is(value) => argument == value,
+            Test::IsNot(value) => argument != value,
+            Test::HasBits(bits) => argument & bits == bits,
+            Test::Masked { mask, value } => argument & mask == value,
+        }
+    };
+    denials
+        .iter()
+        .find(|denial| denial.call == i64::from(call.number) && denial.when.iter().all(holds))
+        .map_or(libc::SECCOMP_RET_ALLOW, |denial| errno(denial.answer))
+}
+
+fn plans() -> [Plan; 2] {
+    [Network::Off, Network::Full].map(|network| Plan {
+        writes: Writes::Beneath(Vec::new()),
+        network,
+        landlock_abi_at_most: None,
+    })
+}
+
+fn compiled() -> Vec<(Vec<Denial>, BpfProgram)> {
+    plans().iter().map(denials).map(|denials| (denials.clone(), assemble(&denials).unwrap())).collect()
+}
+
+/// The values at which a table's conditions change their mind, with garbage above the 32 bits that count.
+fn telling_arguments(denials: &[Denial], number: u32) -> Vec<[u64; 6]> {
+    let mut cases = vec![[0; 6], [u64::MAX; 6]];
+    for denial in denials.iter().filter(|denial| denial.call == i64::from(number)) {
+        let mut meeting = [0; 6];
+        for condition in &denial.when {
+            meeting[usize::from(condition.argument)] = match condition.test {
+                Test::Is(value) | Test::HasBits(value) | Test::Masked { value, .. } => value,
+                Test::IsNot(value) => value + 1,
+            };
+        }
+        for condition in &denial.when {
+            for change in [0, 1, 0x8_0000, 1 << 32, 0xdead_beef << 32] {
+                let mut case = meeting;
+                case[usize::from(condition.argument)] ^= change;
+                cases.push(case);
+            }
+        }
+        cases.push(meeting);
+    }
+    cases
+}
+
+#[test]
+fn the_program_says_what_the_tables_say() {
+    for (denials, program) in compiled() {
+        let beyond = [NEWEST_REVIEWED + 1, 1000, X32 - 1, X32, X32 | 59, u32::MAX - 1, u32::MAX];
+        for number in (0..=NEWEST_REVIEWED).chain(beyond) {
+            for arguments in telling_arguments(&denials, number) {
+                for architecture in [NATIVE.1, 0x4000_0003, 0] {
+                    let call = Call { number, architecture, arguments };
+                    assert_eq!(run(&program, &call).0, expected(&denials, &call), "{call:x?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn calls_that_are_allowed_are_known_to_be_within_a_few_instructions() {
+    for (denials, program) in compiled() {
+        assert!(program.len() < 1000, "{} instructions", program.len());
+        for number in 0..=NEWEST_REVIEWED {
+            if denials.iter().all(|denial| denial.call != i64::from(number)) {
+                let (answer, steps) = run(&program, &Call::native(number, [7; 6]));
+                assert_eq!(answer, libc::SECCOMP_RET_ALLOW);
+                assert!(steps <= 17, "call {number} takes {steps} instructions");
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_program_says_what_the_tables_say_for_any_call(
+        number in prop_oneof![0..=NEWEST_REVIEWED, any::<u32>()],
+        arguments in any::<[u64; 6]>(),
+    ) {
+        for (denials, program) in compiled() {
+            let call = Call::native(number, arguments);
+            prop_assert_eq!(run(&program, &call).0, expected(&denials, &call));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The deny tables: which calls are answered, for which arguments, with what, and why.
+//!
+//! A deny list, not an allow list: programs inside are arbitrary, and what Landlock, the missing capabilities and
+//! `no_new_privs` already hold needs no second list of everything that programs may do. Calls newer than the newest
+//! one reviewed here are answered as by a kernel that does not have them.
+
+mod network;
+mod surface;
+
+use nix::errno::Errno;
+
+use crate::plan::{Network, Plan};
+
+/// How a denied call answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Answer {
+    /// `EPERM`: the call exists and is refused.
+    NotPermitted,
+    /// `ENOSYS`: as if the kernel were older, for calls whose callers all know how to do without.
+    NotImplemented,
+}
+
+impl Answer {
+    /// The errno that the caller sees.
+    #[must_use]
+    pub const fn errno(self) -> Errno {
+        match self {
+            Self::NotPermitted => Errno::EPERM,
+            Self::NotImplemented => Errno::ENOSYS,
+        }
+    }
+}
+
+/// How much of an argument the kernel looks at. Comparing more than that would let garbage in the upper half through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// The lower 32 bits.
+    Int,
+    /// All 64 bits.
+    Long,
+}
+
+/// What is asked of an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Test {
+    /// It has this value.
+    Is(u64),
+    /// It has another value.
+    IsNot(u64),
+    /// All of these bits are set.
+    HasBits(u64),
+    /// Under the mask, it has this value.
+    Masked {
+        /// The bits to look at.
+        mask: u64,
+        /// Their value.
+        value: u64,
+    },
+}
+
+/// A condition on one argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// The argument, counted from 0.
+    pub(crate) argument: u8,
+    /// How much of it counts.
+    pub(crate) width: Width,
+    /// What is asked.
+    pub(crate) test: Test,
+}
+
+/// A condition on an argument that the kernel takes as an `int`.
+const fn int(argument: u8, test: Test) -> Condition {
+    Condition { argument, width: Width::Int, test }
+}
+
+/// A condition on an argument that the kernel takes as a `long` or a pointer.
+const fn long(argument: u8, test: Test) -> Condition {
+    Condition { argument, width: Width::Long, test }
+}
+
+/// One call that is denied, for all arguments or for those that meet every condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The number of the call on this architecture.
+    pub call: i64,
+    /// Its name.
+    pub name: &'static str,
+    /// What it answers.
+    pub answer: Answer,
+    /// The promise of `docs/specification.md` that it belongs to.
+    pub promise: &'static str,
+    /// Which way out it closes.
+    pub reason: &'static str,
+    pub(crate) when: Vec<Condition>,
+}
+
+/// A denial as the tables write it: the call's constant (its name follows), the conditions, the reason.
+struct Row {
+    call: i64,
+    constant: &'static str,
+    when: &'static [Condition],
+    reason: &'static str,
+}
+
+/// `row!(SYS_ptrace, [], "reason")`: denied whole. `row!(SYS_kill, [int(0, Test::Is(1))], "reason")`: denied where every
+/// condition is met.
+macro_rules! row {
+    ($constant:ident, [$($condition:expr),*], $reason:literal) => {
+        $crate::enforce::seccomp::table::Row {
+            call: $crate::enforce::seccomp::table::numbers::$constant,
+            constant: stringify!($constant),
+            when: &[$($condition),*],
+            reason: $reason,
+        }
+    };
+}
+use row;
+
+/// The numbers of the calls: libc's, and those that libc does not know on every architecture. Calls from 424 on have
+/// one number everywhere (`scripts/syscall.tbl` of the kernel).
+#[expect(non_upper_case_globals, reason = "the numbers bear the names that libc gives them")]
+mod numbers {
+    pub(super) use libc::*;
+
+    pub(super) const SYS_quotactl_fd: i64 = 443;
+    pub(super) const SYS_fchmodat2: i64 = 452;
+    pub(super) const SYS_open_tree_attr: i64 = 467;
+}
+
+/// The newest call that this table was written with in mind: `file_setattr` of Linux 6.17. Newer ones are answered
+/// `ENOSYS`, as by the kernel before them: every program that uses a call this new can do without it.
+pub(super) const NEWEST_REVIEWED: u32 = 469;
+
+/// The denials that a plan asks for, in the order of the tables.
+#[must_use]
+pub fn denials(plan: &Plan) -> Vec<Denial> {
+    if plan.is_unrestricted() {
+        return Vec::new();
+    }
+    let mut denials = Vec::new();
+    let mut add = |promise: &'static str, answer: Answer, rows: &[Row]| {
+        denials.extend(rows.iter().map(|row| Denial {
+            call: row.call,
+            name: row.constant.strip_prefix("SYS_").unwrap_or(row.constant),
+            answer,
+            promise,
+            reason: row.reason,
+            when: row.when.to_vec(),
+        }));
+    };
+    use Answer::{NotImplemented, NotPermitted};
+    add("P1", NotPermitted, surface::FILE_CONTROLS);
+    add("P2", NotPermitted, network::ALWAYS);
+    add(
+        "P2",
+        NotPermitted,
+        match plan.network {
+            Network::Off => network::OFF,
+            Network::Full => network::ON,
+        },
+    );
+    add("P2", NotPermitted, surface::SHARED_IPC);
+    add("P3", NotPermitted, surface::OTHER_PROCESSES);
+    add("P6", NotPermitted, surface::PRIVILEGED);
+    add("P6", NotPermitted, surface::NAMESPACES);
+    add("P6", NotPermitted, surface::TERMINAL);
+    add("P6", NotPermitted, surface::SET_USER_ID);
+    add("P6", NotImplemented, surface::UNREADABLE);
+    denials
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! How the helper can fail before the command runs, each with one clear line.
+
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+use crate::handoff::ExecError;
+use crate::wire::WireError;
+
+/// A step of the set-up, in the order in which the helper takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Reading the plan from the arguments.
+    Arguments,
+    /// Asking to end with the parent.
+    ParentDeath,
+    /// Reading the command's environment.
+    Environment,
+    /// Entering the command's working directory.
+    Directory,
+    /// Marking inherited descriptors to be closed.
+    Descriptors,
+    /// Giving up privileges.
+    Privileges,
+    /// Confining the file system.
+    Landlock,
+    /// Closing system calls.
+    Seccomp,
+    /// Telling the parent what was enforced.
+    Report,
+}
+
+impl Step {
+    /// Every step, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Arguments,
+        Self::ParentDeath,
+        Self::Environment,
+        Self::Directory,
+        Self::Descriptors,
+        Self::Privileges,
+        Self::Landlock,
+        Self::Seccomp,
+        Self::Report,
+    ];
+
+    /// The name used in messages and in the status record.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Arguments => "arguments",
+            Self::ParentDeath => "parent-death",
+            Self::Environment => "environment",
+            Self::Directory => "directory",
+            Self::Descriptors => "descriptors",
+            Self::Privileges => "privileges",
+            Self::Landlock => "landlock",
+            Self::Seccomp => "seccomp",
+            Self::Report => "report",
+        }
+    }
+}
+
+/// A step that could not be finished: which, on what, in which call, why, and what would help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.line())]
+pub struct SetupError {
+    /// The step.
+    pub step: Step,
+    /// The system call that failed, or what stands for it.
+    pub call: &'static str,
+    /// What the call was about.
+    pub target: Option<PathBuf>,
+    /// Its error, where the kernel gave one.
+    pub errno: Option<Errno>,
+    /// What is wrong or would help, in a few words.
+    pub hint: Option<&'static str>,
+}
+
+impl SetupError {
+    /// A call that the kernel refused.
+    #[must_use]
+    pub const fn call(step: Step, call: &'static str, errno: Errno) -> Self {
+        Self { step, call, target: None, errno: Some(errno), hint: None }
+    }
+
+    /// A condition that is not met, though no call failed.
+    #[must_use]
+    pub const fn condition(step: Step, call: &'static str, hint: &'static str) -> Self {
+        Self { step, call, target: None, errno: None, hint: Some(hint) }
+    }
+
+    /// Names what the call was about.
+    #[must_use]
+    pub fn on(mut self, target: impl Into<PathBuf>) -> Self {
+        self.target = Some(target.into());
+        self
+    }
+
+    /// Says what is wrong or would help.
+    #[must_use]
+    pub const fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    fn line(&self) -> String {
+        use std::fmt::Write as _;
+        let mut line = format!("{step}: {call}", step = self.step.name(), call = self.call);
+        // Writing to a String can't fail; the results are combined so that none is dropped unseen.
+        let written = (|| {
+            if let Some(target) = &self.target {
+                write!(line, " on {}", target.display())?;
+            }
+            if let Some(errno) = self.errno {
+                write!(line, ": {} ({errno:?})", errno.desc())?;
+            }
+            self.hint.map_or(Ok(()), |hint| write!(line, ": {hint}"))
+        })();
+        written.map_or_else(|_| self.step.name().to_owned(), |()| line)
+    }
+}
+
+/// Why the helper could not become the command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The arguments are no invocation.
+    #[error("arguments: {0}")]
+    Arguments(#[from] WireError),
+    /// A step of the set-up failed; nothing ran.
+    #[error("{0}")]
+    Setup(#[from] SetupError),
+    /// The sandbox stands, but the command could not be executed.
+    #[error("{0}")]
+    Exec(#[from] ExecError),
+}

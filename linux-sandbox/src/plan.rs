@@ -1,0 +1,162 @@
+//! What to enforce and what to run, as validated data: an invalid plan can't be built.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+/// Why a value can't be part of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The helper has no directory that a relative path could be relative to: the parent's may be another one.
+    #[error("{path} is not absolute", path = .0.display())]
+    NotAbsolute(PathBuf),
+    /// A path with `..` names something else once a component of it is a symbolic link.
+    #[error("{path} contains `..`; give the resolved path", path = .0.display())]
+    ParentComponent(PathBuf),
+    /// The kernel ends a path at its first NUL byte.
+    #[error("{path} contains a NUL byte", path = .0.display())]
+    Nul(PathBuf),
+}
+
+/// A directory tree that commands may write: an absolute path without `.`, `..`, doubled or trailing slashes.
+///
+/// The path is expected to be resolved. The helper opens it without following any symbolic link, so that a link put
+/// into it between resolution and use ends the set-up instead of moving the tree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WritableTree(PathBuf);
+
+impl WritableTree {
+    /// Accepts an absolute path without `..` and NUL bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] names what is wrong with the path.
+    pub fn new(path: impl AsRef<Path>) -> Result<Self, PlanError> {
+        let path = path.as_ref();
+        if path.as_os_str().as_bytes().contains(&0) {
+            return Err(PlanError::Nul(path.to_owned()));
+        }
+        if !path.is_absolute() {
+            return Err(PlanError::NotAbsolute(path.to_owned()));
+        }
+        if path.components().any(|component| component == Component::ParentDir) {
+            return Err(PlanError::ParentComponent(path.to_owned()));
+        }
+        Ok(Self(path.components().collect()))
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// What commands may write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// Everything that the user's own permissions allow.
+    Everywhere,
+    /// Only what is below these trees, and the usual devices.
+    Beneath(Vec<WritableTree>),
+}
+
+/// Whether commands may reach the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Internet protocols work as they do outside.
+    Full,
+    /// Nothing leaves, nothing enters.
+    Off,
+}
+
+/// What is allowed. Everything can be read, as far as the user's own permissions go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What commands may write.
+    pub writes: Writes,
+    /// Whether commands may reach the network.
+    pub network: Network,
+    /// Uses no Landlock feature above this ABI, as if the kernel were older. It only ever lowers what is used.
+    pub landlock_abi_at_most: Option<u8>,
+}
+
+impl Plan {
+    /// A plan that takes nothing away.
+    pub const UNRESTRICTED: Self =
+        Self { writes: Writes::Everywhere, network: Network::Full, landlock_abi_at_most: None };
+
+    /// Whether the plan takes nothing away, so that the helper has nothing to enforce.
+    #[must_use]
+    pub fn is_unrestricted(&self) -> bool {
+        matches!(self.writes, Writes::Everywhere) && matches!(self.network, Network::Full)
+    }
+}
+
+/// The command: what is looked up and executed, and what it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// A path, or a name to look up in the command's own `PATH`.
+    pub program: OsString,
+    /// The command's `argv[0]`, where it is not `program`.
+    pub argv0: Option<OsString>,
+    /// The arguments after `argv[0]`, bytes preserved.
+    pub arguments: Vec<OsString>,
+}
+
+/// Where the command's environment comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Environment {
+    /// The helper's own: what a person gets who pastes the line into a shell.
+    #[default]
+    Inherit,
+    /// A seekable descriptor that holds `NAME=value` entries, each ended by a NUL byte. The helper's own environment
+    /// is then empty, so that no variable meant for the command can influence the helper.
+    Descriptor(RawFd),
+}
+
+/// What becomes of descriptors above 2 that the helper was started with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Descriptors {
+    /// They end with the helper: an inherited descriptor is a way round every rule about paths.
+    #[default]
+    Close,
+    /// The command gets them. Only for a plan that restricts nothing.
+    Keep,
+}
+
+/// A plan, the command to run under it, and what is handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// What to enforce.
+    pub plan: Plan,
+    /// What to run.
+    pub command: Command,
+    /// The command's working directory, where it is not the helper's.
+    pub directory: Option<PathBuf>,
+    /// The command's environment.
+    pub environment: Environment,
+    /// What becomes of inherited descriptors.
+    pub descriptors: Descriptors,
+    /// Where to report to. Closed when the command starts.
+    pub status: Option<RawFd>,
+    /// The process whose end must end the command.
+    pub parent: Option<i32>,
+}
+
+impl Invocation {
+    /// A command under a plan, with everything else as the helper finds it.
+    #[must_use]
+    pub fn new(plan: Plan, command: Command) -> Self {
+        Self {
+            plan,
+            command,
+            directory: None,
+            environment: Environment::default(),
+            descriptors: Descriptors::default(),
+            status: None,
+            parent: None,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The system calls that neither the standard library nor nix wraps, each behind a safe function.
+//!
+//! This is the only file of the crate with `unsafe`. Every block says why it is needed (JUSTIFICATION) and why it is
+//! sound (SAFETY).
+
+#![expect(unsafe_code, reason = "raw system calls and descriptors from numbers stand here, and nowhere else")]
+
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+/// The Landlock ABI of the running kernel: `landlock_create_ruleset(2)` with `LANDLOCK_CREATE_RULESET_VERSION`
+/// (Linux 5.13).
+///
+/// `ENOSYS` where the kernel was built without Landlock, `EOPNOTSUPP` where it was disabled at boot.
+pub(crate) fn landlock_abi() -> Result<i64, Errno> {
+    const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
+    // JUSTIFICATION: the landlock crate keeps the kernel's ABI to itself on purpose; a report needs the number.
+    // SAFETY: with this flag the kernel requires a null attribute and size 0, reads no memory and returns a number.
+    let abi = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<libc::c_void>(),
+            0_usize,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
+    Errno::result(abi)
+}
+
+/// Whether the kernel knows seccomp filters that answer with an errno: `seccomp(2)` with `SECCOMP_GET_ACTION_AVAIL`
+/// (Linux 4.14).
+pub(crate) fn seccomp_errno_available() -> Result<(), Errno> {
+    let action: u32 = libc::SECCOMP_RET_ERRNO;
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the kernel reads four bytes at the address of `action`, which lives until the call returns.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0_u32, std::ptr::from_ref(&action))
+    };
+    Errno::result(answer).map(drop)
+}
+
+/// Marks every descriptor from `first` on to be closed when a program is executed: `close_range(2)` with
+/// `CLOSE_RANGE_CLOEXEC` (Linux 5.11).
+pub(crate) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the flag only sets close-on-exec; no descriptor is closed, so none that Rust owns becomes invalid.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(answer).map(drop)
+}
+
+/// Takes over a descriptor that was named by number in the arguments, and marks it to be closed on exec.
+pub(crate) fn take_descriptor(number: RawFd) -> Result<OwnedFd, Errno> {
+    // JUSTIFICATION: a number from the arguments is all that a fresh process knows of what its parent passed.
+    // SAFETY: fcntl(F_SETFD) takes any number and answers EBADF where it names nothing open.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // JUSTIFICATION: as above.
+    // SAFETY: it is open, as the call above has shown, and nobody else in this process owns it: the helper takes
+    // descriptors over once, before it opens any of its own, and numbers below 3 are refused by the decoder.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A standard stream for questions about it, if it is open.
+pub(crate) fn standard_stream(number: RawFd) -> Option<BorrowedFd<'static>> {
+    if !(0..=2).contains(&number) {
+        return None;
+    }
+    // JUSTIFICATION: std's handles assert that the stream is open, which a caller may have closed.
+    // SAFETY: fcntl(F_GETFD) takes any number and answers EBADF where it names nothing open.
+    let open = unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
+    // JUSTIFICATION: as above.
+    // SAFETY: it is open, and the helper never closes a standard stream, so that it stays open for 'static.
+    open.then(|| unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// The flags of an open descriptor: `fcntl(F_GETFL)`.
+pub(crate) fn open_flags(descriptor: BorrowedFd<'_>) -> Result<i32, Errno> {
+    // JUSTIFICATION: nix's wrapper drops the bits of flags that it does not know.
+    // SAFETY: F_GETFL takes no further argument and touches no memory.
+    Errno::result(unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_GETFL) })
+}
+
+/// The capability sets of this process, a bit a capability.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CapabilitySets {
+    pub(crate) effective: u64,
+    pub(crate) permitted: u64,
+    pub(crate) inheritable: u64,
+}
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h` (Linux 2.6.26): two words a set.
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// Reads this thread's capability sets: `capget(2)`.
+pub(crate) fn capabilities() -> Result<CapabilitySets, Errno> {
+    let mut header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [CapabilityData::default(); 2];
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: both structures have the layout of the kernel's header; version 3 makes the kernel write exactly the two
+    // elements of `data`; pid 0 is the caller.
+    let answer = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+    Errno::result(answer)?;
+    let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    Ok(CapabilitySets {
+        effective: join(data[0].effective, data[1].effective),
+        permitted: join(data[0].permitted, data[1].permitted),
+        inheritable: join(data[0].inheritable, data[1].inheritable),
+    })
+}
+
+/// Sets this thread's capability sets: `capset(2)`.
+pub(crate) fn set_capabilities(sets: CapabilitySets) -> Result<(), Errno> {
+    let mut header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let word = |set: u64, index: u32| u32::try_from(set >> (32 * index) & u64::from(u32::MAX)).unwrap_or(0);
+    let data = [0, 1].map(|index| CapabilityData {
+        effective: word(sets.effective, index),
+        permitted: word(sets.permitted, index),
+        inheritable: word(sets.inheritable, index),
+    });
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: as in `capabilities`, with the kernel reading `data`.
+    let answer = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) };
+    Errno::result(answer).map(drop)
+}
+
+/// Drops a capability from the bounding set, so that executing a program can't bring it back: `prctl(2)`,
+/// `PR_CAPBSET_DROP`. `EINVAL` for a number that this kernel does not know.
+pub(crate) fn drop_from_bounding_set(capability: u32) -> Result<(), Errno> {
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the call takes numbers only.
+    let answer =
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0_u64, 0_u64, 0_u64) };
+    Errno::result(answer).map(drop)
+}
+
+/// Empties the ambient set: `prctl(2)`, `PR_CAP_AMBIENT_CLEAR_ALL` (Linux 4.3).
+pub(crate) fn clear_ambient_set() -> Result<(), Errno> {
+    let clear = libc::c_ulong::from(libc::PR_CAP_AMBIENT_CLEAR_ALL.unsigned_abs());
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the call takes numbers only.
+    let answer = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0_u64, 0_u64, 0_u64) };
+    Errno::result(answer).map(drop)
+}

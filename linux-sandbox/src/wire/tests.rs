@@ -1,0 +1,134 @@
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::{WireError, decode, encode};
+use crate::plan::{Command, Descriptors, Environment, Invocation, Network, Plan, WritableTree, Writes};
+
+fn words(line: &str) -> Vec<OsString> {
+    line.split(' ').map(OsString::from).collect()
+}
+
+fn parse(line: &str) -> Result<Invocation, WireError> {
+    decode(words(line), || Ok(PathBuf::from("/here")))
+}
+
+#[test]
+fn the_five_original_permissions_are_understood() {
+    let line =
+        "-s disk-full-read-access -s disk-write-cwd -s disk-write-folder=/a/b -s network-full-access -- true";
+    let plan = parse(line).unwrap().plan;
+    let tree = |path| WritableTree::new(path).unwrap();
+    assert_eq!(plan.writes, Writes::Beneath(vec![tree("/a/b"), tree("/here")]));
+    assert_eq!(plan.network, Network::Full);
+
+    let plan = parse("-s disk-full-read-access -s disk-full-write-access -- true").unwrap().plan;
+    assert_eq!(plan.writes, Writes::Everywhere);
+    assert_eq!(plan.network, Network::Off);
+}
+
+#[test]
+fn what_follows_the_separator_belongs_to_the_command() {
+    let invocation = parse("-s disk-full-read-access -- ls -s --cwd -- x").unwrap();
+    assert_eq!(invocation.command.program, "ls");
+    assert_eq!(invocation.command.arguments, words("-s --cwd -- x"));
+}
+
+#[test]
+fn a_plan_that_is_not_understood_whole_is_refused() {
+    use WireError as E;
+    let cases = [
+        ("-- true", E::NoReadAccess),
+        ("-s disk-full-read-access", E::NoCommand),
+        ("-s disk-full-read-access --", E::NoCommand),
+        ("-s disk-full-read-access true", E::UnknownOption("true".into())),
+        ("-s", E::MissingValue("-s")),
+        ("-s everything -- true", E::UnknownPermission("everything".into())),
+        ("--status-fd 3 --status-fd 4 -- true", E::Repeated("--status-fd")),
+        ("--cwd x -- true", E::Directory("x".into())),
+        ("--env-fd 2 -- true", E::Number { option: "--env-fd", low: 3, high: i32::MAX, value: "2".into() }),
+        (
+            "--parent-pid +7 -- true",
+            E::Number { option: "--parent-pid", low: 1, high: i32::MAX, value: "+7".into() },
+        ),
+        (
+            "--landlock-abi 256 -- true",
+            E::Number { option: "--landlock-abi", low: 0, high: 255, value: "256".into() },
+        ),
+        ("-s disk-full-read-access --keep-descriptors -- true", E::KeptDescriptors),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(parse(line).unwrap_err(), expected, "{line}");
+    }
+    let unknown = decode(words("-s disk-full-read-access -s disk-write-cwd -- true"), || Err("gone"));
+    assert_eq!(unknown.unwrap_err(), E::CurrentDirectory("gone"));
+}
+
+#[test]
+fn trees_must_be_absolute_and_without_dot_dot() {
+    for path in ["", "a", "./a", "/a/../b", "/.."] {
+        let line = format!("-s disk-full-read-access -s disk-write-folder={path} -- true");
+        assert!(matches!(parse(&line), Err(WireError::Tree(_))), "{path:?}");
+    }
+    assert_eq!(WritableTree::new("//a/./b/").unwrap().path().as_os_str(), "/a/b");
+}
+
+fn bytes() -> impl Strategy<Value = OsString> {
+    prop::collection::vec(1_u8.., 0..40).prop_map(OsString::from_vec)
+}
+
+fn absolute() -> impl Strategy<Value = PathBuf> {
+    prop::collection::vec(bytes(), 0..5).prop_map(|parts| {
+        let mut path = PathBuf::from("/");
+        path.extend(parts.iter().map(|part| part.to_string_lossy().replace(['/', '.'], "_")));
+        path
+    })
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let trees = prop::collection::vec(absolute().prop_map(|path| WritableTree::new(path).unwrap()), 0..5);
+    let writes = prop_oneof![Just(Writes::Everywhere), trees.prop_map(Writes::Beneath)];
+    (writes, prop::bool::ANY, prop::option::of(0_u8..)).prop_map(|(writes, full, landlock_abi_at_most)| {
+        Plan { writes, network: if full { Network::Full } else { Network::Off }, landlock_abi_at_most }
+    })
+}
+
+prop_compose! {
+    fn invocation()(
+        plan in plan(),
+        program in bytes(),
+        argv0 in prop::option::of(bytes()),
+        arguments in prop::collection::vec(bytes(), 0..6),
+        directory in prop::option::of(absolute()),
+        environment in prop::option::of(3..i32::MAX),
+        keep in prop::bool::ANY,
+        status in prop::option::of(3..i32::MAX),
+        parent in prop::option::of(1..i32::MAX),
+    ) -> Invocation {
+        let descriptors = if keep && plan.is_unrestricted() { Descriptors::Keep } else { Descriptors::Close };
+        Invocation {
+            plan,
+            command: Command { program, argv0, arguments },
+            directory,
+            environment: environment.map_or(Environment::Inherit, Environment::Descriptor),
+            descriptors,
+            status,
+            parent,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_invocation_survives_the_wire(invocation in invocation()) {
+        let decoded = decode(encode(&invocation), || Err("not asked for"));
+        prop_assert_eq!(decoded, Ok(invocation));
+    }
+
+    #[test]
+    fn arbitrary_arguments_never_panic(arguments in prop::collection::vec(bytes(), 0..12)) {
+        let _decoded = decode(arguments, || Err("unknown"));
+    }
+}
