@@ -1,6 +1,8 @@
 //! The policy as the user states it: four modes, the roots, the network.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::resolve::RootOrigin;
 
 /// Which of the four policies applies, without its details. The value of `sandbox_mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -40,7 +42,9 @@ impl std::fmt::Display for SandboxMode {
 }
 
 /// Whether commands may reach the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkAccess {
     /// Nothing leaves the sandbox, and nothing enters it.
@@ -119,5 +123,27 @@ impl SandboxPolicy {
             | Self::ExternalSandbox { network } => matches!(network, NetworkAccess::Enabled),
             Self::DangerFullAccess => true,
         }
+    }
+
+    /// The roots that commands may write below, as they are asked for: the workspace, the configured ones, `/tmp` with
+    /// `/dev/shm`, and `$TMPDIR`. Empty where nothing, or everything, can be written.
+    ///
+    /// A command's own working directory is never one of them by itself.
+    #[must_use]
+    pub fn writable_roots(&self, policy_cwd: &Path, tmpdir: Option<&Path>) -> Vec<(PathBuf, RootOrigin)> {
+        let Self::WorkspaceWrite { writable_roots, exclude_tmpdir_env_var, exclude_slash_tmp, .. } = self
+        else {
+            return Vec::new();
+        };
+        let mut roots = vec![(policy_cwd.to_owned(), RootOrigin::PolicyCwd)];
+        roots.extend(writable_roots.iter().map(|root| (root.clone(), RootOrigin::Configured)));
+        if !exclude_slash_tmp {
+            roots.push((PathBuf::from("/tmp"), RootOrigin::SlashTmp));
+            roots.push((PathBuf::from("/dev/shm"), RootOrigin::DevShm));
+        }
+        if let Some(tmpdir) = tmpdir.filter(|path| !exclude_tmpdir_env_var && !path.as_os_str().is_empty()) {
+            roots.push((tmpdir.to_owned(), RootOrigin::TmpdirVariable));
+        }
+        roots
     }
 }

@@ -1,0 +1,328 @@
+//! Making a policy's paths real: each root looked up once, its symbolic links followed, the result checked.
+
+use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::fstatfs;
+
+use super::model::{NetworkAccess, SandboxMode, SandboxPolicy};
+use super::trace::{Trace, trace};
+
+/// What a policy is resolved against. The library reads none of it by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The workspace that the user chose. Absolute.
+    pub policy_cwd: &'a Path,
+    /// The value of `$TMPDIR`, where it is set.
+    pub tmpdir: Option<&'a Path>,
+    /// The directory of the configuration, whether it exists or not. No command may write it, whatever the roots.
+    pub codex_home: Option<&'a Path>,
+}
+
+/// Why a directory is a writable root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RootOrigin {
+    /// It is the workspace.
+    PolicyCwd,
+    /// The configuration or a flag names it.
+    Configured,
+    /// It is `/tmp`.
+    SlashTmp,
+    /// It is `/dev/shm`, where POSIX shared memory and semaphores live.
+    DevShm,
+    /// `$TMPDIR` names it.
+    TmpdirVariable,
+}
+
+impl RootOrigin {
+    /// Whether the user named this root; the others are conveniences, and left out where they can't be had.
+    #[must_use]
+    pub const fn is_explicit(self) -> bool {
+        matches!(self, Self::PolicyCwd | Self::Configured)
+    }
+}
+
+impl fmt::Display for RootOrigin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::PolicyCwd => "workspace",
+            Self::Configured => "configured",
+            Self::SlashTmp => "/tmp",
+            Self::DevShm => "/dev/shm",
+            Self::TmpdirVariable => "$TMPDIR",
+        })
+    }
+}
+
+/// A directory tree that commands may write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WritableRoot {
+    /// Without any symbolic link in it.
+    pub path: PathBuf,
+    /// As it was asked for.
+    pub asked: PathBuf,
+    /// Why it is a root.
+    pub origin: RootOrigin,
+}
+
+/// What can be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResolvedWrites {
+    /// Everything that the user's own permissions allow.
+    Everywhere,
+    /// What is below these roots, none of which lies below another.
+    Beneath(Vec<WritableRoot>),
+}
+
+/// A root that was asked for and is not in the list, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootNote {
+    /// As it was asked for.
+    pub asked: PathBuf,
+    /// Why it would have been a root.
+    pub origin: RootOrigin,
+    /// Why it is none.
+    pub why: String,
+}
+
+/// A policy whose paths are real.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedPolicy {
+    /// The mode it came from.
+    pub mode: SandboxMode,
+    /// What can be written.
+    pub writes: ResolvedWrites,
+    /// Whether commands may reach the network.
+    pub network: NetworkAccess,
+    /// Roots that were left out or folded into another.
+    pub notes: Vec<RootNote>,
+}
+
+/// Why a policy is refused. Nothing runs under a policy that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// A relative path would mean another directory wherever the program is started.
+    #[error("writable root {path}: not an absolute path", path = .0.display())]
+    Relative(PathBuf),
+    /// There is nothing there.
+    #[error("writable root {path}: no such directory; create it or take it out of the writable roots", path = .0.display())]
+    Missing(PathBuf),
+    /// It is a file or something else that is no directory.
+    #[error("writable root {path}: not a directory", path = .0.display())]
+    NotADirectory(PathBuf),
+    /// It can't be looked at.
+    #[error("writable root {path}: {why}", path = .path.display(), why = .errno.desc())]
+    Unreadable {
+        /// The root.
+        path: PathBuf,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+    /// A tree that no command may write.
+    #[error(
+        "writable root {path}: {place} can't be writable: {why}", path = .path.display(), place = .place.display()
+    )]
+    Forbidden {
+        /// The root.
+        path: PathBuf,
+        /// What it resolves to.
+        place: PathBuf,
+        /// The reason.
+        why: &'static str,
+    },
+    /// Writing there would let a command change the rules of the next one.
+    #[error(
+        "writable root {path}: it contains or lies in the configuration directory {codex_home}, which commands must \
+         not write; choose a deeper directory, or set CODEX_HOME to a directory outside", path = .path.display(),
+        codex_home = .codex_home.display()
+    )]
+    Configuration {
+        /// The root.
+        path: PathBuf,
+        /// The directory of the configuration.
+        codex_home: PathBuf,
+    },
+    /// A command could turn the link and move the root.
+    #[error(
+        "writable root {path}: it goes through the symbolic link {link}, which lies in the writable root {root}, so that \
+         commands could point it elsewhere; name the directory that it leads to", path = .path.display(),
+        link = .link.display(), root = .root.display()
+    )]
+    WritableLink {
+        /// The root.
+        path: PathBuf,
+        /// The link.
+        link: PathBuf,
+        /// The root that the link lies in.
+        root: PathBuf,
+    },
+}
+
+/// Makes a policy's paths real.
+///
+/// A command's own working directory plays no part: what is writable depends on what the user chose alone.
+///
+/// # Errors
+///
+/// [`PolicyError`] for the first root that the user named and that can't be a root. One that was only implied (`/tmp`,
+/// `/dev/shm`, `$TMPDIR`) is left out instead, with a note.
+pub fn resolve(
+    policy: &SandboxPolicy,
+    surroundings: Surroundings<'_>,
+) -> Result<ResolvedPolicy, PolicyError> {
+    let network =
+        if policy.has_full_network_access() { NetworkAccess::Enabled } else { NetworkAccess::Restricted };
+    let mut resolved = ResolvedPolicy {
+        mode: policy.mode(),
+        writes: ResolvedWrites::Everywhere,
+        network,
+        notes: Vec::new(),
+    };
+    if policy.has_full_disk_write_access() {
+        return Ok(resolved);
+    }
+    let mut found: Vec<(WritableRoot, Vec<PathBuf>)> = Vec::new();
+    for (asked, origin) in policy.writable_roots(surroundings.policy_cwd, surroundings.tmpdir) {
+        match look_up(&asked, surroundings.codex_home) {
+            Ok(Trace { resolved: path, links, .. }) => {
+                found.push((WritableRoot { path, asked, origin }, links))
+            }
+            Err(error) if origin.is_explicit() => return Err(error),
+            Err(error) => resolved.notes.push(RootNote { asked, origin, why: reason(&error) }),
+        }
+    }
+    refuse_links_in_roots(&mut found, &mut resolved.notes)?;
+    let roots = fold(found.into_iter().map(|(root, _)| root).collect(), &mut resolved.notes);
+    resolved.writes = ResolvedWrites::Beneath(roots);
+    Ok(resolved)
+}
+
+fn look_up(asked: &Path, codex_home: Option<&Path>) -> Result<Trace, PolicyError> {
+    if !asked.is_absolute() {
+        return Err(PolicyError::Relative(asked.to_owned()));
+    }
+    let unreadable = |errno| match errno {
+        Errno::ENOENT => PolicyError::Missing(asked.to_owned()),
+        Errno::ENOTDIR => PolicyError::NotADirectory(asked.to_owned()),
+        errno => PolicyError::Unreadable { path: asked.to_owned(), errno },
+    };
+    if asked.as_os_str().as_bytes().contains(&0) {
+        return Err(unreadable(Errno::EINVAL));
+    }
+    let traced = trace(asked).map_err(unreadable)?;
+    if !traced.exists {
+        return Err(PolicyError::Missing(asked.to_owned()));
+    }
+    if let Some(why) = forbidden(&traced.resolved).map_err(unreadable)? {
+        return Err(PolicyError::Forbidden { path: asked.to_owned(), place: traced.resolved, why });
+    }
+    if let Some(codex_home) = codex_home {
+        let home = trace(codex_home).map_err(unreadable)?;
+        // The links on the way to the configuration count as well: who can turn one, can replace what is behind it.
+        let mut places = home.links.iter().chain([&home.resolved]);
+        if places.any(|place| place.starts_with(&traced.resolved))
+            || traced.resolved.starts_with(&home.resolved)
+        {
+            let (path, codex_home) = (asked.to_owned(), codex_home.to_owned());
+            return Err(PolicyError::Configuration { path, codex_home });
+        }
+    }
+    Ok(traced)
+}
+
+/// Kernel interfaces that look like files, by the magic number of their file system (`statfs(2)`, `linux/magic.h`).
+const KERNEL_INTERFACES: [(i64, &str); 11] = [
+    (0x9fa0, "it shows the kernel and its processes (procfs)"),
+    (0x6265_6572, "it shows the kernel's devices (sysfs)"),
+    (0x1cd1, "it holds terminals (devpts)"),
+    (0x0027_e0eb, "it holds control groups (cgroup)"),
+    (0x6367_7270, "it holds control groups (cgroup2)"),
+    (0x6462_6720, "it is for debugging the kernel (debugfs)"),
+    (0x7472_6163, "it is for tracing the kernel (tracefs)"),
+    (0x7363_6673, "it administers security modules (securityfs)"),
+    (0xcafe_4a11, "it holds programs in the kernel (bpf)"),
+    (0x6265_6570, "it configures the kernel (configfs)"),
+    (0xde5e_81e4, "it holds the firmware's variables (efivarfs)"),
+];
+
+fn forbidden(place: &Path) -> Result<Option<&'static str>, Errno> {
+    if place == Path::new("/") {
+        return Ok(Some("it is everything; danger-full-access says so in plain words"));
+    }
+    for (tree, why) in
+        [("/proc", "it shows the kernel and its processes"), ("/sys", "it shows the kernel's devices")]
+    {
+        if place.starts_with(tree) {
+            return Ok(Some(why));
+        }
+    }
+    if place.starts_with("/dev") && !place.starts_with("/dev/shm") {
+        return Ok(Some("it holds devices; the harmless ones are writable anyway"));
+    }
+    let directory = open(
+        place,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    let kind = fstatfs(&directory)?.filesystem_type().0;
+    Ok(KERNEL_INTERFACES.iter().find(|(magic, _)| *magic == i64::from(kind)).map(|(_, why)| *why))
+}
+
+/// A link inside a root can be turned by a command, so that the next call would resolve to wherever it then leads.
+fn refuse_links_in_roots(
+    found: &mut Vec<(WritableRoot, Vec<PathBuf>)>,
+    notes: &mut Vec<RootNote>,
+) -> Result<(), PolicyError> {
+    let roots: Vec<PathBuf> = found.iter().map(|(root, _)| root.path.clone()).collect();
+    let turned = |links: &[PathBuf]| {
+        links.iter().find_map(|link| {
+            let root = roots.iter().find(|root| link.starts_with(root))?;
+            Some((link.clone(), root.clone()))
+        })
+    };
+    let mut kept = Vec::with_capacity(found.len());
+    for (root, links) in found.drain(..) {
+        match turned(&links) {
+            None => kept.push((root, links)),
+            Some((link, holder)) => {
+                let error = PolicyError::WritableLink { path: root.asked.clone(), link, root: holder };
+                if root.origin.is_explicit() {
+                    return Err(error);
+                }
+                notes.push(RootNote { asked: root.asked, origin: root.origin, why: reason(&error) });
+            }
+        }
+    }
+    *found = kept;
+    Ok(())
+}
+
+/// Drops roots that lie below another one, or stand twice.
+fn fold(mut roots: Vec<WritableRoot>, notes: &mut Vec<RootNote>) -> Vec<WritableRoot> {
+    let mut kept: Vec<WritableRoot> = Vec::with_capacity(roots.len());
+    // Shallow ones first, so that what is above comes before what is below; equals stay in the order of asking.
+    roots.sort_by_key(|root| root.path.components().count());
+    for root in roots {
+        match kept.iter().find(|above| root.path.starts_with(&above.path)) {
+            None => kept.push(root),
+            Some(above) => {
+                let why = format!("already writable as a part of {}", above.path.display());
+                notes.push(RootNote { asked: root.asked, origin: root.origin, why });
+            }
+        }
+    }
+    kept
+}
+
+/// The error without the words that a note says anyway.
+fn reason(error: &PolicyError) -> String {
+    let text = error.to_string();
+    text.split_once(": ").map_or(text.clone(), |(_, why)| why.to_owned())
+}
+
+#[cfg(test)]
+mod tests;
