@@ -12,4 +12,5 @@
 
 pub mod config;
 pub mod enforcement;
+pub mod output;
 pub mod policy;
