@@ -12,5 +12,6 @@
 
 pub mod config;
 pub mod enforcement;
+pub mod environment;
 pub mod output;
 pub mod policy;
