@@ -15,3 +15,4 @@ pub mod enforcement;
 pub mod environment;
 pub mod output;
 pub mod policy;
+pub mod seatbelt;
