@@ -10,7 +10,8 @@
 //!
 //! In a glob, `*` stands for any characters (`/` too), `?` for one, and letter case makes no difference. Anything else
 //! stands for itself. A name that is not UTF-8 is matched as if each invalid sequence were U+FFFD, so `*` and `?` can
-//! match it. Values are never looked at, and come out byte for byte as they went in.
+//! match it. Values are never looked at, and come out byte for byte as they went in. That holds for `PWD` too: who starts
+//! a command in another directory than its own says so there.
 //!
 //! # What the default excludes do not see
 //!
