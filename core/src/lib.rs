@@ -12,4 +12,7 @@
 
 pub mod config;
 pub mod enforcement;
+pub mod environment;
+pub mod output;
 pub mod policy;
+pub mod seatbelt;
