@@ -74,9 +74,7 @@ impl Guarantee {
     pub fn named(word: &str) -> Vec<Self> {
         Self::ALL
             .into_iter()
-            .filter(|guarantee| {
-                guarantee.name() == word || guarantee.promise().eq_ignore_ascii_case(word)
-            })
+            .filter(|guarantee| guarantee.name() == word || guarantee.promise().eq_ignore_ascii_case(word))
             .collect()
     }
 }

@@ -40,7 +40,9 @@ impl std::fmt::Display for SandboxMode {
 }
 
 /// Whether commands may reach the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkAccess {
     /// Nothing leaves the sandbox, and nothing enters it.
