@@ -192,7 +192,7 @@ impl FlagLayer {
             .collect()
     }
 
-    fn lay_over(self, settings: &mut Settings) {
+    pub(super) fn lay_over(self, settings: &mut Settings) {
         let Self { sandbox_mode, network, writable_roots, isolation } = self;
         if let Some(mode) = sandbox_mode {
             settings.sandbox_mode = mode;

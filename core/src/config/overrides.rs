@@ -102,7 +102,7 @@ impl Reader<'_> {
             (Node::Table(inner), rest) => self.assignment(inner, rest, text, document),
             (Node::Variables, [name]) => {
                 self.path.push(name.clone());
-                self.variable(name, &string_value(text), &mut document.layer);
+                self.variable(name, 0, &string_value(text), &mut document.layer);
                 self.path.pop();
             }
             (Node::Profiles, [name, rest @ ..]) => {

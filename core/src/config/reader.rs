@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
             (Node::Variables, DeValue::Table(table)) => {
                 for (name, value) in table {
                     self.path.push(name.get_ref().clone().into_owned());
-                    self.variable(name.get_ref(), value, &mut document.layer);
+                    self.variable(name.get_ref(), name.span().start, value, &mut document.layer);
                     self.path.pop();
                 }
             }
@@ -297,14 +297,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the value of the environment variable `name`.
-    pub(super) fn variable(&mut self, name: &str, value: &Value<'_>, layer: &mut Layer) {
-        let offset = value.span().start;
+    pub(super) fn variable(&mut self, name: &str, name_at: usize, value: &Value<'_>, layer: &mut Layer) {
         if name.is_empty() || name.contains(['=', '\0']) {
-            return self.report(offset, |key| ProblemKind::VariableName { key });
+            return self.report(name_at, |key| ProblemKind::VariableName { key });
         }
         let Some(text) = self.text(value, "a string") else { return };
         if text.contains('\0') {
-            return self.report(offset, |key| ProblemKind::Nul { key });
+            return self.report(value.span().start, |key| ProblemKind::Nul { key });
         }
         let content = self.sourced(text.to_owned(), value);
         layer.set.insert(name.to_owned(), content);
