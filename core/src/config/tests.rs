@@ -2,6 +2,7 @@
 
 mod files;
 mod layers;
+mod manual;
 mod messages;
 mod project;
 mod properties;
