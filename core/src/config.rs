@@ -1,8 +1,36 @@
 //! Configuration: files, overrides and flags, laid over one another into settings with a known origin.
+//!
+//! ```text
+//! config.toml ─▶ source_file ─▶ reader ─┐ (schema: the keys)
+//! -c key=value ──────▶ overrides ───────┼─▶ layer ─▶ load ─▶ settings ─▶ policy
+//! flags ────────────────────────────────┘             ▲           └────▶ listing
+//! .codex/config.toml ─▶ source_file ─▶ project ───────┘ (tightens only)
+//! ```
 
+mod escape;
+mod layer;
+mod listing;
+mod load;
+mod nearest;
+mod notice;
+mod overrides;
+mod position;
+mod problem;
+mod project;
+mod reader;
+mod schema;
 mod settings;
+mod source;
+mod source_file;
 
+#[cfg(test)]
+mod tests;
+
+pub use listing::{SettingRow, rows};
+pub use load::{ConfigSources, FlagLayer, Loaded, load};
+pub use notice::{Notice, NoticeKind};
+pub use problem::{ConfigError, Place, Problem, ProblemKind};
 pub use settings::{
     EnvironmentInherit, EnvironmentPolicy, Isolation, Origin, SandboxSettings, Settings, Sourced,
-    WorkspaceWriteSettings,
+    SourcedList, WorkspaceWriteSettings,
 };

@@ -2,8 +2,12 @@
 
 use std::borrow::Cow;
 
+use codex_linux_sandbox::{Network, Plan, Writes};
+use serde::Serialize;
+
 /// One thing that the sandbox promises, finer than the numbered promises of `docs/specification.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Guarantee {
     /// P1: content and names outside the writable roots don't change.
     Writes,
@@ -80,7 +84,7 @@ impl Guarantee {
 }
 
 /// How far a guarantee holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hold {
     /// It holds.
@@ -102,4 +106,205 @@ pub struct Holding {
     pub hold: Hold,
     /// By what, or why not.
     pub why: Cow<'static, str>,
+}
+
+impl Serialize for Holding {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            promise: &'static str,
+            guarantee: Guarantee,
+            hold: Hold,
+            why: &'a str,
+        }
+        let promise = self.guarantee.promise();
+        Line { promise, guarantee: self.guarantee, hold: self.hold, why: &self.why }.serialize(serializer)
+    }
+}
+
+/// How much the kernel here lets us enforce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Landlock and seccomp.
+    Landlock,
+    /// Nothing was asked for: the policy restricts nothing.
+    None,
+}
+
+impl Level {
+    /// The name used in reports and in the command's `CODEX_SANDBOX`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Landlock => "landlock",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What holds for a run, guarantee by guarantee.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Enforcement {
+    /// The level in use.
+    pub level: Level,
+    /// The Landlock ABI in use. 0 without Landlock.
+    pub landlock_abi: u8,
+    /// A line for each guarantee, in the order of [`Guarantee::ALL`].
+    pub promises: Vec<Holding>,
+}
+
+impl Enforcement {
+    /// What a plan holds with a Landlock of this ABI, and with an environment that was or was not filtered.
+    #[must_use]
+    pub fn of(plan: &Plan, landlock_abi: u8, secrets_filtered: bool) -> Self {
+        let level = if plan.is_unrestricted() { Level::None } else { Level::Landlock };
+        let promises = Guarantee::ALL
+            .into_iter()
+            .map(|guarantee| {
+                let (hold, why) = match (guarantee, level) {
+                    (Guarantee::Secrets, _) => secrets(secrets_filtered),
+                    (Guarantee::Survivors, Level::None) => SURVIVORS,
+                    (_, Level::None) => (Hold::NotRequested, "the policy restricts nothing"),
+                    (_, Level::Landlock) => at_landlock(guarantee, plan, landlock_abi),
+                };
+                Holding { guarantee, hold, why: Cow::Borrowed(why) }
+            })
+            .collect();
+        Self { level, landlock_abi, promises }
+    }
+
+    /// How far a guarantee holds, and why.
+    #[must_use]
+    pub fn holding(&self, guarantee: Guarantee) -> Option<&Holding> {
+        self.promises.iter().find(|holding| holding.guarantee == guarantee)
+    }
+}
+
+const SURVIVORS: (Hold, &str) = (
+    Hold::Partial,
+    "what is left of the command's process group ends with the call; a process that made itself a session of its own, \
+     or that the command started before the caller was killed, can outlive it",
+);
+
+fn secrets(filtered: bool) -> (Hold, &'static str) {
+    if filtered {
+        (Hold::Enforced, "variables whose names look like secrets are left out")
+    } else {
+        (
+            Hold::NotRequested,
+            "shell_environment_policy.ignore_default_excludes keeps variables that look like secrets",
+        )
+    }
+}
+
+fn at_landlock(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static str) {
+    let confined = match &plan.writes {
+        Writes::Everywhere => None,
+        Writes::Beneath(trees) => Some(trees),
+    };
+    match (guarantee, confined) {
+        (Guarantee::Writes | Guarantee::Metadata | Guarantee::ProtectedMetadata, None) => {
+            (Hold::NotRequested, "the policy leaves the file system to somebody else")
+        }
+        (Guarantee::Writes, Some(_)) if abi < 3 => (
+            Hold::Partial,
+            "files outside can be emptied by truncate(2): Landlock can refuse that from ABI 3 on (Linux 6.2)",
+        ),
+        (Guarantee::Writes, Some(_)) => (Hold::Enforced, "Landlock"),
+        (Guarantee::Metadata, Some(_)) => (
+            Hold::Absent,
+            "Landlock has no right for mode, owner, times and attributes: files of the same owner can have theirs changed",
+        ),
+        (Guarantee::Network, _) => match plan.network {
+            Network::Full => {
+                (Hold::NotRequested, "the policy allows the network; sockets of the host stay closed")
+            }
+            Network::Off => (Hold::Enforced, "seccomp refuses sockets; Landlock refuses TCP"),
+        },
+        (Guarantee::InnerSockets, _) => match plan.network {
+            Network::Full => {
+                (Hold::Partial, "loopback is the host's; unix sockets are closed, but for socket pairs")
+            }
+            Network::Off => (Hold::Absent, "needs a network namespace; pipes and socket pairs work"),
+        },
+        (Guarantee::Processes, _) if abi < 6 => (
+            Hold::Partial,
+            "signals reach processes outside: Landlock can refuse that from ABI 6 on (Linux 6.12); names and arguments \
+             of processes can be read in /proc",
+        ),
+        (Guarantee::Processes, _) => (
+            Hold::Partial,
+            "names and arguments of processes outside can be read in /proc; nothing else of them",
+        ),
+        (Guarantee::ProtectedMetadata, Some(trees)) if trees.is_empty() => {
+            (Hold::Enforced, "nothing is writable")
+        }
+        (Guarantee::ProtectedMetadata, Some(_)) => {
+            (Hold::Absent, "Landlock can't take a path out of a writable root")
+        }
+        (Guarantee::Survivors, _) => SURVIVORS,
+        (Guarantee::Privilege, _) => (Hold::Enforced, "no_new_privs, capabilities given up, seccomp"),
+        (Guarantee::Secrets, _) => secrets(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Enforcement, Guarantee, Hold, Level, Network, Plan, Writes};
+
+    fn read_only() -> Plan {
+        Plan { writes: Writes::Beneath(Vec::new()), network: Network::Off, landlock_abi_at_most: None }
+    }
+
+    fn hold(enforcement: &Enforcement, guarantee: Guarantee) -> Hold {
+        enforcement.holding(guarantee).unwrap().hold
+    }
+
+    #[test]
+    fn every_guarantee_has_a_line_and_a_reason() {
+        for plan in [read_only(), Plan::UNRESTRICTED] {
+            for abi in 1..=10 {
+                let enforcement = Enforcement::of(&plan, abi, true);
+                let lines: Vec<_> = enforcement.promises.iter().map(|holding| holding.guarantee).collect();
+                assert_eq!(lines, Guarantee::ALL);
+                assert!(enforcement.promises.iter().all(|holding| !holding.why.is_empty()));
+            }
+        }
+    }
+
+    #[test]
+    fn an_older_landlock_is_never_reported_as_holding_more() {
+        let strength = |hold| match hold {
+            Hold::Enforced => 2,
+            Hold::Partial => 1,
+            Hold::Absent | Hold::NotRequested => 0,
+        };
+        for guarantee in Guarantee::ALL {
+            for abi in 1..10 {
+                let (older, newer) =
+                    (Enforcement::of(&read_only(), abi, true), Enforcement::of(&read_only(), abi + 1, true));
+                assert!(
+                    strength(hold(&older, guarantee)) <= strength(hold(&newer, guarantee)),
+                    "{guarantee:?}"
+                );
+            }
+        }
+        assert_eq!(hold(&Enforcement::of(&read_only(), 2, true), Guarantee::Writes), Hold::Partial);
+        assert_eq!(hold(&Enforcement::of(&read_only(), 3, true), Guarantee::Writes), Hold::Enforced);
+    }
+
+    #[test]
+    fn a_policy_without_restrictions_claims_none() {
+        let enforcement = Enforcement::of(&Plan::UNRESTRICTED, 0, false);
+        assert_eq!(enforcement.level, Level::None);
+        assert!(enforcement.promises.iter().all(|holding| holding.hold != Hold::Enforced));
+    }
+
+    #[test]
+    fn a_guarantee_is_found_by_its_name_and_by_its_promise() {
+        assert_eq!(Guarantee::named("writes"), [Guarantee::Writes]);
+        assert_eq!(Guarantee::named("p1"), [Guarantee::Writes, Guarantee::Metadata]);
+        assert_eq!(Guarantee::named("P"), []);
+    }
 }

@@ -162,7 +162,7 @@ struct Rules<'a> {
 impl<'a> Rules<'a> {
     fn of(policy: &'a EnvironmentPolicy) -> Self {
         let glob = |pattern: &String| WildMatch::new_case_insensitive(pattern);
-        let mut exclude: Vec<_> = policy.exclude.value.iter().map(glob).collect();
+        let mut exclude: Vec<_> = policy.exclude.values().map(glob).collect();
         if !policy.ignore_default_excludes.value {
             exclude.extend(SECRET_WORDS.map(|word| WildMatch::new_case_insensitive(&format!("*{word}*"))));
         }
@@ -170,7 +170,7 @@ impl<'a> Rules<'a> {
             inherit: policy.inherit.value,
             exclude,
             set: policy.set.iter().map(|(name, value)| (name.as_str(), value.value.as_str())).collect(),
-            include_only: policy.include_only.value.iter().map(glob).collect(),
+            include_only: policy.include_only.values().map(glob).collect(),
         }
     }
 

@@ -13,6 +13,8 @@
 pub mod config;
 pub mod enforcement;
 pub mod environment;
+pub mod exec;
+pub mod lower;
 pub mod output;
 pub mod policy;
 pub mod seatbelt;

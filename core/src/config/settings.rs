@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::policy::SandboxMode;
+use crate::enforcement::Guarantee;
+use crate::policy::{NetworkAccess, SandboxMode, SandboxPolicy};
 
 /// Where a setting's value came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,55 @@ pub struct Sourced<T> {
     pub origin: Origin,
 }
 
+impl<T> Sourced<T> {
+    /// A value that a flag of the command line set.
+    pub const fn from_flag(value: T, flag: &'static str) -> Self {
+        Self { value, origin: Origin::Flag(flag) }
+    }
+}
+
+/// A list whose items may come from different places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourcedList<T> {
+    /// The items, each with its own origin.
+    pub items: Vec<Sourced<T>>,
+    /// Where the list as a whole was last replaced; what an empty list has to show.
+    pub origin: Origin,
+}
+
+impl<T> SourcedList<T> {
+    /// The items with their origins.
+    pub fn iter(&self) -> std::slice::Iter<'_, Sourced<T>> {
+        self.items.iter()
+    }
+
+    /// The items without their origins.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.items.iter().map(|item| &item.value)
+    }
+
+    /// Whether there is no item.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+impl<T> Default for SourcedList<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), origin: Origin::Default }
+    }
+}
+
+impl<'a, T> IntoIterator for &'a SourcedList<T> {
+    type Item = &'a Sourced<T>;
+    type IntoIter = std::slice::Iter<'a, Sourced<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.items.iter()
+    }
+}
+
 /// How a level of isolation is chosen: the value of `sandbox.isolation`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,12 +110,26 @@ pub enum Isolation {
     Landlock,
 }
 
+impl Isolation {
+    /// Every choice.
+    pub const ALL: [Self; 2] = [Self::Auto, Self::Landlock];
+
+    /// The name used in configuration, flags and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Landlock => "landlock",
+        }
+    }
+}
+
 /// The `[sandbox_workspace_write]` table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkspaceWriteSettings {
-    /// Roots beside the policy cwd that commands may write below.
-    pub writable_roots: Sourced<Vec<PathBuf>>,
-    /// Whether commands may reach the network.
+    /// Roots beside the policy cwd that commands may write below. Absolute.
+    pub writable_roots: SourcedList<PathBuf>,
+    /// Whether commands may reach the network, in this mode only.
     pub network_access: Sourced<bool>,
     /// Leaves `$TMPDIR` out of the writable roots.
     pub exclude_tmpdir_env_var: Sourced<bool>,
@@ -86,6 +150,21 @@ pub enum EnvironmentInherit {
     None,
 }
 
+impl EnvironmentInherit {
+    /// Every choice, the tightest first.
+    pub const ALL: [Self; 3] = [Self::None, Self::Core, Self::All];
+
+    /// The name used in configuration and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Core => "core",
+            Self::None => "none",
+        }
+    }
+}
+
 /// The `[shell_environment_policy]` table, in the order in which its parts apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnvironmentPolicy {
@@ -94,11 +173,11 @@ pub struct EnvironmentPolicy {
     /// Keeps variables whose names look like secrets (`*KEY*`, `*SECRET*`, `*TOKEN*`, `*PASSWORD*`, `*CREDENTIAL*`).
     pub ignore_default_excludes: Sourced<bool>,
     /// Drops variables whose names match one of these globs, letter case ignored.
-    pub exclude: Sourced<Vec<String>>,
+    pub exclude: SourcedList<String>,
     /// Sets these variables.
     pub set: BTreeMap<String, Sourced<String>>,
     /// Where not empty, keeps only variables whose names match one of these globs, letter case ignored.
-    pub include_only: Sourced<Vec<String>>,
+    pub include_only: SourcedList<String>,
 }
 
 /// The `[sandbox]` table.
@@ -107,7 +186,7 @@ pub struct SandboxSettings {
     /// How the level of isolation is chosen.
     pub isolation: Sourced<Isolation>,
     /// Promises that must be kept on this machine, or nothing runs.
-    pub require: Sourced<Vec<crate::enforcement::Guarantee>>,
+    pub require: SourcedList<Guarantee>,
 }
 
 /// Everything that configuration says, resolved to one value a setting.
@@ -123,6 +202,8 @@ pub struct Settings {
     pub codex_linux_sandbox_exe: Sourced<Option<PathBuf>>,
     /// How the sandbox is built.
     pub sandbox: SandboxSettings,
+    /// Lets commands reach the network whatever the mode. No key of a file says so, only a flag.
+    pub network: Sourced<bool>,
 }
 
 impl Default for Settings {
@@ -133,6 +214,31 @@ impl Default for Settings {
             shell_environment_policy: EnvironmentPolicy::default(),
             codex_linux_sandbox_exe: Sourced::default(),
             sandbox: SandboxSettings::default(),
+            network: Sourced::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The policy that these settings ask for.
+    ///
+    /// `network_access` belongs to `workspace-write`, as its table says: a user who allowed the network there and then
+    /// asks for `read-only` did not allow it for that mode.
+    #[must_use]
+    pub fn policy(&self) -> SandboxPolicy {
+        let network = |allowed: bool| {
+            if allowed || self.network.value { NetworkAccess::Enabled } else { NetworkAccess::Restricted }
+        };
+        match self.sandbox_mode.value {
+            SandboxMode::ReadOnly => SandboxPolicy::ReadOnly { network: network(false) },
+            SandboxMode::WorkspaceWrite => SandboxPolicy::WorkspaceWrite {
+                writable_roots: self.workspace_write.writable_roots.values().cloned().collect(),
+                network: network(self.workspace_write.network_access.value),
+                exclude_tmpdir_env_var: self.workspace_write.exclude_tmpdir_env_var.value,
+                exclude_slash_tmp: self.workspace_write.exclude_slash_tmp.value,
+            },
+            SandboxMode::ExternalSandbox => SandboxPolicy::ExternalSandbox { network: network(false) },
+            SandboxMode::DangerFullAccess => SandboxPolicy::DangerFullAccess,
         }
     }
 }

@@ -4,14 +4,15 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use proptest::prelude::*;
 
 use super::{CORE, EnvironmentError, EnvironmentProblem, build, validate};
-use crate::config::{EnvironmentInherit, EnvironmentPolicy, Origin, Sourced};
+use crate::config::{EnvironmentInherit, EnvironmentPolicy, Origin, Sourced, SourcedList};
 
 fn sourced<T>(value: T) -> Sourced<T> {
     Sourced { value, origin: Origin::Default }
 }
 
-fn list(items: &[&str]) -> Sourced<Vec<String>> {
-    sourced(items.iter().map(|item| (*item).to_owned()).collect())
+fn list(items: &[&str]) -> SourcedList<String> {
+    let items = items.iter().map(|item| sourced((*item).to_owned())).collect();
+    SourcedList { items, origin: Origin::Default }
 }
 
 fn with_set(policy: EnvironmentPolicy, set: &[(&str, &str)]) -> EnvironmentPolicy {
@@ -152,8 +153,9 @@ fn bytes() -> impl Strategy<Value = OsString> {
         .prop_map(OsString::from_vec)
 }
 
-fn globs() -> impl Strategy<Value = Sourced<Vec<String>>> {
-    prop::collection::vec("[A_*?]{0,4}", 0..4).prop_map(sourced)
+fn globs() -> impl Strategy<Value = SourcedList<String>> {
+    let items = prop::collection::vec("[A_*?]{0,4}".prop_map(sourced), 0..4);
+    items.prop_map(|items| SourcedList { items, origin: Origin::Default })
 }
 
 prop_compose! {

@@ -269,7 +269,7 @@ fn forbidden(place: &Path) -> Result<Option<&'static str>, Errno> {
         Mode::empty(),
     )?;
     let kind = fstatfs(&directory)?.filesystem_type().0;
-    Ok(KERNEL_INTERFACES.iter().find(|(magic, _)| *magic == i64::from(kind)).map(|(_, why)| *why))
+    Ok(KERNEL_INTERFACES.iter().find(|(magic, _)| *magic == kind).map(|(_, why)| *why))
 }
 
 /// A link inside a root can be turned by a command, so that the next call would resolve to wherever it then leads.

@@ -99,7 +99,8 @@ fn named_roots_that_cannot_be_are_errors() {
     let scene = Scene::new();
     fs::write(scene.at("file"), "").unwrap();
     symlink("loop", scene.at("loop")).unwrap();
-    let cases: [(PathBuf, fn(&PolicyError) -> bool); 9] = [
+    type Expected = fn(&PolicyError) -> bool;
+    let cases: [(PathBuf, Expected); 9] = [
         (scene.at("missing"), |error| matches!(error, PolicyError::Missing(_))),
         (scene.at("file"), |error| matches!(error, PolicyError::NotADirectory(_))),
         (scene.at("file/x"), |error| matches!(error, PolicyError::NotADirectory(_))),

@@ -1,0 +1,86 @@
+//! What one source of configuration says, and how it is laid over what is there already.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::problem::Place;
+use super::settings::{EnvironmentInherit, Isolation, Settings, Sourced, SourcedList};
+use crate::enforcement::Guarantee;
+use crate::policy::SandboxMode;
+
+/// Settings of which any may be left unsaid.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Layer {
+    pub(super) sandbox_mode: Option<Sourced<SandboxMode>>,
+    pub(super) writable_roots: Option<SourcedList<PathBuf>>,
+    pub(super) network_access: Option<Sourced<bool>>,
+    pub(super) exclude_tmpdir_env_var: Option<Sourced<bool>>,
+    pub(super) exclude_slash_tmp: Option<Sourced<bool>>,
+    pub(super) inherit: Option<Sourced<EnvironmentInherit>>,
+    pub(super) ignore_default_excludes: Option<Sourced<bool>>,
+    pub(super) exclude: Option<SourcedList<String>>,
+    pub(super) set: BTreeMap<String, Sourced<String>>,
+    pub(super) include_only: Option<SourcedList<String>>,
+    pub(super) codex_linux_sandbox_exe: Option<Sourced<PathBuf>>,
+    pub(super) isolation: Option<Sourced<Isolation>>,
+    pub(super) require: Option<SourcedList<Guarantee>>,
+}
+
+/// A whole file or override: a layer, and layers that apply only when they are chosen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Document {
+    pub(super) layer: Layer,
+    pub(super) profile: Option<ProfileChoice>,
+    pub(super) profiles: BTreeMap<String, Layer>,
+}
+
+/// The name of a profile, and where it was chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ProfileChoice {
+    pub(super) name: Sourced<String>,
+    pub(super) place: Place,
+}
+
+impl Layer {
+    /// Lays this layer over `settings`: single values and lists replace, tables merge key by key.
+    pub(super) fn lay_over(self, settings: &mut Settings) {
+        let Self {
+            sandbox_mode,
+            writable_roots,
+            network_access,
+            exclude_tmpdir_env_var,
+            exclude_slash_tmp,
+            inherit,
+            ignore_default_excludes,
+            exclude,
+            set,
+            include_only,
+            codex_linux_sandbox_exe,
+            isolation,
+            require,
+        } = self;
+        let workspace_write = &mut settings.workspace_write;
+        let environment = &mut settings.shell_environment_policy;
+        replace(&mut settings.sandbox_mode, sandbox_mode);
+        replace(&mut workspace_write.writable_roots, writable_roots);
+        replace(&mut workspace_write.network_access, network_access);
+        replace(&mut workspace_write.exclude_tmpdir_env_var, exclude_tmpdir_env_var);
+        replace(&mut workspace_write.exclude_slash_tmp, exclude_slash_tmp);
+        replace(&mut environment.inherit, inherit);
+        replace(&mut environment.ignore_default_excludes, ignore_default_excludes);
+        replace(&mut environment.exclude, exclude);
+        environment.set.extend(set);
+        replace(&mut environment.include_only, include_only);
+        let helper =
+            codex_linux_sandbox_exe.map(|Sourced { value, origin }| Sourced { value: Some(value), origin });
+        replace(&mut settings.codex_linux_sandbox_exe, helper);
+        replace(&mut settings.sandbox.isolation, isolation);
+        replace(&mut settings.sandbox.require, require);
+    }
+}
+
+fn replace<T>(target: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *target = value;
+    }
+}

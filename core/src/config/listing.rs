@@ -1,0 +1,99 @@
+//! Settings as rows of key, value and origin, for people who ask why.
+
+use std::fmt;
+use std::path::Path;
+
+use super::escape::{printable, printable_path, toml_key, toml_string};
+use super::settings::{Origin, Settings, SourcedList};
+
+/// One setting as it applies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingRow {
+    /// The dotted key of `config.toml`.
+    pub key: String,
+    /// The value as TOML, on one line. Bytes of a path that aren't UTF-8 show as U+FFFD.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Every setting as it applies, in the order of the documentation.
+///
+/// A list whose items came from several places has a row for each place, with the items from there. A setting without a
+/// value (`codex_linux_sandbox_exe` where nobody set it) has no row.
+#[must_use]
+pub fn rows(settings: &Settings) -> Vec<SettingRow> {
+    let mut rows = Rows(Vec::new());
+    let mode = &settings.sandbox_mode;
+    rows.add("sandbox_mode", toml_string(mode.value.name()), &mode.origin);
+
+    let workspace = &settings.workspace_write;
+    rows.list("sandbox_workspace_write.writable_roots", &workspace.writable_roots, |root| path(root));
+    for (key, setting) in [
+        ("sandbox_workspace_write.network_access", &workspace.network_access),
+        ("sandbox_workspace_write.exclude_tmpdir_env_var", &workspace.exclude_tmpdir_env_var),
+        ("sandbox_workspace_write.exclude_slash_tmp", &workspace.exclude_slash_tmp),
+    ] {
+        rows.add(key, setting.value.to_string(), &setting.origin);
+    }
+
+    let environment = &settings.shell_environment_policy;
+    let inherit = &environment.inherit;
+    rows.add("shell_environment_policy.inherit", toml_string(inherit.value.name()), &inherit.origin);
+    let ignore = &environment.ignore_default_excludes;
+    rows.add("shell_environment_policy.ignore_default_excludes", ignore.value.to_string(), &ignore.origin);
+    rows.list("shell_environment_policy.exclude", &environment.exclude, |glob| toml_string(glob));
+    for (name, value) in &environment.set {
+        let key = toml_key(&["shell_environment_policy", "set", name]);
+        rows.add(&key, toml_string(&value.value), &value.origin);
+    }
+    rows.list("shell_environment_policy.include_only", &environment.include_only, |glob| toml_string(glob));
+
+    let helper = &settings.codex_linux_sandbox_exe;
+    if let Some(program) = &helper.value {
+        rows.add("codex_linux_sandbox_exe", path(program), &helper.origin);
+    }
+    let isolation = &settings.sandbox.isolation;
+    rows.add("sandbox.isolation", toml_string(isolation.value.name()), &isolation.origin);
+    rows.list("sandbox.require", &settings.sandbox.require, |guarantee| toml_string(guarantee.name()));
+    rows.0
+}
+
+struct Rows(Vec<SettingRow>);
+
+impl Rows {
+    fn add(&mut self, key: &str, value: String, origin: &Origin) {
+        self.0.push(SettingRow { key: key.to_owned(), value, origin: origin.clone() });
+    }
+
+    fn list<T>(&mut self, key: &str, list: &SourcedList<T>, render: impl Fn(&T) -> String) {
+        if list.is_empty() {
+            return self.add(key, "[]".to_owned(), &list.origin);
+        }
+        for part in list.items.chunk_by(|left, right| left.origin == right.origin) {
+            let values: Vec<String> = part.iter().map(|item| render(&item.value)).collect();
+            let Some(first) = part.first() else { continue };
+            self.add(key, format!("[{}]", values.join(", ")), &first.origin);
+        }
+    }
+}
+
+fn path(path: &Path) -> String {
+    toml_string(&path.to_string_lossy())
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::File { path, line } | Self::Project { path, line } => {
+                write!(formatter, "{}:{line}", printable_path(path))
+            }
+            Self::Profile { name, path, line } => {
+                write!(formatter, "profile {} ({}:{line})", printable(name), printable_path(path))
+            }
+            Self::Override(typed) => write!(formatter, "-c {}", printable(typed)),
+            Self::Flag(name) => formatter.write_str(name),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The keys that configuration knows, as data.
+
+use super::nearest::nearest;
+
+/// One setting with a value of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Setting {
+    SandboxMode,
+    WritableRoots,
+    NetworkAccess,
+    ExcludeTmpdirEnvVar,
+    ExcludeSlashTmp,
+    Inherit,
+    IgnoreDefaultExcludes,
+    Exclude,
+    IncludeOnly,
+    LinuxSandboxExe,
+    Isolation,
+    Require,
+}
+
+impl Setting {
+    /// What a value of this setting has to be, for messages.
+    pub(super) const fn expected(self) -> &'static str {
+        match self {
+            Self::SandboxMode | Self::Inherit | Self::LinuxSandboxExe | Self::Isolation => "a string",
+            Self::WritableRoots | Self::Exclude | Self::IncludeOnly | Self::Require => "an array of strings",
+            Self::NetworkAccess
+            | Self::ExcludeTmpdirEnvVar
+            | Self::ExcludeSlashTmp
+            | Self::IgnoreDefaultExcludes => "a boolean (true or false)",
+        }
+    }
+}
+
+/// What stands behind a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Node {
+    /// A setting.
+    Setting(Setting),
+    /// A table of known keys.
+    Table(&'static [Key]),
+    /// A table of the user's own names: environment variables with their values.
+    Variables,
+    /// The name of the profile that applies.
+    ProfileName,
+    /// A table of the user's own names: profiles, each a table of [`PROFILE`].
+    Profiles,
+}
+
+impl Node {
+    /// Whether every value is text, so that an override needs no quotes.
+    pub(super) const fn is_text(self) -> bool {
+        match self {
+            Self::ProfileName
+            | Self::Setting(
+                Setting::SandboxMode | Setting::Inherit | Setting::LinuxSandboxExe | Setting::Isolation,
+            ) => true,
+            Self::Setting(_) | Self::Table(_) | Self::Variables | Self::Profiles => false,
+        }
+    }
+
+    /// What a value has to be, for messages.
+    pub(super) const fn expected(self) -> &'static str {
+        match self {
+            Self::Setting(setting) => setting.expected(),
+            Self::Table(_) | Self::Variables | Self::Profiles => "a table",
+            Self::ProfileName => "a string",
+        }
+    }
+}
+
+/// A known key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) node: Node,
+    /// Whether a project's own file has any say in it.
+    pub(super) project: bool,
+}
+
+const fn shared(name: &'static str, node: Node) -> Key {
+    Key { name, node, project: true }
+}
+
+const fn setting(name: &'static str, setting: Setting) -> Key {
+    shared(name, Node::Setting(setting))
+}
+
+const fn user_only(name: &'static str, node: Node) -> Key {
+    Key { name, node, project: false }
+}
+
+/// The keys at the top of a file, an override or a flag. The two that choose among profiles come first.
+pub(super) static ROOT: [Key; 7] = [
+    user_only("profile", Node::ProfileName),
+    user_only("profiles", Node::Profiles),
+    setting("sandbox_mode", Setting::SandboxMode),
+    shared("sandbox_workspace_write", Node::Table(&WORKSPACE_WRITE)),
+    shared("shell_environment_policy", Node::Table(&ENVIRONMENT)),
+    user_only("codex_linux_sandbox_exe", Node::Setting(Setting::LinuxSandboxExe)),
+    shared("sandbox", Node::Table(&SANDBOX)),
+];
+
+/// The keys of a profile: all of [`ROOT`] but those that choose among profiles.
+pub(super) static PROFILE: &[Key] = ROOT.split_at(2).1;
+
+static WORKSPACE_WRITE: [Key; 4] = [
+    setting("writable_roots", Setting::WritableRoots),
+    setting("network_access", Setting::NetworkAccess),
+    setting("exclude_tmpdir_env_var", Setting::ExcludeTmpdirEnvVar),
+    setting("exclude_slash_tmp", Setting::ExcludeSlashTmp),
+];
+
+static ENVIRONMENT: [Key; 5] = [
+    setting("inherit", Setting::Inherit),
+    setting("ignore_default_excludes", Setting::IgnoreDefaultExcludes),
+    setting("exclude", Setting::Exclude),
+    user_only("set", Node::Variables),
+    setting("include_only", Setting::IncludeOnly),
+];
+
+static SANDBOX: [Key; 2] =
+    [user_only("isolation", Node::Setting(Setting::Isolation)), setting("require", Setting::Require)];
+
+/// The key of `keys` called `name`.
+pub(super) fn find<'k>(keys: &'k [Key], name: &str) -> Option<&'k Key> {
+    keys.iter().find(|key| key.name == name)
+}
+
+/// The names of `keys`.
+pub(super) fn names(keys: &[Key]) -> Vec<&'static str> {
+    keys.iter().map(|key| key.name).collect()
+}
+
+/// What somebody who wrote `name` among `keys` may have meant, ready for a message: a key nearly spelled so, or one
+/// spelled exactly so that lives in another table.
+pub(super) fn suggestion(keys: &[Key], name: &str) -> Option<String> {
+    nearest(name, keys.iter().map(|key| key.name)).map(|near| format!("`{near}`")).or_else(|| elsewhere(name))
+}
+
+fn elsewhere(name: &str) -> Option<String> {
+    ROOT.iter().find_map(|key| {
+        if key.name == name {
+            return Some(format!("`{name}` at the top level"));
+        }
+        match key.node {
+            Node::Table(inner) => find(inner, name).map(|inner| format!("`{}.{}`", key.name, inner.name)),
+            Node::Setting(_) | Node::Variables | Node::ProfileName | Node::Profiles => None,
+        }
+    })
+}

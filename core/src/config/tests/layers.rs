@@ -1,0 +1,259 @@
+//! Which source wins, and what origin it leaves.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::Fixture;
+use crate::config::{ConfigSources, FlagLayer, Isolation, Loaded, Origin, Settings, Sourced, load, rows};
+use crate::enforcement::Guarantee;
+use crate::policy::{NetworkAccess, SandboxMode, SandboxPolicy};
+
+const EVERYTHING: &str = r#"
+sandbox_mode = "workspace-write"
+codex_linux_sandbox_exe = "/opt/helper"
+
+[sandbox_workspace_write]
+writable_roots = ["/data", "~/cache", "~//etc"]
+network_access = true
+exclude_tmpdir_env_var = true
+exclude_slash_tmp = true
+
+[shell_environment_policy]
+inherit = "core"
+ignore_default_excludes = true
+exclude = ["AWS_*"]
+include_only = ["PATH", "HOME"]
+[shell_environment_policy.set]
+CI = "1"
+"A.B" = "it's \"q\""
+
+[sandbox]
+isolation = "landlock"
+require = ["P2", "network", "writes"]
+
+[profiles.ci]
+sandbox_mode = "read-only"
+sandbox_workspace_write.writable_roots = []
+shell_environment_policy.set.CI = "2"
+"#;
+
+fn listing(settings: &Settings, home: &Path) -> Vec<String> {
+    let prefix = format!("{}/", home.display());
+    rows(settings)
+        .into_iter()
+        .map(|row| format!("{} = {}  {}", row.key, row.value, row.origin.to_string().replace(&prefix, "")))
+        .collect()
+}
+
+fn flags(mode: SandboxMode) -> FlagLayer {
+    FlagLayer { sandbox_mode: Some(Sourced::from_flag(mode, "--sandbox")), ..FlagLayer::default() }
+}
+
+fn overridden(overrides: &[&str]) -> Loaded {
+    Fixture::new().load_with(overrides, None, FlagLayer::default()).unwrap()
+}
+
+#[test]
+fn every_key_is_read_and_listed() {
+    let fixture = Fixture::user(EVERYTHING);
+    let settings = fixture.load().unwrap().settings;
+    assert_eq!(
+        listing(&settings, &fixture.home()),
+        [
+            "sandbox_mode = \"workspace-write\"  config.toml:2",
+            "sandbox_workspace_write.writable_roots = [\"/data\", \"/home/me/cache\", \"/home/me/etc\"]  \
+             config.toml:6",
+            "sandbox_workspace_write.network_access = true  config.toml:7",
+            "sandbox_workspace_write.exclude_tmpdir_env_var = true  config.toml:8",
+            "sandbox_workspace_write.exclude_slash_tmp = true  config.toml:9",
+            "shell_environment_policy.inherit = \"core\"  config.toml:12",
+            "shell_environment_policy.ignore_default_excludes = true  config.toml:13",
+            "shell_environment_policy.exclude = [\"AWS_*\"]  config.toml:14",
+            "shell_environment_policy.set.\"A.B\" = \"it's \\\"q\\\"\"  config.toml:18",
+            "shell_environment_policy.set.CI = \"1\"  config.toml:17",
+            "shell_environment_policy.include_only = [\"PATH\", \"HOME\"]  config.toml:15",
+            "codex_linux_sandbox_exe = \"/opt/helper\"  config.toml:3",
+            "sandbox.isolation = \"landlock\"  config.toml:21",
+            "sandbox.require = [\"network\", \"inner-sockets\", \"writes\"]  config.toml:22",
+        ]
+    );
+    assert_eq!(
+        settings.policy(),
+        SandboxPolicy::WorkspaceWrite {
+            writable_roots: ["/data", "/home/me/cache", "/home/me/etc"].map(PathBuf::from).to_vec(),
+            network: NetworkAccess::Enabled,
+            exclude_tmpdir_env_var: true,
+            exclude_slash_tmp: true,
+        }
+    );
+}
+
+#[test]
+fn the_defaults_are_listed_as_such() {
+    let listed = rows(&Settings::default());
+    assert!(listed.iter().all(|row| row.origin == Origin::Default));
+    let shown: Vec<String> = listed.iter().map(|row| format!("{} = {}", row.key, row.value)).collect();
+    assert_eq!(shown[0], "sandbox_mode = \"read-only\"");
+    assert!(shown.contains(&"shell_environment_policy.ignore_default_excludes = false".to_owned()));
+    assert!(shown.contains(&"sandbox_workspace_write.writable_roots = []".to_owned()));
+}
+
+#[test]
+fn flags_beat_overrides_beat_profile_beat_file() {
+    let fixture = Fixture::user(
+        "sandbox_mode = \"danger-full-access\"\n[profiles.p]\nsandbox_mode = \"workspace-write\"\n",
+    );
+    let typed = "sandbox_mode=external-sandbox";
+    let mode = |overrides: &[&str], profile, flags| {
+        fixture.load_with(overrides, profile, flags).unwrap().settings.sandbox_mode
+    };
+    let path = fixture.user_file();
+
+    let by_file = mode(&[], None, FlagLayer::default());
+    assert_eq!(by_file.value, SandboxMode::DangerFullAccess);
+    assert_eq!(by_file.origin, Origin::File { path: path.clone(), line: 1 });
+
+    let by_profile = mode(&[], Some("p"), FlagLayer::default());
+    assert_eq!(by_profile.value, SandboxMode::WorkspaceWrite);
+    assert_eq!(by_profile.origin.to_string(), format!("profile p ({}:3)", path.display()));
+
+    let by_override = mode(&[typed], Some("p"), FlagLayer::default());
+    assert_eq!(by_override.value, SandboxMode::ExternalSandbox);
+    assert_eq!(by_override.origin.to_string(), "-c sandbox_mode=external-sandbox");
+
+    let by_flag = mode(&[typed], Some("p"), flags(SandboxMode::ReadOnly));
+    assert_eq!(by_flag.value, SandboxMode::ReadOnly);
+    assert_eq!(by_flag.origin.to_string(), "--sandbox");
+}
+
+#[test]
+fn tables_merge_and_lists_replace() {
+    let fixture = Fixture::user(EVERYTHING);
+    let settings = fixture.load_with(&[], Some("ci"), FlagLayer::default()).unwrap().settings;
+    let environment = &settings.shell_environment_policy;
+    assert_eq!(environment.set["CI"].value, "2");
+    assert_eq!(environment.set["A.B"].value, "it's \"q\"");
+    let roots = &settings.workspace_write.writable_roots;
+    assert!(roots.is_empty());
+    assert!(matches!(&roots.origin, Origin::Profile { name, line: 26, .. } if name == "ci"), "{roots:?}");
+}
+
+#[test]
+fn the_profile_is_chosen_by_flag_then_override_then_file() {
+    let fixture = Fixture::user("profile = \"a\"\n[profiles.a]\n[profiles.b]\n[profiles.c]\n");
+    let chosen = |overrides: &[&str], flag| {
+        let loaded = fixture.load_with(overrides, flag, FlagLayer::default()).unwrap();
+        loaded.profile.unwrap().value
+    };
+    assert_eq!(chosen(&[], None), "a");
+    assert_eq!(chosen(&["profile=c", "profile=b"], None), "b");
+    assert_eq!(chosen(&["profile=b"], Some("c")), "c");
+    assert_eq!(chosen(&["profiles.d.sandbox_mode=workspace-write", "profile=d"], None), "d");
+}
+
+#[test]
+fn later_overrides_win() {
+    let loaded = overridden(&["sandbox_mode=workspace-write", "sandbox_mode=\"external-sandbox\""]);
+    assert_eq!(loaded.settings.sandbox_mode.value, SandboxMode::ExternalSandbox);
+}
+
+#[test]
+fn text_needs_no_quotes_in_an_override() {
+    for (typed, name, value) in [
+        ("PORT=8080", "PORT", "8080"),
+        ("\"A.B\"= x=y ", "A.B", "x=y"),
+        ("'A B'=x", "A B", "x"),
+        ("E=", "E", ""),
+        ("Q=\"a b \"", "Q", "a b "),
+        ("L=[\"a\"]", "L", "[\"a\"]"),
+    ] {
+        let loaded = overridden(&[&format!("shell_environment_policy.set.{typed}")]);
+        let set = &loaded.settings.shell_environment_policy.set;
+        assert_eq!(set.get(name).map(|set| &*set.value), Some(value), "{typed}");
+    }
+}
+
+#[test]
+fn an_override_may_set_a_whole_table_and_merges_it() {
+    let fixture = Fixture::user("[sandbox_workspace_write]\nexclude_slash_tmp = true\n");
+    let settings = fixture
+        .load_with(&["sandbox_workspace_write={network_access=true}"], None, FlagLayer::default())
+        .unwrap()
+        .settings;
+    assert!(settings.workspace_write.network_access.value);
+    assert!(settings.workspace_write.exclude_slash_tmp.value);
+}
+
+#[test]
+fn added_directories_are_appended_and_need_not_be_utf8() {
+    let fixture = Fixture::user("sandbox_workspace_write.writable_roots = [\"/data\"]");
+    let odd = PathBuf::from(OsStr::from_bytes(b"/\xff"));
+    let flags = FlagLayer {
+        writable_roots: vec![Sourced::from_flag(odd.clone(), "--add-dir")],
+        ..flags(SandboxMode::WorkspaceWrite)
+    };
+    let settings = fixture.load_with(&[], None, flags).unwrap().settings;
+    let roots = &settings.workspace_write.writable_roots;
+    assert_eq!(roots.values().cloned().collect::<Vec<_>>(), [PathBuf::from("/data"), odd]);
+    let listed = listing(&settings, &fixture.home());
+    assert_eq!(
+        listed[1..3],
+        [
+            "sandbox_workspace_write.writable_roots = [\"/data\"]  config.toml:1",
+            "sandbox_workspace_write.writable_roots = [\"/\u{fffd}\"]  --add-dir",
+        ]
+    );
+}
+
+#[test]
+fn a_relative_directory_of_a_flag_is_refused() {
+    let flags = FlagLayer {
+        writable_roots: vec![Sourced::from_flag(PathBuf::from("x"), "--add-dir")],
+        ..FlagLayer::default()
+    };
+    let error = Fixture::new().load_with(&[], None, flags).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--add-dir: `sandbox_workspace_write.writable_roots`: expected an absolute path, found `x`"
+    );
+}
+
+#[test]
+fn without_a_home_the_tilde_is_refused() {
+    let overrides = ["sandbox_workspace_write.writable_roots=[\"~/x\"]".to_owned()];
+    for home in [None, Some(Path::new("relative"))] {
+        let sources = ConfigSources { home, overrides: &overrides, ..ConfigSources::default() };
+        let error = load(&sources).unwrap_err().to_string();
+        assert!(error.ends_with("cannot expand `~/x`: the home directory is not known"), "{error}");
+    }
+}
+
+#[test]
+fn network_access_counts_in_workspace_write_and_the_flag_everywhere() {
+    let key = "sandbox_workspace_write.network_access=true";
+    let network = FlagLayer {
+        network: Some(Sourced::from_flag(true, "--network")),
+        isolation: Some(Sourced::from_flag(Isolation::Landlock, "--isolation")),
+        ..FlagLayer::default()
+    };
+    for mode in SandboxMode::ALL {
+        let typed = format!("sandbox_mode={mode}");
+        let full = |overrides: &[&str], flags: &FlagLayer| {
+            let loaded = Fixture::new().load_with(overrides, None, flags.clone()).unwrap();
+            loaded.settings.policy().has_full_network_access()
+        };
+        let unrestricted = mode == SandboxMode::DangerFullAccess;
+        assert_eq!(full(&[&typed], &FlagLayer::default()), unrestricted, "{mode}");
+        let by_key = unrestricted || mode == SandboxMode::WorkspaceWrite;
+        assert_eq!(full(&[&typed, key], &FlagLayer::default()), by_key, "{mode}");
+        assert!(full(&[&typed], &network), "{mode}");
+    }
+}
+
+#[test]
+fn required_guarantees_appear_once() {
+    let loaded = overridden(&["sandbox.require=[\"P1\", \"metadata\", \"p1\"]"]);
+    let required: Vec<Guarantee> = loaded.settings.sandbox.require.values().copied().collect();
+    assert_eq!(required, [Guarantee::Writes, Guarantee::Metadata]);
+}

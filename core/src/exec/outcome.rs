@@ -1,0 +1,285 @@
+//! How a run ended: every ending by its own name, and what is known of it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use codex_linux_sandbox::{EXIT_SETUP_FAILED, Step};
+use nix::errno::Errno;
+use serde::Serialize;
+use serde::ser::SerializeMap as _;
+
+use crate::enforcement::Enforcement;
+use crate::output::{Captured, StreamText};
+
+/// The exit code of a run that its deadline ended, as `timeout(1)` gives it.
+pub const EXIT_TIMED_OUT: i32 = 124;
+/// The exit code of a run that was cancelled, as a shell gives it for Ctrl-C.
+pub const EXIT_CANCELLED: i32 = 130;
+/// What shells add to the number of the signal that ended a command.
+const EXIT_SIGNAL_BASE: i32 = 128;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The command ended by itself.
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
+    /// A signal ended the command.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+        /// Whether the kernel wrote a core dump.
+        core_dumped: bool,
+    },
+    /// The deadline passed, and the command was ended.
+    TimedOut {
+        /// The deadline.
+        deadline: Duration,
+    },
+    /// The caller cancelled the call, and the command was ended.
+    Cancelled,
+    /// The sandbox could not be set up. Nothing ran.
+    SetupFailed {
+        /// The step that failed, where the helper got far enough to say so.
+        step: Option<Step>,
+        /// The system call.
+        call: Option<String>,
+        /// What the call was about.
+        target: Option<PathBuf>,
+        /// Its error.
+        errno: Option<Errno>,
+        /// All of it in one line.
+        message: String,
+    },
+    /// The sandbox stood, but the command could not be executed.
+    NotExecuted {
+        /// 127 where it was not found, 126 where it was.
+        exit_code: i32,
+        /// The kernel's answer, where it was asked.
+        errno: Option<Errno>,
+        /// All of it in one line.
+        message: String,
+    },
+}
+
+impl Outcome {
+    /// The name used in the result.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Exited { .. } => "exited",
+            Self::Signalled { .. } => "signalled",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::SetupFailed { .. } => "setup_failed",
+            Self::NotExecuted { .. } => "not_executed",
+        }
+    }
+
+    /// The exit code that a program gives which stands for the command.
+    #[must_use]
+    pub const fn exit_code(&self) -> i32 {
+        match self {
+            Self::Exited { code } => *code,
+            Self::Signalled { signal, .. } => EXIT_SIGNAL_BASE + *signal,
+            Self::TimedOut { .. } => EXIT_TIMED_OUT,
+            Self::Cancelled => EXIT_CANCELLED,
+            Self::SetupFailed { .. } => EXIT_SETUP_FAILED,
+            Self::NotExecuted { exit_code, .. } => *exit_code,
+        }
+    }
+
+    /// One sentence, for people and models.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Exited { code } => format!("exited with code {code}"),
+            Self::Signalled { signal, core_dumped } => {
+                let name = nix::sys::signal::Signal::try_from(*signal)
+                    .map_or_else(|_unnamed| format!("signal {signal}"), |signal| signal.as_str().to_owned());
+                format!("ended by {name}{}", if *core_dumped { " (core dumped)" } else { "" })
+            }
+            Self::TimedOut { deadline } => format!("ended at its deadline of {} ms", deadline.as_millis()),
+            Self::Cancelled => "cancelled".to_owned(),
+            Self::SetupFailed { message, .. } => {
+                format!("nothing ran, the sandbox could not be set up: {message}")
+            }
+            Self::NotExecuted { message, .. } => message.clone(),
+        }
+    }
+}
+
+impl Serialize for Outcome {
+    /// As the fields `outcome`, `exit_code`, `signal`, `timed_out` and `failure` of the result; what is unknown is
+    /// `null`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Failure<'a> {
+            step: Option<&'a str>,
+            call: Option<&'a str>,
+            target: Option<String>,
+            errno: Option<i32>,
+            message: &'a str,
+        }
+        let (code, signal, core_dumped, failure) = match self {
+            Self::Exited { code } => (Some(*code), None, None, None),
+            Self::Signalled { signal, core_dumped } => (None, Some(*signal), Some(*core_dumped), None),
+            Self::TimedOut { .. } | Self::Cancelled => (None, None, None, None),
+            Self::SetupFailed { step, call, target, errno, message } => {
+                let target = target.as_ref().map(|path| path.to_string_lossy().into_owned());
+                let (step, call) = (step.map(Step::name), call.as_deref());
+                let errno = errno.map(|errno| errno as i32);
+                (None, None, None, Some(Failure { step, call, target, errno, message }))
+            }
+            Self::NotExecuted { errno, message, .. } => {
+                let errno = errno.map(|errno| errno as i32);
+                (
+                    None,
+                    None,
+                    None,
+                    Some(Failure { step: Some("exec"), call: Some("execve"), target: None, errno, message }),
+                )
+            }
+        };
+        let mut map = serializer.serialize_map(Some(6))?;
+        map.serialize_entry("outcome", self.name())?;
+        map.serialize_entry("exit_code", &code)?;
+        map.serialize_entry("signal", &signal)?;
+        map.serialize_entry("core_dumped", &core_dumped)?;
+        map.serialize_entry("timed_out", &matches!(self, Self::TimedOut { .. }))?;
+        map.serialize_entry("failure", &failure)?;
+        map.end()
+    }
+}
+
+/// What the command used, with everything below it that it waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ResourceUsage {
+    /// Processor time in its own code, in microseconds.
+    pub user_us: u64,
+    /// Processor time in the kernel, in microseconds.
+    pub system_us: u64,
+    /// The largest resident size of one of its processes, in KiB.
+    pub max_rss_kib: u64,
+    /// Page faults that needed no disk.
+    pub minor_faults: u64,
+    /// Page faults that needed one.
+    pub major_faults: u64,
+    /// Times it gave up the processor to wait.
+    pub voluntary_switches: u64,
+    /// Times the processor was taken from it.
+    pub involuntary_switches: u64,
+}
+
+/// What is known of a run that has ended.
+#[derive(Clone, Debug)]
+pub struct ExecResult {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From its start to its end, streams that stayed open not counted.
+    pub duration: Duration,
+    /// Standard output. Empty where it was not captured.
+    pub stdout: Captured,
+    /// Standard error. Empty where it was not captured.
+    pub stderr: Captured,
+    /// Both, in the order in which they were read.
+    pub output: Captured,
+    /// Whether a descendant still held a stream open when the call returned, so that more could have come.
+    pub streams_left_open: bool,
+    /// What the sandbox held.
+    pub enforcement: Enforcement,
+    /// What the command used. `None` where the kernel did not say.
+    pub rusage: Option<ResourceUsage>,
+}
+
+impl Serialize for ExecResult {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            #[serde(flatten)]
+            outcome: &'a Outcome,
+            duration_ms: f64,
+            stdout: StreamText,
+            stderr: StreamText,
+            output: StreamText,
+            streams_left_open: bool,
+            denials: [(); 0],
+            enforcement: &'a Enforcement,
+            rusage: Option<ResourceUsage>,
+        }
+        Whole {
+            outcome: &self.outcome,
+            duration_ms: self.duration.as_secs_f64() * 1e3,
+            stdout: self.stdout.text(),
+            stderr: self.stderr.text(),
+            output: self.output.text(),
+            streams_left_open: self.streams_left_open,
+            denials: [],
+            enforcement: &self.enforcement,
+            rusage: self.rusage,
+        }
+        .serialize(serializer)
+    }
+}
+
+/// Why a request was not even started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExecError {
+    /// No program, or one without a name.
+    #[error("the command is empty: name a program to run")]
+    EmptyCommand,
+    /// The kernel ends an argument at its first NUL byte.
+    #[error("argument {index} of the command contains a NUL byte, which no program can be given")]
+    NulInArgument {
+        /// Counted from 0, the program.
+        index: usize,
+    },
+    /// A variable that no environment can hold.
+    #[error(
+        "the environment variable {name} can't be set: its name is empty or contains `=`, or it contains a NUL byte",
+        name = .name.display()
+    )]
+    Environment {
+        /// Its name.
+        name: OsString,
+    },
+    /// The command's working directory can't be entered.
+    #[error("working directory {path}: {why}", path = .path.display(), why = Self::directory(*.errno))]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+    /// The helper could not be started.
+    #[error("the sandbox helper {helper} can't be started: {why} ({errno:?})", helper = .helper.display(), why = .errno.desc())]
+    Helper {
+        /// The helper.
+        helper: PathBuf,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+    /// A pipe, a file in memory or a descriptor for the run could not be had.
+    #[error("the run can't be prepared: {call}: {why} ({errno:?})", why = .errno.desc())]
+    Prepare {
+        /// The system call.
+        call: &'static str,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+}
+
+impl ExecError {
+    const fn directory(errno: Errno) -> &'static str {
+        match errno {
+            Errno::ENOENT => "no such directory",
+            Errno::ENOTDIR => "not a directory",
+            Errno::EACCES => "no permission to enter it",
+            Errno::EINVAL => "not an absolute path",
+            _ => "it can't be looked at",
+        }
+    }
+}

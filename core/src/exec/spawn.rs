@@ -1,0 +1,247 @@
+//! Starting the helper: descriptors in place, the command's environment in a file in memory, nothing else inherited.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use codex_linux_sandbox::{Environment, Invocation, PROGRAM, wire};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, getpid, pipe2};
+
+use super::outcome::{ExecError, ResourceUsage};
+use super::request::{Signals, Stdio};
+use super::sys::{self, WaitStatus};
+use super::tree::kill_descendants;
+
+/// The descriptor by which the helper reports. The first after the standard streams.
+const STATUS: RawFd = 3;
+/// The descriptor from which the helper reads the command's environment.
+const ENVIRONMENT: RawFd = 4;
+/// Descriptors to be put in place are moved above all places first, so that no move overwrites another's source.
+const ABOVE_ALL_PLACES: RawFd = 10;
+/// `POSIX_SPAWN_SETSID` of `spawn.h` (glibc 2.26), which nix does not name.
+const SETSID: libc::c_int = 0x80;
+
+/// What to start, and how.
+pub(super) struct Spawn {
+    pub(super) helper: PathBuf,
+    pub(super) invocation: Invocation,
+    pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) stdio: Stdio,
+    pub(super) signals: Signals,
+}
+
+/// The reading ends of what the helper and the command write to.
+pub(super) struct Pipes {
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: Option<OwnedFd>,
+    pub(super) status: OwnedFd,
+}
+
+/// The helper, then the command: one process, ended and collected when this is dropped.
+#[derive(Debug)]
+pub(super) struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+    /// Whether it leads a process group of its own.
+    leads_group: bool,
+    reaped: bool,
+}
+
+impl Child {
+    /// Readable once the process has ended.
+    pub(super) const fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
+    }
+
+    /// Passes a signal on to the process.
+    pub(super) fn signal(&self, signal: Signal) {
+        if let Err(errno) = sys::pidfd_send_signal(self.pidfd.as_fd(), signal)
+            && errno != Errno::ESRCH
+        {
+            tracing::warn!(%errno, %signal, "a signal could not be passed on");
+        }
+    }
+
+    /// Ends the process and everything below it.
+    pub(super) fn kill_tree(&self) {
+        // Descendants before the process: once it has ended, they are somebody else's.
+        kill_descendants(self.pid);
+        if let Err(errno) = sys::pidfd_send_signal(self.pidfd.as_fd(), Signal::SIGKILL)
+            && errno != Errno::ESRCH
+        {
+            tracing::warn!(%errno, "the command could not be killed");
+        }
+        self.kill_group();
+    }
+
+    /// Ends what is left of the process group. The leader must not have been collected: until then the number of the
+    /// group can't become another's.
+    pub(super) fn kill_group(&self) {
+        if self.leads_group
+            && !self.reaped
+            && let Err(errno) = killpg(self.pid, Signal::SIGKILL)
+            && errno != Errno::ESRCH
+        {
+            tracing::warn!(%errno, "the command's process group could not be killed");
+        }
+    }
+
+    /// Collects the process, which has ended.
+    pub(super) fn reap(&mut self) -> Result<(WaitStatus, ResourceUsage), Errno> {
+        let collected = sys::reap(self.pid);
+        self.reaped = true;
+        collected
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.reaped {
+            return;
+        }
+        self.kill_tree();
+        let pid = self.pid;
+        // A killed process is gone within microseconds, unless the kernel holds it in a device or on a network mount;
+        // nobody who drops a future should wait for that.
+        let collect = move || collect(pid);
+        if std::thread::Builder::new().name("codex-reaper".to_owned()).spawn(collect).is_err() {
+            tracing::warn!(%pid, "no thread to collect a killed command: it stays a zombie until this process ends");
+        }
+    }
+}
+
+/// Collects a killed process whose end nobody asks about.
+fn collect(pid: Pid) {
+    if let Err(errno) = sys::reap(pid) {
+        tracing::warn!(%pid, %errno, "a killed command could not be collected");
+    }
+}
+
+/// Starts the helper. To be called on a thread that lasts.
+pub(super) fn spawn(spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
+    let Spawn { helper, mut invocation, env, stdio, signals } = spawn;
+    let actions = PosixSpawnFileActions::init().map_err(preparing("posix_spawn_file_actions"))?;
+    let mut places = Places { actions, held: Vec::new() };
+
+    let (status, status_end) = pipe()?;
+    places.put(status_end, STATUS)?;
+    places.put(environment_file(&env)?, ENVIRONMENT)?;
+    let (mut stdout, mut stderr) = (None, None);
+    if stdio == Stdio::Capture {
+        let null = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(preparing("open /dev/null"))?;
+        places.put(null, libc::STDIN_FILENO)?;
+        for (end, place) in [(&mut stdout, libc::STDOUT_FILENO), (&mut stderr, libc::STDERR_FILENO)] {
+            let (reading, writing) = pipe()?;
+            *end = Some(reading);
+            places.put(writing, place)?;
+        }
+    }
+    invocation.status = Some(STATUS);
+    invocation.environment = Environment::Descriptor(ENVIRONMENT);
+    invocation.parent = Some(getpid().as_raw());
+
+    let mut arguments = vec![c_string(PROGRAM.into())?];
+    for argument in wire::encode(&invocation) {
+        arguments.push(c_string(argument)?);
+    }
+    let attributes = attributes(stdio, signals).map_err(preparing("posix_spawnattr"))?;
+    // The helper's own environment is empty: nothing in the command's can influence it.
+    let no_environment: [&std::ffi::CStr; 0] = [];
+    let path = c_string(helper.as_os_str().to_owned())?;
+    let pid = posix_spawn(path.as_c_str(), &places.actions, &attributes, &arguments, &no_environment)
+        .map_err(|errno| ExecError::Helper { helper: shown(&helper), errno })?;
+    let pidfd = sys::pidfd_open(pid).map_err(|errno| {
+        // Nothing else stands for it yet, so that it has to be ended here.
+        if nix::sys::signal::kill(pid, Signal::SIGKILL).is_ok() {
+            collect(pid);
+        }
+        ExecError::Prepare { call: "pidfd_open", errno }
+    })?;
+    let child = Child { pid, pidfd, leads_group: stdio == Stdio::Capture, reaped: false };
+    Ok((child, Pipes { stdout, stderr, status }))
+}
+
+/// Descriptors on their way to the numbers at which the helper finds them.
+struct Places {
+    actions: PosixSpawnFileActions,
+    held: Vec<OwnedFd>,
+}
+
+impl Places {
+    fn put(&mut self, descriptor: OwnedFd, place: RawFd) -> Result<(), ExecError> {
+        let moved = sys::duplicate_above(descriptor.as_fd(), ABOVE_ALL_PLACES).map_err(preparing("fcntl"))?;
+        self.actions.add_dup2(moved.as_raw_fd(), place).map_err(preparing("posix_spawn_file_actions"))?;
+        self.held.push(moved);
+        Ok(())
+    }
+}
+
+fn attributes(stdio: Stdio, signals: Signals) -> Result<PosixSpawnAttr, Errno> {
+    let mut attributes = PosixSpawnAttr::init()?;
+    let mut flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK;
+    match signals {
+        Signals::Default => {
+            flags |= PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF;
+            attributes.set_sigdefault(&SigSet::all())?;
+            attributes.set_sigmask(&SigSet::empty())?;
+        }
+        Signals::Inherit(mask) => attributes.set_sigmask(&mask)?,
+    }
+    if stdio == Stdio::Capture {
+        flags |= PosixSpawnFlags::from_bits_retain(SETSID);
+    }
+    attributes.set_flags(flags)?;
+    Ok(attributes)
+}
+
+/// `NAME=value` entries, each ended by a NUL byte, in a file that is nowhere but in memory.
+fn environment_file(env: &[(OsString, OsString)]) -> Result<OwnedFd, ExecError> {
+    let mut block = Vec::new();
+    for (name, value) in env {
+        block.extend_from_slice(name.as_bytes());
+        block.push(b'=');
+        block.extend_from_slice(value.as_bytes());
+        block.push(0);
+    }
+    let file =
+        memfd_create(c"codex-environment", MFdFlags::MFD_CLOEXEC).map_err(preparing("memfd_create"))?;
+    let mut file = File::from(file);
+    let written = file.write_all(&block).and_then(|()| file.rewind());
+    written.map_err(|error| {
+        let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+        ExecError::Prepare { call: "write the environment", errno }
+    })?;
+    Ok(file.into())
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
+    pipe2(OFlag::O_CLOEXEC).map_err(preparing("pipe2"))
+}
+
+fn preparing(call: &'static str) -> impl Fn(Errno) -> ExecError {
+    move |errno| ExecError::Prepare { call, errno }
+}
+
+fn c_string(text: OsString) -> Result<CString, ExecError> {
+    // The request was checked, and a plan holds no NUL bytes: this is for the helper's own path.
+    CString::new(text.into_vec())
+        .map_err(|_nul| ExecError::Prepare { call: "posix_spawn", errno: Errno::EINVAL })
+}
+
+/// The helper by the name that a person knows it by.
+fn shown(helper: &Path) -> PathBuf {
+    if helper.as_os_str() == OsStr::new("/proc/self/exe") {
+        return std::fs::read_link(helper).unwrap_or_else(|_unknown| helper.to_owned());
+    }
+    helper.to_owned()
+}

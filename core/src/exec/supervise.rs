@@ -1,0 +1,235 @@
+//! Watching over a run: reading what it writes, ending it in time, collecting it.
+//!
+//! One loop waits for everything at once: the deadline, the caller's cancellation, the end of the process (its pidfd
+//! becomes readable), and the two streams. Nothing polls.
+
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use codex_linux_sandbox::{MAX_RECORD, Record};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::read;
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::outcome::{ExecError, ResourceUsage};
+use super::spawn::{Child, Pipes};
+use super::sys::{self, WaitStatus};
+use crate::output::{Capture, Captured, OutputBudget};
+
+/// How much is read from a stream at once. What a pipe holds by default.
+const CHUNK: usize = 64 * 1024;
+/// How long streams are read on after the command was killed: what it wrote is in the pipes by then.
+const DRAIN_AFTER_KILL: Duration = Duration::from_millis(100);
+
+/// Why we ended the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Killed {
+    Deadline(Duration),
+    Cancelled,
+}
+
+/// When to end a run.
+pub(super) struct Limits {
+    pub(super) started: Instant,
+    pub(super) deadline: Option<Duration>,
+    pub(super) drain: Duration,
+    pub(super) cancellation: CancellationToken,
+    pub(super) forward: Option<UnboundedReceiver<Signal>>,
+}
+
+/// Everything that was seen of a run.
+pub(super) struct Seen {
+    pub(super) status: Option<(WaitStatus, ResourceUsage)>,
+    pub(super) killed: Option<Killed>,
+    pub(super) ended: Instant,
+    pub(super) stdout: Captured,
+    pub(super) stderr: Captured,
+    pub(super) output: Captured,
+    pub(super) streams_left_open: bool,
+    pub(super) records: Vec<Record>,
+}
+
+/// Waits for a run to end, whatever it takes.
+pub(super) async fn supervise(
+    mut child: Child,
+    pipes: Pipes,
+    mut limits: Limits,
+    budget: OutputBudget,
+) -> Result<Seen, ExecError> {
+    let watching = |errno: std::io::Error| ExecError::Prepare {
+        call: "epoll_ctl",
+        errno: errno.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+    };
+    let pidfd = child.pidfd().try_clone().and_then(sys::watch).map_err(watching)?;
+    let mut streams = Streams::new(pipes.stdout, pipes.stderr, budget).map_err(watching)?;
+    let mut killed = None;
+    let mut ended: Option<Instant> = None;
+    // While the process lives: the deadline. Afterwards: the end of the drain.
+    let deadline = limits.deadline.and_then(|deadline| limits.started.checked_add(deadline));
+    let mut last_byte = limits.started;
+    loop {
+        let until = match (ended, killed) {
+            (None, None) => deadline,
+            (None, Some(_)) => None,
+            (Some(ended), killed) => {
+                let drain = if killed.is_some() { DRAIN_AFTER_KILL } else { limits.drain };
+                let silence = last_byte.max(ended) + drain;
+                // A deadline that has passed leaves what is in the pipes to be read, and no more.
+                Some(deadline.filter(|_| killed.is_none()).map_or(silence, |deadline| silence.min(deadline)))
+            }
+        };
+        if ended.is_some() && streams.are_closed() {
+            break;
+        }
+        tokio::select! {
+            biased;
+            () = at(until) => {
+                let Some(deadline) = limits.deadline.filter(|_| ended.is_none()) else { break };
+                child.kill_tree();
+                killed = Some(Killed::Deadline(deadline));
+            }
+            () = limits.cancellation.cancelled(), if killed.is_none() && ended.is_none() => {
+                child.kill_tree();
+                killed = Some(Killed::Cancelled);
+            }
+            signal = next(&mut limits.forward), if ended.is_none() => child.signal(signal),
+            ready = pidfd.readable(), if ended.is_none() => {
+                ready.map_err(watching)?.retain_ready();
+                ended = Some(Instant::now());
+            }
+            () = streams.read() => last_byte = Instant::now(),
+        }
+    }
+    let streams_left_open = !streams.are_closed();
+    // What is left of the group ends before its leader is collected, so that its number is still its own.
+    child.kill_group();
+    let status = child.reap().ok();
+    let (stdout, stderr, output) = streams.finish();
+    Ok(Seen {
+        status,
+        killed,
+        ended: ended.unwrap_or_else(Instant::now),
+        stdout,
+        stderr,
+        output,
+        streams_left_open,
+        records: records(&pipes.status),
+    })
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next signal to pass on. Never ready where there is none to come.
+async fn next(forward: &mut Option<UnboundedReceiver<Signal>>) -> Signal {
+    if let Some(signals) = forward {
+        if let Some(signal) = signals.recv().await {
+            return signal;
+        }
+        *forward = None;
+    }
+    std::future::pending().await
+}
+
+/// What the helper said. The pipe holds all of it, and nobody writes to it any more.
+fn records(status: &OwnedFd) -> Vec<Record> {
+    let mut bytes = vec![0; 2 * MAX_RECORD];
+    let mut length = 0;
+    while let Some(free) = bytes.get_mut(length..).filter(|free| !free.is_empty()) {
+        match read(status, free) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(Errno::EINTR) => {}
+            Err(_) => break,
+        }
+    }
+    bytes.truncate(length);
+    bytes.split(|byte| *byte == b'\n').filter_map(Record::parse).collect()
+}
+
+/// Both streams of a run and what was kept of them.
+struct Streams {
+    stdout: Stream,
+    stderr: Stream,
+    output: Capture,
+    chunk: Vec<u8>,
+}
+
+struct Stream {
+    pipe: Option<Receiver>,
+    capture: Capture,
+}
+
+impl Streams {
+    fn new(stdout: Option<OwnedFd>, stderr: Option<OwnedFd>, budget: OutputBudget) -> std::io::Result<Self> {
+        let stream = |end: Option<OwnedFd>| {
+            let pipe = end.map(Receiver::from_owned_fd).transpose()?;
+            Ok::<_, std::io::Error>(Stream { pipe, capture: Capture::new(budget) })
+        };
+        let captured = stdout.is_some() || stderr.is_some();
+        Ok(Self {
+            stdout: stream(stdout)?,
+            stderr: stream(stderr)?,
+            output: Capture::new(budget),
+            chunk: vec![0; if captured { CHUNK } else { 0 }],
+        })
+    }
+
+    const fn are_closed(&self) -> bool {
+        self.stdout.pipe.is_none() && self.stderr.pipe.is_none()
+    }
+
+    /// Waits until one of the streams has something, or has ended, and takes one chunk from each that has.
+    async fn read(&mut self) {
+        let (out, err) = tokio::select! {
+            () = readable(self.stdout.pipe.as_ref()) => (true, false),
+            () = readable(self.stderr.pipe.as_ref()) => (false, true),
+        };
+        for (stream, ready) in [(&mut self.stdout, out), (&mut self.stderr, err)] {
+            if ready {
+                stream.take(&mut self.chunk, &mut self.output);
+            }
+        }
+    }
+
+    fn finish(self) -> (Captured, Captured, Captured) {
+        (self.stdout.capture.finish(), self.stderr.capture.finish(), self.output.finish())
+    }
+}
+
+/// Never ready where there is no pipe.
+async fn readable(pipe: Option<&Receiver>) {
+    match pipe {
+        // An error shows again in the read that follows.
+        Some(pipe) => drop(pipe.readable().await),
+        None => std::future::pending().await,
+    }
+}
+
+impl Stream {
+    fn take(&mut self, chunk: &mut [u8], output: &mut Capture) {
+        let Some(pipe) = &self.pipe else { return };
+        match pipe.try_read(chunk) {
+            Ok(0) => self.pipe = None,
+            Ok(count) => {
+                let bytes = chunk.get(..count).unwrap_or_default();
+                self.capture.push(bytes);
+                output.push(bytes);
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a stream can't be read on");
+                self.pipe = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The system calls that neither the standard library nor nix wraps, each behind a safe function.
+
+#![expect(unsafe_code, reason = "raw system calls stand here, and nowhere else in this crate")]
+
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::outcome::ResourceUsage;
+
+/// A descriptor for a process: `pidfd_open(2)` (Linux 5.3). Readable once the process has ended; close-on-exec.
+pub(super) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the call takes numbers only.
+    let answer = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0_u32) })?;
+    let number = RawFd::try_from(answer).map_err(|_beyond| Errno::EBADF)?;
+    // JUSTIFICATION: the descriptor has to be closed by somebody.
+    // SAFETY: the kernel has just opened it for us, so that nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A second descriptor for the same open file, with the lowest free number from `lowest` on: `fcntl(2)`,
+/// `F_DUPFD_CLOEXEC`.
+pub(super) fn duplicate_above(descriptor: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd, Errno> {
+    // JUSTIFICATION: nix returns the new descriptor as a number that nobody owns.
+    // SAFETY: F_DUPFD_CLOEXEC takes a number and touches no memory.
+    let number =
+        Errno::result(unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
+    // JUSTIFICATION: as above.
+    // SAFETY: the kernel has just opened it for us, so that nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Sends a signal to the very process that a descriptor stands for: `pidfd_send_signal(2)` (Linux 5.1).
+pub(super) fn pidfd_send_signal(process: BorrowedFd<'_>, signal: Signal) -> Result<(), Errno> {
+    let (descriptor, info) = (process.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: a null siginfo makes the kernel fill in one as for kill(2); no memory is read.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor, signal as libc::c_int, info, 0_u32) };
+    Errno::result(answer).map(drop)
+}
+
+/// Lets the runtime wait until a descriptor becomes readable.
+pub(super) fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // JUSTIFICATION: tokio's safe constructors take anything with a number, and are deprecated for it.
+    // SAFETY: an `OwnedFd` stays open, under the same number, until it is dropped, which the `AsyncFd` does after it has
+    // taken it out of the runtime.
+    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(std::io::Error::from)
+}
+
+/// A wait status as the kernel encodes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WaitStatus {
+    Exited(i32),
+    Signalled { signal: i32, core_dumped: bool },
+}
+
+/// Collects a child that has ended, or waits for its end: `wait4(2)`.
+pub(super) fn reap(pid: Pid) -> Result<(WaitStatus, ResourceUsage), Errno> {
+    let mut status: libc::c_int = 0;
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    loop {
+        // JUSTIFICATION: no wrapper returns the usage of one child.
+        // SAFETY: both pointers are to locals that live until the call returns.
+        let answer = unsafe { libc::wait4(pid.as_raw(), &raw mut status, 0, usage.as_mut_ptr()) };
+        match Errno::result(answer) {
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    // JUSTIFICATION: the structure is plain numbers.
+    // SAFETY: it was zeroed, which is a valid value of it, and then filled by the kernel.
+    let usage = unsafe { usage.assume_init() };
+    let status = if libc::WIFEXITED(status) {
+        WaitStatus::Exited(libc::WEXITSTATUS(status))
+    } else {
+        WaitStatus::Signalled { signal: libc::WTERMSIG(status), core_dumped: libc::WCOREDUMP(status) }
+    };
+    let count = |number: libc::c_long| u64::try_from(number).unwrap_or(0);
+    let microseconds = |time: libc::timeval| count(time.tv_sec) * 1_000_000 + count(time.tv_usec);
+    let usage = ResourceUsage {
+        user_us: microseconds(usage.ru_utime),
+        system_us: microseconds(usage.ru_stime),
+        max_rss_kib: count(usage.ru_maxrss),
+        minor_faults: count(usage.ru_minflt),
+        major_faults: count(usage.ru_majflt),
+        voluntary_switches: count(usage.ru_nvcsw),
+        involuntary_switches: count(usage.ru_nivcsw),
+    };
+    Ok((status, usage))
+}
