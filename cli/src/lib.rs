@@ -1,1 +1,45 @@
-//! stub
+//! The command line.
+//!
+//! Words travel in one direction: what was typed ([`args`]) becomes, with the configuration and the process's own
+//! surroundings ([`world`]), what is meant ([`meaning`]); a verb ([`commands`]) does it; [`render`] prints, and nothing
+//! else does.
+
+mod args;
+mod commands;
+mod exit_code;
+mod logging;
+mod meaning;
+mod render;
+mod signals;
+mod world;
+
+use std::ffi::OsString;
+
+use clap::Parser as _;
+
+use args::{Cli, Debug, Verb};
+
+/// Runs the program: the helper, where it was started under the helper's name, else the command line. Never returns.
+pub fn run_main() -> ! {
+    codex_arg0::run_main(main)
+}
+
+fn main(arguments: Vec<OsString>) -> i32 {
+    std::panic::set_hook(Box::new(|panic| {
+        // One line, and no trace: what a person can do with it is report it.
+        let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
+        render::complaint(&format!("internal error{}: this is a bug", place.unwrap_or_default()));
+        std::process::exit(exit_code::INTERNAL);
+    }));
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        // Help and version are errors to clap; it knows which stream each belongs to, and its exit code.
+        Err(error) => return render::usage(&error),
+    };
+    logging::start();
+    match cli.verb {
+        Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => commands::sandbox(&args),
+        Verb::Debug(Debug::Policy(args)) => commands::policy(&args),
+        Verb::Completion(args) => commands::completion(&args),
+    }
+}

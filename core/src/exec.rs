@@ -23,7 +23,8 @@ pub use request::{DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
 pub use sandbox::{
     LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, Sandbox, SandboxError, SandboxOptions, SandboxType,
 };
-pub use tree::kill_descendants;
+pub use sys::watch;
+pub use tree::end_descendants;
 
 use spawn::Spawn;
 use supervise::{Killed, Limits, Seen};

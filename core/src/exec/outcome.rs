@@ -212,7 +212,7 @@ impl Serialize for ExecResult {
         }
         Whole {
             outcome: &self.outcome,
-            duration_ms: self.duration.as_secs_f64() * 1e3,
+            duration_ms: milliseconds(self.duration),
             stdout: self.stdout.text(),
             stderr: self.stderr.text(),
             output: self.output.text(),
@@ -223,6 +223,11 @@ impl Serialize for ExecResult {
         }
         .serialize(serializer)
     }
+}
+
+/// Milliseconds to the microsecond: more digits would be noise.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Why a request was not even started.

@@ -191,6 +191,8 @@ impl Streams {
     /// Waits until one of the streams has something, or has ended, and takes one chunk from each that has.
     async fn read(&mut self) {
         let (out, err) = tokio::select! {
+            // Two pipes have no common clock: of what waits in both, output comes first.
+            biased;
             () = readable(self.stdout.pipe.as_ref()) => (true, false),
             () = readable(self.stderr.pipe.as_ref()) => (false, true),
         };

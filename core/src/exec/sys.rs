@@ -46,7 +46,15 @@ pub(super) fn pidfd_send_signal(process: BorrowedFd<'_>, signal: Signal) -> Resu
 }
 
 /// Lets the runtime wait until a descriptor becomes readable.
-pub(super) fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+///
+/// # Errors
+///
+/// What `epoll_ctl(2)` says of a descriptor that can't be waited for.
+///
+/// # Panics
+///
+/// Outside a tokio runtime with I/O enabled.
+pub fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // JUSTIFICATION: tokio's safe constructors take anything with a number, and are deprecated for it.
     // SAFETY: an `OwnedFd` stays open, under the same number, until it is dropped, which the `AsyncFd` does after it has
     // taken it out of the runtime.

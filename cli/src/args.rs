@@ -1,0 +1,193 @@
+//! What was typed, and nothing more: no file is read here, and no path looked up.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, Parser, Subcommand};
+use codex_core::config::Isolation;
+use codex_core::policy::SandboxMode;
+
+mod duration;
+
+/// Runs commands under a policy that you set, and tells the truth about what happened.
+#[derive(Debug, Parser)]
+#[command(name = "codex", version, max_term_width = 100, after_long_help = EXAMPLES)]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Look around without being able to change anything (the default, read-only):
+      codex sandbox -- ls -la
+  Build in this directory, without network:
+      codex sandbox --full-auto -- make
+  Let a command write to a second directory as well:
+      codex sandbox --full-auto --add-dir ~/.cargo -- cargo build
+  See what would hold here, and where each setting came from:
+      codex debug policy
+  Get the outcome as data, after at most ten seconds:
+      codex sandbox --json --timeout 10s -- ./run-tests
+
+Exit codes: the command's own; 128+n where signal n ended it; 124 deadline; 125 the sandbox could not be set up, or the
+policy is refused; 126 not executable; 127 not found; 130 interrupted; 2 usage or configuration.";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a command in the sandbox.
+    Sandbox(SandboxArgs),
+    /// Look at the sandbox from outside, or run a command in it.
+    #[command(subcommand, arg_required_else_help = true)]
+    Debug(Debug),
+    /// Print completions for a shell.
+    Completion(CompletionArgs),
+}
+
+/// Verbs for people who want to know.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Debug {
+    /// Run a command in the sandbox.
+    #[command(aliases = ["landlock", "seatbelt"])]
+    Sandbox(SandboxArgs),
+    /// Show the policy in effect: each setting and its origin, the writable roots, what holds on this machine.
+    Policy(PolicyArgs),
+}
+
+/// What the policy is made of.
+#[derive(Args, Debug)]
+pub(crate) struct PolicyOptions {
+    /// Which policy applies: read-only, workspace-write, external-sandbox or danger-full-access.
+    #[arg(short, long, value_name = "MODE", value_parser = modes(), conflicts_with = "full_auto")]
+    pub(crate) sandbox: Option<SandboxMode>,
+    /// Short for --sandbox workspace-write.
+    #[arg(long)]
+    pub(crate) full_auto: bool,
+    /// The workspace: where the command runs, and what it may write under workspace-write.
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(crate) cd: Option<PathBuf>,
+    /// One more directory that the command may write under workspace-write. Repeatable.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) add_dir: Vec<PathBuf>,
+    /// Let the command reach the network.
+    #[arg(long)]
+    pub(crate) network: bool,
+    /// How the level of isolation is chosen: auto or landlock.
+    #[arg(long, value_name = "LEVEL", value_parser = isolations())]
+    pub(crate) isolation: Option<Isolation>,
+    /// Override a setting of config.toml; the value is TOML, else taken literally. Repeatable.
+    #[arg(short = 'c', value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+    /// Use a [profiles.NAME] table of config.toml.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+}
+
+/// `codex sandbox`.
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct SandboxArgs {
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+    /// End the command after this long: 300ms, 10s, 2m, 1h. Without it, it may run for ever.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+    /// Capture the output, and print the outcome as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the helper's command line instead of running it; pasted into a shell, it does the same.
+    #[arg(long, conflicts_with_all = ["json", "timeout"])]
+    pub(crate) print_plan: bool,
+    /// The command and its arguments.
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// `codex debug policy`.
+#[derive(Args, Debug)]
+pub(crate) struct PolicyArgs {
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+    /// Print it as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `codex completion`.
+#[derive(Args, Debug)]
+pub(crate) struct CompletionArgs {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: CompletionShell,
+}
+
+/// Shells that completions are made for.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum CompletionShell {
+    /// GNU Bash.
+    Bash,
+    /// Zsh.
+    Zsh,
+    /// Fish.
+    Fish,
+}
+
+fn modes() -> impl clap::builder::TypedValueParser<Value = SandboxMode> {
+    PossibleValuesParser::new(SandboxMode::ALL.map(SandboxMode::name))
+        .try_map(|name| SandboxMode::ALL.into_iter().find(|mode| mode.name() == name).ok_or("no such mode"))
+}
+
+fn isolations() -> impl clap::builder::TypedValueParser<Value = Isolation> {
+    PossibleValuesParser::new(Isolation::ALL.map(Isolation::name)).try_map(|name| {
+        Isolation::ALL.into_iter().find(|isolation| isolation.name() == name).ok_or("no such level")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::{Cli, Debug, SandboxArgs, SandboxMode, Verb};
+
+    fn sandbox(arguments: &[&OsStr]) -> SandboxArgs {
+        match Cli::try_parse_from(arguments).unwrap().verb {
+            Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => args,
+            Verb::Debug(Debug::Policy(_)) | Verb::Completion(_) => panic!("another verb"),
+        }
+    }
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_verb_has_its_older_names() {
+        for verb in [&["sandbox"][..], &["debug", "sandbox"], &["debug", "landlock"], &["debug", "seatbelt"]]
+        {
+            let words = ["codex"].iter().chain(verb).chain(&["-s", "workspace-write", "--", "ls"]);
+            let args = sandbox(&words.map(OsStr::new).collect::<Vec<_>>());
+            assert_eq!(args.policy.sandbox, Some(SandboxMode::WorkspaceWrite));
+            assert_eq!(args.command, ["ls"]);
+        }
+    }
+
+    #[test]
+    fn the_command_keeps_its_bytes_and_its_own_options() {
+        let odd = OsStr::from_bytes(b"\xff\n");
+        let words = ["codex", "sandbox", "--", "ls", "--json", "-s"].map(OsStr::new);
+        let args = sandbox(&words.into_iter().chain([odd]).collect::<Vec<_>>());
+        assert!(!args.json);
+        assert_eq!(args.command, [OsStr::new("ls"), OsStr::new("--json"), OsStr::new("-s"), odd]);
+        let args = sandbox(&["codex", "sandbox", "ls", "-la", "--json"].map(OsStr::new));
+        assert_eq!(args.command, ["ls", "-la", "--json"]);
+    }
+}

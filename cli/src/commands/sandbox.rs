@@ -1,0 +1,173 @@
+//! `codex sandbox`: one command under the policy in effect.
+
+use std::ffi::OsString;
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use codex_arg0::AliasDirectory;
+use codex_core::exec::{
+    ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio, end_descendants,
+    process_exec_tool_call, watch,
+};
+use codex_core::output::OutputBudget;
+use nix::sys::signal::Signal;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::SandboxArgs;
+use crate::exit_code;
+use crate::meaning::{Meaning, MeaningError};
+use crate::render;
+use crate::signals::Signals;
+
+/// How long to wait for killed processes to be gone.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+pub(crate) fn sandbox(args: &SandboxArgs) -> i32 {
+    match prepare(args) {
+        Ok((sandbox, request, _aliases)) if args.print_plan => {
+            render::command_line(&sandbox.command_line(&request))
+        }
+        Ok((sandbox, request, _aliases)) => run(args, &sandbox, request),
+        Err(error) => render::refusal(&error.to_string(), error.exit_code()),
+    }
+}
+
+fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest, Option<AliasDirectory>), MeaningError> {
+    let meaning = Meaning::of(&args.policy)?;
+    let sandbox = meaning.sandbox()?;
+    let mut env = meaning.environment()?;
+    let aliases = if args.print_plan { None } else { aliases(&meaning) };
+    if let Some(aliases) = &aliases {
+        put_first(aliases, &mut env);
+    }
+    let mut request = ExecRequest::new(args.command.clone(), "/".into(), env);
+    request.cwd = meaning.directory;
+    // A person who waits can stop waiting: there is no deadline unless one was asked for.
+    request.deadline = args.timeout;
+    request.stdio = if args.json { Stdio::Capture } else { Stdio::Inherit };
+    if !args.json {
+        request.budget = OutputBudget { bytes: 0, lines: 0 };
+    }
+    Ok((sandbox, request, aliases))
+}
+
+/// The binary's other names, for the command's `PATH`. Going without is no reason not to run.
+fn aliases(meaning: &Meaning) -> Option<AliasDirectory> {
+    let codex_home = meaning.world.codex_home.as_deref().filter(|home| home.is_dir())?;
+    match AliasDirectory::create(codex_home) {
+        Ok(aliases) => Some(aliases),
+        Err(error) => {
+            tracing::warn!("commands go without codex's other names: {error}");
+            None
+        }
+    }
+}
+
+fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString)]) {
+    // Without a PATH, a command looks in the system's default places; one with only the aliases would hide these.
+    if let Some((_, path)) = env.iter_mut().find(|(name, _)| name == "PATH") {
+        *path = aliases.first_in(Some(std::mem::take(path)));
+    }
+}
+
+fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest) -> i32 {
+    let prepared = Signals::block().map_err(std::io::Error::from).and_then(|signals| {
+        // What a command leaves behind becomes our child, so that it can be found and ended.
+        nix::sys::prctl::set_child_subreaper(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        Ok((signals, runtime))
+    });
+    let (signals, runtime) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            return render::refusal(&format!("the run can't be prepared: {error}"), exit_code::REFUSED);
+        }
+    };
+    request.signals = SignalsFor::Inherit(signals.callers_mask);
+    let cancellation = request.cancellation.clone();
+    let (forward, forwarded) = unbounded_channel();
+    request.forward = Some(forwarded);
+    let route = if args.json { Route::Cancel(cancellation) } else { Route::Forward(forward) };
+
+    let (result, ended_by) = runtime.block_on(async {
+        let mut ended_by = None;
+        let call = process_exec_tool_call(request, sandbox);
+        tokio::pin!(call);
+        let listening = listen(&signals, &route, &mut ended_by);
+        let result = tokio::select! {
+            result = &mut call => Some(result),
+            () = listening => None,
+        };
+        match result {
+            Some(result) => (result, ended_by),
+            None => (call.await, ended_by),
+        }
+    });
+    // Nothing outlives its call: not what made itself a session of its own either.
+    end_descendants(PATIENCE);
+
+    match result {
+        Ok(result) if args.json => {
+            let printed = render::result_json(&result);
+            if printed == exit_code::SUCCESS { exit_code(&result, ended_by) } else { printed }
+        }
+        Ok(result) => {
+            if let Some(line) = unsaid(&result.outcome) {
+                render::complaint(&line);
+            }
+            exit_code(&result, ended_by)
+        }
+        Err(error) => render::refusal(&error.to_string(), exit_code::of_request(&error)),
+    }
+}
+
+/// What becomes of signals that we get.
+enum Route {
+    /// The command shares our terminal: it gets what it did not get from there already, and decides.
+    Forward(UnboundedSender<Signal>),
+    /// The command is in a session of its own, and the call is ours to end.
+    Cancel(CancellationToken),
+}
+
+/// Takes signals as they come. Ends only where they can't be waited for.
+async fn listen(signals: &Signals, route: &Route, ended_by: &mut Option<Signal>) {
+    let Ok(watched) = signals.descriptor().as_fd().try_clone_to_owned().and_then(watch) else { return };
+    loop {
+        let Ok(mut ready) = watched.readable().await else { return };
+        while let Some(received) = signals.take() {
+            match route {
+                Route::Forward(forward) if !received.from_terminal => {
+                    if forward.send(received.signal).is_err() {
+                        return;
+                    }
+                }
+                Route::Forward(_) => {}
+                Route::Cancel(token) => {
+                    ended_by.get_or_insert(received.signal);
+                    token.cancel();
+                }
+            }
+        }
+        ready.clear_ready();
+    }
+}
+
+fn exit_code(result: &ExecResult, ended_by: Option<Signal>) -> i32 {
+    match (&result.outcome, ended_by) {
+        (Outcome::Cancelled, Some(signal)) => exit_code::SIGNAL_BASE + signal as i32,
+        (outcome, _) => outcome.exit_code(),
+    }
+}
+
+/// What a person has to be told and has not been: the helper itself explains why a command did not start.
+fn unsaid(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::TimedOut { .. } | Outcome::SetupFailed { step: None, .. } => Some(outcome.sentence()),
+        Outcome::Exited { .. }
+        | Outcome::Signalled { .. }
+        | Outcome::Cancelled
+        | Outcome::SetupFailed { .. }
+        | Outcome::NotExecuted { .. } => None,
+    }
+}

@@ -1,0 +1,125 @@
+//! What was typed and what was configured, put together: built once, and not looked up again.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use codex_arg0::SELF_EXE;
+use codex_core::config::{ConfigError, ConfigSources, FlagLayer, Loaded, Sourced, load};
+use codex_core::environment::{self, EnvironmentError};
+use codex_core::exec::{Sandbox, SandboxError, SandboxOptions};
+use codex_core::policy::{SandboxMode, Surroundings};
+
+use crate::args::PolicyOptions;
+use crate::exit_code;
+use crate::world::{World, WorldError};
+
+/// Why what was typed means nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MeaningError {
+    #[error(transparent)]
+    World(#[from] WorldError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    #[error("the working directory is gone, and {0} is relative to it; use an absolute path")]
+    NoWorkingDirectory(PathBuf),
+    #[error("the working directory is gone; name the workspace with -C DIR")]
+    NoWorkspace,
+    #[error("the policy is refused: {0}")]
+    Refused(#[from] SandboxError),
+}
+
+impl MeaningError {
+    pub(crate) const fn exit_code(&self) -> i32 {
+        match self {
+            Self::World(_) | Self::Config(_) | Self::Environment(_) | Self::NoWorkingDirectory(_) => {
+                exit_code::USAGE
+            }
+            Self::NoWorkspace | Self::Refused(_) => exit_code::REFUSED,
+        }
+    }
+}
+
+/// The policy in effect, and all that a run needs.
+#[derive(Debug)]
+pub(crate) struct Meaning {
+    pub(crate) world: World,
+    pub(crate) config: Loaded,
+    /// The workspace, where one is known.
+    pub(crate) workspace: Option<PathBuf>,
+    /// Where commands run, where it is not here.
+    pub(crate) directory: Option<PathBuf>,
+}
+
+impl Meaning {
+    pub(crate) fn of(options: &PolicyOptions) -> Result<Self, MeaningError> {
+        let world = World::read()?;
+        let absolute = |path: &Path| {
+            world.absolute(path).ok_or_else(|| MeaningError::NoWorkingDirectory(path.to_owned()))
+        };
+        let directory = options.cd.as_deref().map(absolute).transpose()?;
+        let workspace = directory.clone().or_else(|| world.current_directory.clone());
+        let mut writable_roots = Vec::new();
+        for path in &options.add_dir {
+            writable_roots.push(Sourced::from_flag(absolute(path)?, "--add-dir"));
+        }
+        let mode = if options.full_auto {
+            Some(Sourced::from_flag(SandboxMode::WorkspaceWrite, "--full-auto"))
+        } else {
+            options.sandbox.map(|mode| Sourced::from_flag(mode, "--sandbox"))
+        };
+        let config = load(&ConfigSources {
+            codex_home: world.codex_home.as_deref(),
+            home: world.home.as_deref(),
+            overrides: &options.overrides,
+            profile: options.profile.as_deref(),
+            project_root: workspace.as_deref(),
+            flags: FlagLayer {
+                sandbox_mode: mode,
+                network: options.network.then(|| Sourced::from_flag(true, "--network")),
+                writable_roots,
+                isolation: options.isolation.map(|level| Sourced::from_flag(level, "--isolation")),
+            },
+        })?;
+        for notice in &config.notices {
+            tracing::warn!("{notice}");
+        }
+        Ok(Self { world, config, workspace, directory })
+    }
+
+    /// The policy made ready.
+    pub(crate) fn sandbox(&self) -> Result<Sandbox, MeaningError> {
+        let settings = &self.config.settings;
+        let policy = settings.policy();
+        let workspace = match &self.workspace {
+            Some(workspace) => workspace.as_path(),
+            // Only roots are relative to the workspace: without any, none is needed.
+            None if policy.mode() != SandboxMode::WorkspaceWrite => Path::new("/"),
+            None => return Err(MeaningError::NoWorkspace),
+        };
+        let surroundings = Surroundings {
+            policy_cwd: workspace,
+            tmpdir: self.world.tmpdir.as_deref(),
+            codex_home: self.world.codex_home.as_deref(),
+        };
+        let helper = settings.codex_linux_sandbox_exe.value.clone();
+        let mut options = SandboxOptions::new(helper.unwrap_or_else(|| SELF_EXE.into()));
+        options.require = settings.sandbox.require.values().copied().collect();
+        options.secrets_filtered = !settings.shell_environment_policy.ignore_default_excludes.value;
+        Ok(Sandbox::prepare(&policy, surroundings, options)?)
+    }
+
+    /// A command's environment, without the variables that name the sandbox.
+    pub(crate) fn environment(&self) -> Result<Vec<(OsString, OsString)>, MeaningError> {
+        let mut variables =
+            environment::build(&self.config.settings.shell_environment_policy, std::env::vars_os())?;
+        if let Some(directory) = &self.directory
+            && let Some((_, value)) = variables.iter_mut().find(|(name, _)| name == "PWD")
+        {
+            // What `cd DIR` would leave.
+            *value = directory.clone().into_os_string();
+        }
+        Ok(variables)
+    }
+}

@@ -1,0 +1,75 @@
+//! The only code that prints.
+
+#![expect(clippy::print_stderr, reason = "this is where printing stands")]
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+
+use codex_core::exec::ExecResult;
+
+use crate::exit_code;
+
+pub(crate) mod policy;
+mod quote;
+mod table;
+
+/// One line to standard error, from us.
+pub(crate) fn complaint(message: &str) {
+    eprintln!("codex: {message}");
+}
+
+/// Says why nothing was done.
+pub(crate) fn refusal(message: &str, code: i32) -> i32 {
+    // Several problems of one file are several lines.
+    message.lines().for_each(complaint);
+    code
+}
+
+/// Help, version, or a mistake in what was typed.
+pub(crate) fn usage(error: &clap::Error) -> i32 {
+    match error.print() {
+        Ok(()) => error.exit_code(),
+        Err(_unwritable) => exit_code::OUTPUT,
+    }
+}
+
+/// Bytes to standard output, as they are.
+pub(crate) fn bytes(bytes: &[u8]) -> i32 {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => exit_code::SUCCESS,
+        // A reader that has seen enough is no failure; where SIGPIPE is not ignored we do not even get here.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit_code::SUCCESS,
+        Err(error) => refusal(&format!("standard output: {error}"), exit_code::OUTPUT),
+    }
+}
+
+/// A value as one line of JSON.
+pub(crate) fn json(value: &impl serde::Serialize) -> i32 {
+    match serde_json::to_vec(value) {
+        Ok(mut line) => {
+            line.push(b'\n');
+            bytes(&line)
+        }
+        Err(error) => refusal(&format!("the result can't be written as JSON: {error}"), exit_code::OUTPUT),
+    }
+}
+
+/// The result of a captured run.
+pub(crate) fn result_json(result: &ExecResult) -> i32 {
+    json(result)
+}
+
+/// A command line, ready to be pasted into a shell.
+pub(crate) fn command_line(arguments: &[OsString]) -> i32 {
+    let mut line = Vec::new();
+    for (index, argument) in arguments.iter().enumerate() {
+        if index > 0 {
+            line.push(b' ');
+        }
+        line.extend(quote::quote(OsStr::as_bytes(argument)));
+    }
+    line.push(b'\n');
+    bytes(&line)
+}

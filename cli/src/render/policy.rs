@@ -1,0 +1,181 @@
+//! The policy in effect, as a table and as JSON.
+
+use codex_core::config::{SettingRow, rows};
+use codex_core::enforcement::Enforcement;
+use codex_core::exec::Sandbox;
+use codex_core::policy::{NetworkAccess, ResolvedWrites, SandboxMode};
+use codex_linux_sandbox::Support;
+use serde::Serialize;
+
+use super::table::{aligned, coloured, word};
+use crate::meaning::{Meaning, MeaningError};
+
+#[derive(Serialize)]
+struct Setting {
+    key: String,
+    value: String,
+    origin: String,
+}
+
+#[derive(Serialize)]
+struct Root {
+    path: String,
+    asked: String,
+    origin: String,
+}
+
+#[derive(Serialize)]
+struct LeftOut {
+    asked: String,
+    origin: String,
+    why: String,
+}
+
+#[derive(Serialize)]
+struct Kernel {
+    landlock_abi: Option<u8>,
+    landlock_error: Option<String>,
+    seccomp: bool,
+    seccomp_error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Resolved<'a> {
+    mode: SandboxMode,
+    network: NetworkAccess,
+    writes_everywhere: bool,
+    writable_roots: Vec<Root>,
+    left_out: Vec<LeftOut>,
+    enforcement: &'a Enforcement,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    workspace: Option<String>,
+    codex_home: Option<String>,
+    profile: Option<String>,
+    settings: Vec<Setting>,
+    notices: Vec<String>,
+    policy: Option<Resolved<'a>>,
+    refused: Option<String>,
+    kernel: Kernel,
+}
+
+impl<'a> Shown<'a> {
+    fn of(meaning: &Meaning, sandbox: &'a Result<Sandbox, MeaningError>) -> Self {
+        let text = |path: &std::path::PathBuf| path.display().to_string();
+        let settings = rows(&meaning.config.settings)
+            .into_iter()
+            .map(|SettingRow { key, value, origin }| Setting { key, value, origin: origin.to_string() });
+        let support = Support::probe();
+        Self {
+            workspace: meaning.workspace.as_ref().map(text),
+            codex_home: meaning.world.codex_home.as_ref().map(text),
+            profile: meaning.config.profile.as_ref().map(|profile| profile.value.clone()),
+            settings: settings.collect(),
+            notices: meaning.config.notices.iter().map(ToString::to_string).collect(),
+            policy: sandbox.as_ref().ok().map(Resolved::of),
+            refused: sandbox.as_ref().err().map(ToString::to_string),
+            kernel: Kernel {
+                landlock_abi: support.landlock.ok(),
+                landlock_error: support.landlock.err().map(|errno| errno.to_string()),
+                seccomp: support.seccomp.is_ok(),
+                seccomp_error: support.seccomp.err().map(|errno| errno.to_string()),
+            },
+        }
+    }
+}
+
+impl<'a> Resolved<'a> {
+    fn of(sandbox: &'a Sandbox) -> Self {
+        let policy = sandbox.policy();
+        let roots = match &policy.writes {
+            ResolvedWrites::Everywhere => &[][..],
+            ResolvedWrites::Beneath(roots) => roots,
+        };
+        Self {
+            mode: policy.mode,
+            network: policy.network,
+            writes_everywhere: matches!(policy.writes, ResolvedWrites::Everywhere),
+            writable_roots: roots
+                .iter()
+                .map(|root| Root {
+                    path: root.path.display().to_string(),
+                    asked: root.asked.display().to_string(),
+                    origin: root.origin.to_string(),
+                })
+                .collect(),
+            left_out: policy
+                .notes
+                .iter()
+                .map(|note| LeftOut {
+                    asked: note.asked.display().to_string(),
+                    origin: note.origin.to_string(),
+                    why: note.why.clone(),
+                })
+                .collect(),
+            enforcement: sandbox.expected(),
+        }
+    }
+}
+
+pub(crate) fn json(meaning: &Meaning, sandbox: &Result<Sandbox, MeaningError>) -> i32 {
+    super::json(&Shown::of(meaning, sandbox))
+}
+
+pub(crate) fn table(meaning: &Meaning, sandbox: &Result<Sandbox, MeaningError>) -> i32 {
+    let shown = Shown::of(meaning, sandbox);
+    let unknown = || "unknown".to_owned();
+    let mut text = String::from("Settings\n");
+    let rows = shown.settings.into_iter().map(|row| vec![row.key, row.value, row.origin]);
+    text.push_str(&aligned(&rows.collect::<Vec<_>>()));
+
+    text.push_str("\nPlaces\n");
+    let mut places = vec![
+        vec!["workspace".to_owned(), shown.workspace.unwrap_or_else(unknown)],
+        vec!["configuration".to_owned(), shown.codex_home.unwrap_or_else(unknown)],
+    ];
+    places.extend(shown.profile.map(|profile| vec!["profile".to_owned(), profile]));
+    text.push_str(&aligned(&places));
+
+    if !shown.notices.is_empty() {
+        text.push_str("\nIgnored or narrowed by the workspace's own configuration\n");
+        text.push_str(&aligned(&shown.notices.into_iter().map(|notice| vec![notice]).collect::<Vec<_>>()));
+    }
+    if let Some(policy) = shown.policy {
+        text.push_str("\nWritable\n");
+        let mut roots: Vec<_> =
+            policy.writable_roots.into_iter().map(|root| vec![root.path, root.origin]).collect();
+        if policy.writes_everywhere {
+            roots.push(vec!["everything".to_owned(), policy.mode.name().to_owned()]);
+        } else if roots.is_empty() {
+            roots.push(vec!["nothing but the usual devices".to_owned(), policy.mode.name().to_owned()]);
+        }
+        text.push_str(&aligned(&roots));
+        if !policy.left_out.is_empty() {
+            text.push_str("\nNot writable, though asked for or usual\n");
+            let rows = policy.left_out.into_iter().map(|note| vec![note.asked, note.origin, note.why]);
+            text.push_str(&aligned(&rows.collect::<Vec<_>>()));
+        }
+        text.push_str(&format!("\nWhat holds here, at level {}\n", policy.enforcement.level.name()));
+        let rows = policy.enforcement.promises.iter().map(|holding| {
+            let (promise, name) = (holding.guarantee.promise(), holding.guarantee.name());
+            vec![
+                promise.to_owned(),
+                name.to_owned(),
+                word(holding.hold).to_owned(),
+                holding.why.clone().into_owned(),
+            ]
+        });
+        text.push_str(&coloured(aligned(&rows.collect::<Vec<_>>())));
+    }
+    text.push_str("\nKernel\n");
+    let landlock = match (shown.kernel.landlock_abi, shown.kernel.landlock_error) {
+        (Some(abi), _) => format!("ABI {abi}"),
+        (None, error) => format!("none ({})", error.unwrap_or_else(unknown)),
+    };
+    let seccomp =
+        shown.kernel.seccomp_error.map_or_else(|| "filters".to_owned(), |error| format!("none ({error})"));
+    text.push_str(&aligned(&[vec!["Landlock".to_owned(), landlock], vec!["seccomp".to_owned(), seccomp]]));
+    super::bytes(text.as_bytes())
+}

@@ -1,0 +1,69 @@
+//! What the process finds around itself. Every environment variable that the program reads by name is named here, but
+//! for `RUST_LOG`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Where the configuration is, if not in `~/.codex`.
+const CODEX_HOME: &str = "CODEX_HOME";
+/// Where the user's own files are.
+const HOME: &str = "HOME";
+/// Where temporary files go.
+const TMPDIR: &str = "TMPDIR";
+/// Set, it asks for output without colours (no-color.org).
+const NO_COLOR: &str = "NO_COLOR";
+
+/// A variable that is set to something.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Whether the user asked for output without colours.
+pub(crate) fn no_color() -> bool {
+    variable(NO_COLOR).is_some()
+}
+
+/// Why the surroundings make no sense.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorldError {
+    #[error("{CODEX_HOME} is {path}, which is not absolute: it has to name the directory of config.toml", path = .0.display())]
+    RelativeCodexHome(PathBuf),
+}
+
+/// The process's surroundings, read once.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// The working directory, where it still exists.
+    pub(crate) current_directory: Option<PathBuf>,
+    /// The home directory, where one is set.
+    pub(crate) home: Option<PathBuf>,
+    /// The directory of the configuration, whether it exists or not. None where neither it nor a home is set.
+    pub(crate) codex_home: Option<PathBuf>,
+    /// The directory for temporary files, where one is set.
+    pub(crate) tmpdir: Option<PathBuf>,
+}
+
+impl World {
+    pub(crate) fn read() -> Result<Self, WorldError> {
+        let home = variable(HOME).map(PathBuf::from).filter(|home| home.is_absolute());
+        let codex_home = match variable(CODEX_HOME).map(PathBuf::from) {
+            Some(path) if path.is_absolute() => Some(path),
+            Some(path) => return Err(WorldError::RelativeCodexHome(path)),
+            None => home.as_deref().map(|home| home.join(".codex")),
+        };
+        Ok(Self {
+            current_directory: std::env::current_dir().ok(),
+            home,
+            codex_home,
+            tmpdir: variable(TMPDIR).map(PathBuf::from),
+        })
+    }
+
+    /// A path as it was typed, made absolute; its links are left to whoever resolves it.
+    pub(crate) fn absolute(&self, path: &Path) -> Option<PathBuf> {
+        if path.is_absolute() {
+            return Some(path.to_owned());
+        }
+        self.current_directory.as_ref().map(|directory| directory.join(path))
+    }
+}
