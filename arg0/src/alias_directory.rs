@@ -1,8 +1,8 @@
 //! A directory with this binary's other names, for the `PATH` of commands.
 //!
-//! One directory a process, `$CODEX_HOME/tmp/arg0/XXXXXX`, with a symbolic link for each name and a `.lock` that the
-//! process holds for as long as it lives. A process that was killed leaves its directory behind, unlocked; the next one
-//! removes it. No command can write there: nothing below `$CODEX_HOME` is ever writable.
+//! One directory a process, `$CODEX_HOME/tmp/arg0/XXXXXX`, with a symbolic link for each name. The process holds a lock on
+//! the directory itself for as long as it lives (`flock(2)`). A process that was killed leaves its directory behind,
+//! unlocked; the next one removes it. No command can write there: nothing below `$CODEX_HOME` is ever writable.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
@@ -12,13 +12,12 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::geteuid;
 
 use crate::route::ALIASES;
 use crate::self_exe::{SelfExeError, self_exe};
 
-const LOCK: &str = ".lock";
 /// Only the user may look into it or write to it.
 const PRIVATE: u32 = 0o700;
 /// The bits that would let somebody else write.
@@ -46,8 +45,8 @@ pub enum AliasError {
 /// The directory of this process. Removed when dropped.
 #[derive(Debug)]
 pub struct AliasDirectory {
-    directory: tempfile::TempDir,
-    // Dropped after the directory is gone: until then nobody else may take it for an abandoned one.
+    path: PathBuf,
+    // Let go of after the directory is gone: until then nobody else may take it for an abandoned one.
     _lock: Flock<File>,
 }
 
@@ -65,33 +64,32 @@ impl AliasDirectory {
             let path = path.to_owned();
             move |error| AliasError::Io { path, error }
         };
-        let directory = tempfile::Builder::new()
+        let path = tempfile::Builder::new()
             .prefix("")
             .permissions(Permissions::from_mode(PRIVATE))
             .tempdir_in(&parent)
-            .map_err(at(&parent))?;
-        let lock = directory.path().join(LOCK);
-        let file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock).map_err(at(&lock))?;
-        let held = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| AliasError::Io { path: lock, error: errno.into() })?;
+            .map_err(at(&parent))?
+            // Removed by our own hand, which knows what is in it and needs two calls, not eight.
+            .keep();
+        let lock = lock(&path).inspect_err(|_taken| remove(&path)).map_err(at(&path))?;
+        let directory = Self { path, _lock: lock };
         for (alias, _) in ALIASES {
-            let link = directory.path().join(alias);
+            let link = directory.path.join(alias);
             symlink(&program, &link).map_err(at(&link))?;
         }
-        Ok(Self { directory, _lock: held })
+        Ok(directory)
     }
 
     /// Where the names are.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        &self.path
     }
 
     /// A `PATH` that looks here first.
     #[must_use]
     pub fn first_in(&self, path: Option<OsString>) -> OsString {
-        let mut first = self.path().as_os_str().to_owned();
+        let mut first = self.path.clone().into_os_string();
         if let Some(path) = path {
             first.push(":");
             first.push(path);
@@ -100,32 +98,56 @@ impl AliasDirectory {
     }
 }
 
+impl Drop for AliasDirectory {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+/// Removes a directory of ours. What can't be removed is left to the next process, as after a crash.
+fn remove(directory: &Path) {
+    for (alias, _) in ALIASES {
+        if let Err(_gone) = std::fs::remove_file(directory.join(alias)) {}
+    }
+    if let Err(_left) = std::fs::remove_dir(directory) {}
+}
+
 fn private_directory(parent: &Path, name: &str) -> Result<PathBuf, AliasError> {
     let path = parent.join(name);
     let io = |error| AliasError::Io { path: path.clone(), error };
-    match DirBuilder::new().mode(PRIVATE).create(&path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(io(error)),
-    }
-    let status = path.symlink_metadata().map_err(io)?;
+    let status = match path.symlink_metadata() {
+        Ok(status) => status,
+        Err(_missing) => {
+            match DirBuilder::new().mode(PRIVATE).create(&path) {
+                Ok(()) => {}
+                // Another process was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(io(error)),
+            }
+            path.symlink_metadata().map_err(io)?
+        }
+    };
     if !status.is_dir() || status.uid() != geteuid().as_raw() || status.mode() & WRITABLE_BY_OTHERS != 0 {
         return Err(AliasError::NotPrivate(path));
     }
     Ok(path)
 }
 
-/// Removes directories whose process is gone. One without a lock file is being made at this moment, one whose lock is
-/// held is in use, and one that can't be removed will be tried again by the next process.
+/// Takes a directory for this process, if nobody else has it.
+fn lock(directory: &Path) -> io::Result<Flock<File>> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let directory = OpenOptions::new().read(true).custom_flags(flags.bits()).open(directory)?;
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
+}
+
+/// Removes directories whose process is gone. One that is in use is locked, and one that can't be removed will be tried
+/// again by the next process.
 fn sweep(parent: &Path) {
     let Ok(entries) = parent.read_dir() else { return };
     for directory in entries.flatten().map(|entry| entry.path()) {
-        let lock =
-            OpenOptions::new().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(directory.join(LOCK));
-        let Ok(lock) = lock else { continue };
-        // A process between making the file and locking it loses its directory here, finds the lock taken, and goes
-        // without aliases, once.
-        if let Ok(_held) = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
+        // A process between making its directory and locking it loses it here, finds it taken or gone, and goes without
+        // aliases, once.
+        if let Ok(_held) = lock(&directory)
             && let Err(_in_the_way) = std::fs::remove_dir_all(&directory)
         {}
     }
@@ -136,7 +158,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::{AliasDirectory, AliasError, LOCK};
+    use super::{AliasDirectory, AliasError};
     use crate::self_exe::self_exe;
 
     #[test]
@@ -161,13 +183,11 @@ mod tests {
         let parent = in_use.path().parent().unwrap().to_owned();
         let abandoned = parent.join("abandoned");
         fs::create_dir(&abandoned).unwrap();
-        fs::write(abandoned.join(LOCK), "").unwrap();
-        let being_made = parent.join("being-made");
-        fs::create_dir(&being_made).unwrap();
+        fs::write(abandoned.join("codex-linux-sandbox"), "").unwrap();
 
         let next = AliasDirectory::create(home.path()).unwrap();
         assert!(!abandoned.exists());
-        assert!(in_use.path().exists() && being_made.exists() && next.path().exists());
+        assert!(in_use.path().exists() && next.path().exists());
     }
 
     #[test]

@@ -3,10 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use codex_arg0::SELF_EXE;
 use codex_core::config::{ConfigError, ConfigSources, FlagLayer, Loaded, Sourced, load};
 use codex_core::environment::{self, EnvironmentError};
-use codex_core::exec::{Sandbox, SandboxError, SandboxOptions};
+use codex_core::exec::{Helper, Sandbox, SandboxError, SandboxOptions};
 use codex_core::policy::{SandboxMode, Surroundings};
 
 use crate::args::PolicyOptions;
@@ -104,7 +103,7 @@ impl Meaning {
             codex_home: self.world.codex_home.as_deref(),
         };
         let helper = settings.codex_linux_sandbox_exe.value.clone();
-        let mut options = SandboxOptions::new(helper.unwrap_or_else(|| SELF_EXE.into()));
+        let mut options = SandboxOptions::new(helper.map_or(Helper::ThisProgram, Helper::Program));
         options.require = settings.sandbox.require.values().copied().collect();
         options.secrets_filtered = !settings.shell_environment_policy.ignore_default_excludes.value;
         Ok(Sandbox::prepare(&policy, surroundings, options)?)

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
 pub use request::{DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
 pub use sandbox::{
-    LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, Sandbox, SandboxError, SandboxOptions, SandboxType,
+    Helper, LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, Sandbox, SandboxError, SandboxOptions, SandboxType,
 };
 pub use sys::watch;
 pub use tree::end_descendants;
@@ -46,13 +46,8 @@ pub async fn process_exec_tool_call(
     let program = request.program()?.to_owned();
     let invocation = sandbox.invocation(&request, &program);
     let ExecRequest { env, stdio, signals, deadline, drain, cancellation, budget, forward, .. } = request;
-    let spawn = Spawn {
-        helper: sandbox.helper().to_owned(),
-        invocation,
-        env: sandbox.environment(env),
-        stdio,
-        signals,
-    };
+    let spawn =
+        Spawn { helper: sandbox.helper().clone(), invocation, env: sandbox.environment(env), stdio, signals };
 
     let started = Instant::now();
     let (child, pipes) = spawner::on_lasting_thread(move || spawn::spawn(spawn))

@@ -72,9 +72,16 @@ impl ExecError {
 }
 
 /// The command's environment, as `execve(2)` takes it.
-pub(crate) struct EnvironmentBlock(Vec<CString>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentBlock(Vec<CString>);
 
 impl EnvironmentBlock {
+    /// Entries of the form `NAME=value`.
+    #[must_use]
+    pub const fn new(entries: Vec<CString>) -> Self {
+        Self(entries)
+    }
+
     /// The helper's own environment, entries as they are.
     pub(crate) fn inherited() -> Self {
         let entries = std::env::vars_os().filter_map(|(name, value)| {

@@ -7,7 +7,7 @@
 //! - An [`Invocation`] is a plan and the command to run under it, with the descriptors and the directory to hand over.
 //!   It travels as the helper's argument list ([`wire`]), flat enough to be read and pasted.
 //! - [`run_main`] is the helper: it reads an invocation, enforces the plan on itself in a fixed order, and replaces
-//!   itself with the command. It is single-threaded and never returns.
+//!   itself with the command. It is single-threaded and never returns. [`run_forked`] is the same in a forked child.
 //! - A [`Record`] is what the helper tells its parent over the status pipe: what it enforced, or which step failed.
 //!
 //! The order of enforcement stands on one page, in `run.rs`. The `unsafe` of the crate stands in `sys.rs`.
@@ -33,12 +33,12 @@ pub mod wire;
 
 pub use enforce::seccomp::{Answer, Denial, denials};
 pub use error::{Failure, SetupError, Step};
-pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, ExecError};
+pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EnvironmentBlock, ExecError};
 pub use plan::{
     Command, Descriptors, Environment, Invocation, Network, Plan, PlanError, WritableTree, Writes,
 };
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
-pub use run::{EXIT_SETUP_FAILED, run_main};
+pub use run::{EXIT_SETUP_FAILED, run_forked, run_main};
 pub use support::Support;
 
 /// The name under which the program acts as the helper, and the `argv[0]` that a parent gives it.

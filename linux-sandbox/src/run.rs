@@ -4,10 +4,9 @@
 //! only fail closed: the command runs after the last one, or not at all.
 
 use std::convert::Infallible;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -35,22 +34,43 @@ const FIRST_INHERITED: u32 = 3;
 pub fn run_main() -> ! {
     std::panic::set_hook(Box::new(|_panic| {
         complain("internal error: this is a bug in the sandbox; nothing was run");
-        std::process::exit(EXIT_SETUP_FAILED);
+        sys::exit_now(EXIT_SETUP_FAILED);
     }));
-    let arguments = std::env::args_os().skip(1);
-    let Err(failure) = start(arguments);
+    let Err(failure) = start();
+    end(&failure)
+}
+
+/// The helper in a process that was forked instead of executed: the same steps, with everything at hand already.
+///
+/// To be called in a fresh child of a single-threaded process, which then holds nothing but what its parent held. Saves
+/// the time of executing the program once more, a third of a start.
+pub fn run_forked(invocation: &Invocation, environment: EnvironmentBlock, status: OwnedFd) -> ! {
+    let Err(failure) = become_sandboxed(invocation, Some(environment), Some(Status(File::from(status))));
+    end(&failure)
+}
+
+fn end(failure: &Failure) -> ! {
     complain(&failure.to_string());
-    std::process::exit(match failure {
+    sys::exit_now(match failure {
         Failure::Arguments(_) | Failure::Setup(_) => EXIT_SETUP_FAILED,
         Failure::Exec(error) => error.exit_code(),
     })
 }
 
-fn start(arguments: impl Iterator<Item = OsString>) -> Result<Infallible, Failure> {
-    let invocation = wire::decode(arguments, current_directory)?;
+fn start() -> Result<Infallible, Failure> {
+    let invocation = wire::decode(std::env::args_os().skip(1), current_directory)?;
     // Taken first of all, so that every later failure can be told.
-    let mut status = invocation.status.map(Status::take).transpose()?;
-    let failure = match set_up(&invocation) {
+    let status = invocation.status.map(Status::take).transpose()?;
+    sys::undo_spawn().map_err(|errno| SetupError::call(Step::Descriptors, "rt_sigaction", errno))?;
+    become_sandboxed(&invocation, None, status)
+}
+
+fn become_sandboxed(
+    invocation: &Invocation,
+    environment: Option<EnvironmentBlock>,
+    mut status: Option<Status>,
+) -> Result<Infallible, Failure> {
+    let failure = match set_up(invocation, environment) {
         Ok((enforced, environment)) => {
             if let Some(status) = &mut status {
                 status.tell(&Record::Enforced(enforced))?;
@@ -71,15 +91,19 @@ fn start(arguments: impl Iterator<Item = OsString>) -> Result<Infallible, Failur
 }
 
 /// Everything between the arguments and `execve(2)`, in order.
-fn set_up(invocation: &Invocation) -> Result<(Enforced, EnvironmentBlock), SetupError> {
+fn set_up(
+    invocation: &Invocation,
+    environment: Option<EnvironmentBlock>,
+) -> Result<(Enforced, EnvironmentBlock), SetupError> {
     // 1. From here on, the end of the parent is ours.
     if let Some(parent) = invocation.parent {
         die_with(parent)?;
     }
     // 2. The environment is data for execve(2) alone: nothing in this process looks at it.
-    let environment = match invocation.environment {
-        Environment::Inherit => EnvironmentBlock::inherited(),
-        Environment::Descriptor(number) => {
+    let environment = match (environment, invocation.environment) {
+        (Some(environment), _) => environment,
+        (None, Environment::Inherit) => EnvironmentBlock::inherited(),
+        (None, Environment::Descriptor(number)) => {
             let descriptor = sys::take_descriptor(number)
                 .map_err(|errno| SetupError::call(Step::Environment, "fcntl", errno))?;
             EnvironmentBlock::read(descriptor)?

@@ -155,3 +155,36 @@ pub(crate) fn clear_ambient_set() -> Result<(), Errno> {
     let answer = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0_u64, 0_u64, 0_u64) };
     Errno::result(answer).map(drop)
 }
+
+/// Ends this process at once, without what the C library or Rust would do at an ordinary exit: in a forked child, that
+/// is the parent's to do.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // JUSTIFICATION: the standard library only has the ordinary exit.
+    // SAFETY: nothing runs after it, and nothing of this process is left.
+    unsafe { libc::_exit(code) }
+}
+
+/// Gives signals 32 and 33 back their default disposition. glibc keeps them for itself, and its `posix_spawn(3)` leaves
+/// them ignored in the child, which the command would inherit.
+pub(crate) fn undo_spawn() -> Result<(), Errno> {
+    /// `struct sigaction` as the kernel takes it; all zero is `SIG_DFL` with nothing else.
+    #[repr(C)]
+    #[derive(Default)]
+    struct KernelAction {
+        handler: usize,
+        flags: libc::c_ulong,
+        restorer: usize,
+        mask: u64,
+    }
+    for signal in [32, 33] {
+        let action = KernelAction::default();
+        let (old, size) = (std::ptr::null_mut::<libc::c_void>(), std::mem::size_of::<u64>());
+        // JUSTIFICATION: the C library's wrapper refuses the signals that it keeps.
+        // SAFETY: the kernel reads one structure of its own layout, zeroed and alive, and writes nothing. No handler of
+        // this single-threaded process stands behind these signals.
+        let answer =
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::from_ref(&action), old, size) };
+        Errno::result(answer)?;
+    }
+    Ok(())
+}

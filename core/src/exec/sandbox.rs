@@ -42,11 +42,33 @@ impl SandboxType {
     }
 }
 
+/// Where the helper comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Helper {
+    /// A program to execute under the helper's name.
+    Program(PathBuf),
+    /// The calling program, which acts as the helper when it is started under the helper's name. Where it is
+    /// single-threaded and the command shares its streams, a fork of it does, which saves the time of executing it.
+    ThisProgram,
+}
+
+impl Helper {
+    /// The program to execute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Program(path) => path,
+            // The file itself, whatever has become of the path that it was started from (`proc_pid_exe(5)`).
+            Self::ThisProgram => Path::new("/proc/self/exe"),
+        }
+    }
+}
+
 /// What the configuration says about how to build a sandbox.
 #[derive(Clone, Debug)]
 pub struct SandboxOptions {
-    /// The helper program. `/proc/self/exe` where the calling program acts as the helper itself.
-    pub helper: PathBuf,
+    /// Where the helper comes from.
+    pub helper: Helper,
     /// Guarantees without which nothing may run.
     pub require: Vec<Guarantee>,
     /// Whether the environment that commands get has been cleared of what looks like secrets; for the report.
@@ -58,7 +80,7 @@ pub struct SandboxOptions {
 impl SandboxOptions {
     /// This helper, nothing required.
     #[must_use]
-    pub const fn new(helper: PathBuf) -> Self {
+    pub const fn new(helper: Helper) -> Self {
         Self { helper, require: Vec::new(), secrets_filtered: true, landlock_abi_at_most: None }
     }
 }
@@ -175,8 +197,8 @@ impl Sandbox {
         &self.expected
     }
 
-    /// The program that enforces the plan.
-    pub(super) fn helper(&self) -> &Path {
+    /// Where the helper comes from.
+    pub(super) const fn helper(&self) -> &Helper {
         &self.options.helper
     }
 

@@ -5,20 +5,21 @@ use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use codex_linux_sandbox::{Environment, Invocation, PROGRAM, wire};
+use codex_linux_sandbox::{Environment, EnvironmentBlock, Invocation, PROGRAM, wire};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, pthread_sigmask};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, pipe2};
 
 use super::outcome::{ExecError, ResourceUsage};
 use super::request::{Signals, Stdio};
-use super::sys::{self, WaitStatus};
+use super::sandbox::Helper;
+use super::sys::{self, Fork, WaitStatus};
 use super::tree::kill_descendants;
 
 /// The descriptor by which the helper reports. The first after the standard streams.
@@ -32,7 +33,7 @@ const SETSID: libc::c_int = 0x80;
 
 /// What to start, and how.
 pub(super) struct Spawn {
-    pub(super) helper: PathBuf,
+    pub(super) helper: Helper,
     pub(super) invocation: Invocation,
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) stdio: Stdio,
@@ -127,7 +128,37 @@ fn collect(pid: Pid) {
 }
 
 /// Starts the helper. To be called on a thread that lasts.
-pub(super) fn spawn(spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
+pub(super) fn spawn(mut spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
+    spawn.invocation.parent = Some(getpid().as_raw());
+    match (&spawn.helper, spawn.stdio, spawn.signals) {
+        (Helper::ThisProgram, Stdio::Inherit, Signals::Inherit(mask)) => match fork(&spawn, mask) {
+            Err(ExecError::Helper { errno: Errno::EDEADLK, .. }) => execute(spawn),
+            forked => forked,
+        },
+        _ => execute(spawn),
+    }
+}
+
+/// Forks the helper off this single-threaded process.
+fn fork(spawn: &Spawn, mask: SigSet) -> Result<(Child, Pipes), ExecError> {
+    let entries = spawn.env.iter().map(|(name, value)| c_string(entry(name, value)));
+    let environment = EnvironmentBlock::new(entries.collect::<Result<_, _>>()?);
+    let (status, status_end) = pipe()?;
+    let failed = |errno| ExecError::Helper { helper: shown(&spawn.helper), errno };
+    match sys::fork_if_single_threaded().map_err(failed)? {
+        Fork::Parent(pid) => Ok((child(pid, false)?, Pipes { stdout: None, stderr: None, status })),
+        Fork::Child => {
+            if let Err(errno) = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None) {
+                // The mask is valid, or this process would not have it. A record-less end is a failed set-up.
+                tracing::error!(%errno, "the signal mask can't be restored");
+                std::process::abort();
+            }
+            codex_linux_sandbox::run_forked(&spawn.invocation, environment, status_end)
+        }
+    }
+}
+
+fn execute(spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
     let Spawn { helper, mut invocation, env, stdio, signals } = spawn;
     let actions = PosixSpawnFileActions::init().map_err(preparing("posix_spawn_file_actions"))?;
     let mut places = Places { actions, held: Vec::new() };
@@ -148,7 +179,6 @@ pub(super) fn spawn(spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
     }
     invocation.status = Some(STATUS);
     invocation.environment = Environment::Descriptor(ENVIRONMENT);
-    invocation.parent = Some(getpid().as_raw());
 
     let mut arguments = vec![c_string(PROGRAM.into())?];
     for argument in wire::encode(&invocation) {
@@ -157,9 +187,14 @@ pub(super) fn spawn(spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
     let attributes = attributes(stdio, signals).map_err(preparing("posix_spawnattr"))?;
     // The helper's own environment is empty: nothing in the command's can influence it.
     let no_environment: [&std::ffi::CStr; 0] = [];
-    let path = c_string(helper.as_os_str().to_owned())?;
+    let path = c_string(helper.path().as_os_str().to_owned())?;
     let pid = posix_spawn(path.as_c_str(), &places.actions, &attributes, &arguments, &no_environment)
         .map_err(|errno| ExecError::Helper { helper: shown(&helper), errno })?;
+    Ok((child(pid, stdio == Stdio::Capture)?, Pipes { stdout, stderr, status }))
+}
+
+/// Takes charge of a process that was just started.
+fn child(pid: Pid, leads_group: bool) -> Result<Child, ExecError> {
     let pidfd = sys::pidfd_open(pid).map_err(|errno| {
         // Nothing else stands for it yet, so that it has to be ended here.
         if nix::sys::signal::kill(pid, Signal::SIGKILL).is_ok() {
@@ -167,8 +202,7 @@ pub(super) fn spawn(spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
         }
         ExecError::Prepare { call: "pidfd_open", errno }
     })?;
-    let child = Child { pid, pidfd, leads_group: stdio == Stdio::Capture, reaped: false };
-    Ok((child, Pipes { stdout, stderr, status }))
+    Ok(Child { pid, pidfd, leads_group, reaped: false })
 }
 
 /// Descriptors on their way to the numbers at which the helper finds them.
@@ -208,9 +242,7 @@ fn attributes(stdio: Stdio, signals: Signals) -> Result<PosixSpawnAttr, Errno> {
 fn environment_file(env: &[(OsString, OsString)]) -> Result<OwnedFd, ExecError> {
     let mut block = Vec::new();
     for (name, value) in env {
-        block.extend_from_slice(name.as_bytes());
-        block.push(b'=');
-        block.extend_from_slice(value.as_bytes());
+        block.extend_from_slice(entry(name, value).as_bytes());
         block.push(0);
     }
     let file =
@@ -238,10 +270,19 @@ fn c_string(text: OsString) -> Result<CString, ExecError> {
         .map_err(|_nul| ExecError::Prepare { call: "posix_spawn", errno: Errno::EINVAL })
 }
 
+/// `NAME=value`.
+fn entry(name: &OsStr, value: &OsStr) -> OsString {
+    let mut entry = OsString::with_capacity(name.len() + 1 + value.len());
+    entry.push(name);
+    entry.push("=");
+    entry.push(value);
+    entry
+}
+
 /// The helper by the name that a person knows it by.
-fn shown(helper: &Path) -> PathBuf {
-    if helper.as_os_str() == OsStr::new("/proc/self/exe") {
-        return std::fs::read_link(helper).unwrap_or_else(|_unknown| helper.to_owned());
+fn shown(helper: &Helper) -> PathBuf {
+    match helper {
+        Helper::Program(path) => path.clone(),
+        Helper::ThisProgram => std::fs::read_link(helper.path()).unwrap_or_else(|_| helper.path().to_owned()),
     }
-    helper.to_owned()
 }

@@ -61,6 +61,31 @@ pub fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(std::io::Error::from)
 }
 
+/// Which side of a fork this is.
+pub(super) enum Fork {
+    Parent(Pid),
+    Child,
+}
+
+/// Forks, if this thread is the only one: `fork(2)`.
+///
+/// # Errors
+///
+/// `EDEADLK` where there are other threads: the child could wait for ever for a lock that one of them held.
+pub(super) fn fork_if_single_threaded() -> Result<Fork, Errno> {
+    let threads = std::fs::read_dir("/proc/self/task").map_err(|_unknown| Errno::EDEADLK)?.take(2).count();
+    if threads != 1 {
+        return Err(Errno::EDEADLK);
+    }
+    // JUSTIFICATION: no safe wrapper exists, since the child of a threaded process may do next to nothing.
+    // SAFETY: this thread is the only one, and only it could start another, so that the child is a whole copy of the
+    // process: no lock is held by anybody else, and everything that was allowed before is allowed in it.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { child } => Ok(Fork::Parent(child)),
+        nix::unistd::ForkResult::Child => Ok(Fork::Child),
+    }
+}
+
 /// A wait status as the kernel encodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WaitStatus {

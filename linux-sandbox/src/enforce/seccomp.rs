@@ -1,24 +1,42 @@
 //! Closing system calls with seccomp: the denials of [`table`], assembled into one filter and installed.
 
 mod assemble;
+mod conditions;
+mod program;
 mod table;
 
-use std::collections::BTreeSet;
-
 use nix::errno::Errno;
-use seccompiler::apply_filter;
+use seccompiler::{BpfProgram, apply_filter, sock_filter};
 
 use crate::error::{SetupError, Step};
-use crate::plan::Plan;
+use crate::plan::{Network, Plan};
+use assemble::{answered, assemble};
+use program::{Instruction, Program};
 pub use table::{Answer, Denial, denials};
+use table::{NETWORK_OFF, NETWORK_ON};
 
-/// Assembles and installs the filter for a plan. Returns how many system calls it answers.
+/// The filters, made when the program is compiled.
+const WITH_NETWORK_OFF: Program = assemble(NETWORK_OFF);
+const WITH_NETWORK_ON: Program = assemble(NETWORK_ON);
+static FILTER_NETWORK_OFF: [Instruction; WITH_NETWORK_OFF.length] = WITH_NETWORK_OFF.exact();
+static FILTER_NETWORK_ON: [Instruction; WITH_NETWORK_ON.length] = WITH_NETWORK_ON.exact();
+const ANSWERED_NETWORK_OFF: u32 = answered(NETWORK_OFF);
+const ANSWERED_NETWORK_ON: u32 = answered(NETWORK_ON);
+
+/// The filter for a plan that restricts something.
+fn filter(network: Network) -> BpfProgram {
+    let instructions: &[Instruction] = match network {
+        Network::Off => &FILTER_NETWORK_OFF,
+        Network::Full => &FILTER_NETWORK_ON,
+    };
+    let instruction =
+        |Instruction { code, jt, jf, k }: &Instruction| sock_filter { code: *code, jt: *jt, jf: *jf, k: *k };
+    instructions.iter().map(instruction).collect()
+}
+
+/// Installs the filter for a plan. Returns how many system calls it answers.
 pub(super) fn install(plan: &Plan) -> Result<u32, SetupError> {
-    let denials = denials(plan);
-    let filter = assemble::assemble(&denials).map_err(|_unencodable| {
-        SetupError::condition(Step::Seccomp, "assemble", "a denial can't be encoded")
-    })?;
-    apply_filter(&filter).map_err(|error| {
+    apply_filter(&filter(plan.network)).map_err(|error| {
         let errno = match error {
             seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error.raw_os_error(),
             _ => None,
@@ -26,6 +44,8 @@ pub(super) fn install(plan: &Plan) -> Result<u32, SetupError> {
         SetupError::call(Step::Seccomp, "seccomp", errno.map_or(Errno::UnknownErrno, Errno::from_raw))
             .hint("this kernel, or what runs us, refuses seccomp filters")
     })?;
-    let calls: BTreeSet<_> = denials.iter().map(|denial| denial.call).collect();
-    Ok(u32::try_from(calls.len()).unwrap_or(u32::MAX))
+    Ok(match plan.network {
+        Network::Off => ANSWERED_NETWORK_OFF,
+        Network::Full => ANSWERED_NETWORK_ON,
+    })
 }

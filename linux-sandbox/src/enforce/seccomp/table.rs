@@ -80,10 +80,10 @@ const fn long(argument: u8, test: Test) -> Condition {
 }
 
 /// One call that is denied, for all arguments or for those that meet every condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denial {
     /// The number of the call on this architecture.
-    pub call: i64,
+    pub call: u32,
     /// Its name.
     pub name: &'static str,
     /// What it answers.
@@ -92,7 +92,7 @@ pub struct Denial {
     pub promise: &'static str,
     /// Which way out it closes.
     pub reason: &'static str,
-    pub(crate) when: Vec<Condition>,
+    pub(crate) when: &'static [Condition],
 }
 
 /// A denial as the tables write it: the call's constant (its name follows), the conditions, the reason.
@@ -101,6 +101,32 @@ struct Row {
     constant: &'static str,
     when: &'static [Condition],
     reason: &'static str,
+}
+
+/// Rows that share a promise and an answer.
+pub(super) struct Group {
+    promise: &'static str,
+    pub(super) answer: Answer,
+    rows: &'static [Row],
+}
+
+impl Group {
+    /// How many denials the group has.
+    pub(super) const fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The number of the call of one of its rows, and its conditions.
+    pub(super) const fn row(&self, index: usize) -> (u32, &'static [Condition]) {
+        let row = &self.rows[index];
+        assert!(row.call >= 0 && row.call <= NEWEST_REVIEWED as i64, "the call was not reviewed");
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "bounded by the line above"
+        )]
+        (row.call as u32, row.when)
+    }
 }
 
 /// `row!(SYS_ptrace, [], "reason")`: denied whole. `row!(SYS_kill, [int(0, Test::Is(1))], "reason")`: denied where every
@@ -132,41 +158,47 @@ mod numbers {
 /// `ENOSYS`, as by the kernel before them: every program that uses a call this new can do without it.
 pub(super) const NEWEST_REVIEWED: u32 = 469;
 
+const fn group(promise: &'static str, answer: Answer, rows: &'static [Row]) -> Group {
+    Group { promise, answer, rows }
+}
+
+const fn groups(network: &'static [Row]) -> [Group; 10] {
+    use Answer::{NotImplemented, NotPermitted};
+    [
+        group("P1", NotPermitted, surface::FILE_CONTROLS),
+        group("P2", NotPermitted, network::ALWAYS),
+        group("P2", NotPermitted, network),
+        group("P2", NotPermitted, surface::SHARED_IPC),
+        group("P3", NotPermitted, surface::OTHER_PROCESSES),
+        group("P6", NotPermitted, surface::PRIVILEGED),
+        group("P6", NotPermitted, surface::NAMESPACES),
+        group("P6", NotPermitted, surface::TERMINAL),
+        group("P6", NotPermitted, surface::SET_USER_ID),
+        group("P6", NotImplemented, surface::UNREADABLE),
+    ]
+}
+
+/// What is denied with the network off.
+pub(super) const NETWORK_OFF: &[Group] = &groups(network::OFF);
+/// What is denied with the network on.
+pub(super) const NETWORK_ON: &[Group] = &groups(network::ON);
+
 /// The denials that a plan asks for, in the order of the tables.
 #[must_use]
 pub fn denials(plan: &Plan) -> Vec<Denial> {
-    if plan.is_unrestricted() {
-        return Vec::new();
-    }
-    let mut denials = Vec::new();
-    let mut add = |promise: &'static str, answer: Answer, rows: &[Row]| {
-        denials.extend(rows.iter().map(|row| Denial {
-            call: row.call,
-            name: row.constant.strip_prefix("SYS_").unwrap_or(row.constant),
-            answer,
-            promise,
-            reason: row.reason,
-            when: row.when.to_vec(),
-        }));
+    let groups = match (plan.is_unrestricted(), plan.network) {
+        (true, _) => &[],
+        (false, Network::Off) => NETWORK_OFF,
+        (false, Network::Full) => NETWORK_ON,
     };
-    use Answer::{NotImplemented, NotPermitted};
-    add("P1", NotPermitted, surface::FILE_CONTROLS);
-    add("P2", NotPermitted, network::ALWAYS);
-    add(
-        "P2",
-        NotPermitted,
-        match plan.network {
-            Network::Off => network::OFF,
-            Network::Full => network::ON,
-        },
-    );
-    add("P2", NotPermitted, surface::SHARED_IPC);
-    add("P3", NotPermitted, surface::OTHER_PROCESSES);
-    add("P6", NotPermitted, surface::PRIVILEGED);
-    add("P6", NotPermitted, surface::NAMESPACES);
-    add("P6", NotPermitted, surface::TERMINAL);
-    add("P6", NotPermitted, surface::SET_USER_ID);
-    add("P6", NotImplemented, surface::UNREADABLE);
+    let mut denials = Vec::new();
+    for group in groups {
+        denials.extend(group.rows.iter().enumerate().map(|(index, row)| {
+            let (call, when) = group.row(index);
+            let name = row.constant.strip_prefix("SYS_").unwrap_or(row.constant);
+            Denial { call, name, answer: group.answer, promise: group.promise, reason: row.reason, when }
+        }));
+    }
     denials
 }
 

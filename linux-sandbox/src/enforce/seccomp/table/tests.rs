@@ -26,9 +26,9 @@ fn no_line_stands_twice_or_behind_one_that_denies_the_whole_call() {
             denials.iter().filter(|denial| denial.when.is_empty()).map(|denial| denial.call).collect();
         let mut seen = Vec::new();
         for denial in &denials {
-            assert!(!seen.contains(&(denial.call, &denial.when)), "{} stands twice", denial.name);
+            assert!(!seen.contains(&(denial.call, denial.when)), "{} stands twice", denial.name);
             assert!(denial.when.is_empty() || !whole.contains(&denial.call), "{} is behind", denial.name);
-            seen.push((denial.call, &denial.when));
+            seen.push((denial.call, denial.when));
         }
     }
 }
@@ -56,7 +56,7 @@ fn only_calls_whose_callers_fall_back_pretend_to_be_missing() {
 #[test]
 fn values_fit_the_width_that_is_compared() {
     for denial in restricted(Network::Off).into_iter().chain(restricted(Network::Full)) {
-        for condition in &denial.when {
+        for condition in denial.when {
             let value = match condition.test {
                 Test::Is(value) | Test::IsNot(value) | Test::HasBits(value) => value,
                 Test::Masked { mask, value } => {
