@@ -1,15 +1,16 @@
 //! A directory with this binary's other names, for the `PATH` of commands.
 //!
-//! One directory a process, `$CODEX_HOME/tmp/arg0/XXXXXX`, with a symbolic link for each name. The process holds a lock on
-//! the directory itself for as long as it lives (`flock(2)`). A process that was killed leaves its directory behind,
-//! unlocked; the next one removes it. No command can write there: nothing below `$CODEX_HOME` is ever writable.
+//! One directory for each place that the binary is started from, `$CODEX_HOME/tmp/arg0/HASH`, with a symbolic link for
+//! each name. It is made once, under a lock, and only looked at afterwards: a directory made and removed by every process
+//! cost 0.3 ms a start, and 8 ms where the disk was busy. Each link is put in place by one rename, so that a process that
+//! is killed leaves nothing half done; what leads to a binary that is gone is removed by whoever makes the next one.
+//! No command can write there: nothing below `$CODEX_HOME` is ever writable.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink,
-};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg, OFlag};
@@ -40,56 +41,42 @@ pub enum AliasError {
     /// Somebody else could put programs there.
     #[error("{path} belongs to somebody else or can be written by others", path = .0.display())]
     NotPrivate(PathBuf),
+    /// Another process is making it at this moment.
+    #[error("{path} is being changed by another process", path = .0.display())]
+    Busy(PathBuf),
 }
 
-/// The directory of this process. Removed when dropped.
-#[derive(Debug)]
-pub struct AliasDirectory {
-    path: PathBuf,
-    // Let go of after the directory is gone: until then nobody else may take it for an abandoned one.
-    _lock: Flock<File>,
-}
+/// The directory with the other names of this binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AliasDirectory(PathBuf);
 
 impl AliasDirectory {
-    /// Makes the directory below an existing `$CODEX_HOME`, and removes those that killed processes left.
+    /// Finds the directory below an existing `$CODEX_HOME`, or makes it.
     ///
     /// # Errors
     ///
-    /// [`AliasError`]; what had been made by then is removed.
-    pub fn create(codex_home: &Path) -> Result<Self, AliasError> {
+    /// [`AliasError`]: commands then go without.
+    pub fn provide(codex_home: &Path) -> Result<Self, AliasError> {
         let program = self_exe()?;
         let parent = private_directory(&private_directory(codex_home, "tmp")?, "arg0")?;
-        sweep(&parent);
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |error| AliasError::Io { path, error }
-        };
-        let path = tempfile::Builder::new()
-            .prefix("")
-            .permissions(Permissions::from_mode(PRIVATE))
-            .tempdir_in(&parent)
-            .map_err(at(&parent))?
-            // Removed by our own hand, which knows what is in it and needs two calls, not eight.
-            .keep();
-        let lock = lock(&path).inspect_err(|_taken| remove(&path)).map_err(at(&path))?;
-        let directory = Self { path, _lock: lock };
-        for (alias, _) in ALIASES {
-            let link = directory.path.join(alias);
-            symlink(&program, &link).map_err(at(&link))?;
+        let name = format!("{:016x}", fnv1a(program.as_os_str().as_bytes()));
+        let directory = private_directory(&parent, &name)?;
+        if ALIASES.iter().any(|(alias, _)| !leads_to(&directory.join(alias), &program)) {
+            make(&parent, &directory, &program)?;
         }
-        Ok(directory)
+        Ok(Self(directory))
     }
 
     /// Where the names are.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0
     }
 
     /// A `PATH` that looks here first.
     #[must_use]
     pub fn first_in(&self, path: Option<OsString>) -> OsString {
-        let mut first = self.path.clone().into_os_string();
+        let mut first = self.0.clone().into_os_string();
         if let Some(path) = path {
             first.push(":");
             first.push(path);
@@ -98,20 +85,7 @@ impl AliasDirectory {
     }
 }
 
-impl Drop for AliasDirectory {
-    fn drop(&mut self) {
-        remove(&self.path);
-    }
-}
-
-/// Removes a directory of ours. What can't be removed is left to the next process, as after a crash.
-fn remove(directory: &Path) {
-    for (alias, _) in ALIASES {
-        if let Err(_gone) = std::fs::remove_file(directory.join(alias)) {}
-    }
-    if let Err(_left) = std::fs::remove_dir(directory) {}
-}
-
+/// A directory of this name that nobody else can write, made where it is missing.
 fn private_directory(parent: &Path, name: &str) -> Result<PathBuf, AliasError> {
     let path = parent.join(name);
     let io = |error| AliasError::Io { path: path.clone(), error };
@@ -133,61 +107,114 @@ fn private_directory(parent: &Path, name: &str) -> Result<PathBuf, AliasError> {
     Ok(path)
 }
 
-/// Takes a directory for this process, if nobody else has it.
-fn lock(directory: &Path) -> io::Result<Flock<File>> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-    let directory = OpenOptions::new().read(true).custom_flags(flags.bits()).open(directory)?;
-    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
+/// Puts the names in place, and removes those of binaries that are gone. One process at a time.
+fn make(parent: &Path, directory: &Path, program: &Path) -> Result<(), AliasError> {
+    let _lock = lock(parent)?;
+    for (alias, _) in ALIASES {
+        let (link, new) = (directory.join(alias), directory.join(format!(".{alias}.new")));
+        let at = |error| AliasError::Io { path: link.clone(), error };
+        match std::fs::remove_file(&new) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(at(error)),
+        }
+        symlink(program, &new).and_then(|()| std::fs::rename(&new, &link)).map_err(at)?;
+    }
+    sweep(parent);
+    Ok(())
 }
 
-/// Removes directories whose process is gone. One that is in use is locked, and one that can't be removed will be tried
-/// again by the next process.
+fn lock(directory: &Path) -> Result<Flock<File>, AliasError> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(directory);
+    let file = file.map_err(|error| AliasError::Io { path: directory.to_owned(), error })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| AliasError::Busy(directory.to_owned()))
+}
+
+/// Removes directories whose names lead nowhere any more. What can't be removed is left to the next process.
 fn sweep(parent: &Path) {
     let Ok(entries) = parent.read_dir() else { return };
     for directory in entries.flatten().map(|entry| entry.path()) {
-        // A process between making its directory and locking it loses it here, finds it taken or gone, and goes without
-        // aliases, once.
-        if let Ok(_held) = lock(&directory)
-            && let Err(_in_the_way) = std::fs::remove_dir_all(&directory)
-        {}
+        let abandoned = ALIASES.iter().all(|(alias, _)| !directory.join(alias).exists());
+        if abandoned && let Err(_in_the_way) = std::fs::remove_dir_all(&directory) {}
     }
+}
+
+fn leads_to(link: &Path, program: &Path) -> bool {
+    std::fs::read_link(link).is_ok_and(|target| target == program)
+}
+
+/// A short name for a path: FNV-1a, 64 bits. Two paths with the same name would take turns, and both be right.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    use super::{AliasDirectory, AliasError};
+    use super::{AliasDirectory, AliasError, lock};
     use crate::self_exe::self_exe;
 
+    const ALIAS: &str = "codex-linux-sandbox";
+
     #[test]
-    fn every_alias_leads_to_this_binary_until_the_end() {
+    fn every_alias_leads_to_this_binary_and_is_made_once() {
         let home = tempfile::tempdir().unwrap();
-        let aliases = AliasDirectory::create(home.path()).unwrap();
-        let link = aliases.path().join("codex-linux-sandbox");
-        assert_eq!(fs::read_link(link).unwrap(), self_exe().unwrap());
+        let aliases = AliasDirectory::provide(home.path()).unwrap();
+        let link = aliases.path().join(ALIAS);
+        assert_eq!(fs::read_link(&link).unwrap(), self_exe().unwrap());
         assert_eq!(aliases.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
         let path = aliases.first_in(Some("/bin".into())).into_string().unwrap();
         assert_eq!(path, format!("{}:/bin", aliases.path().display()));
 
-        let directory = aliases.path().to_owned();
-        drop(aliases);
-        assert!(!directory.exists());
+        // With the lock taken, nothing could be made: the second call only looks.
+        let _held = lock(aliases.path().parent().unwrap()).unwrap();
+        assert_eq!(AliasDirectory::provide(home.path()).unwrap(), aliases);
     }
 
     #[test]
-    fn what_a_killed_process_left_is_removed_and_what_is_in_use_is_not() {
+    fn a_link_that_leads_elsewhere_is_put_right() {
         let home = tempfile::tempdir().unwrap();
-        let in_use = AliasDirectory::create(home.path()).unwrap();
-        let parent = in_use.path().parent().unwrap().to_owned();
-        let abandoned = parent.join("abandoned");
-        fs::create_dir(&abandoned).unwrap();
-        fs::write(abandoned.join("codex-linux-sandbox"), "").unwrap();
+        let aliases = AliasDirectory::provide(home.path()).unwrap();
+        let link = aliases.path().join(ALIAS);
+        fs::remove_file(&link).unwrap();
+        symlink("/bin/true", &link).unwrap();
+        // What a process that was killed in the middle of it leaves.
+        symlink("/bin/false", aliases.path().join(format!(".{ALIAS}.new"))).unwrap();
+        AliasDirectory::provide(home.path()).unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), self_exe().unwrap());
+        assert_eq!(aliases.path().read_dir().unwrap().count(), 1);
+    }
 
-        let next = AliasDirectory::create(home.path()).unwrap();
-        assert!(!abandoned.exists());
-        assert!(in_use.path().exists() && next.path().exists());
+    #[test]
+    fn what_leads_to_a_binary_that_is_gone_is_removed_by_the_next() {
+        let home = tempfile::tempdir().unwrap();
+        let parent = home.path().join("tmp/arg0");
+        let (gone, there) = (parent.join("gone"), parent.join("there"));
+        for (directory, target) in [(&gone, "/nowhere/codex"), (&there, "/bin/sh")] {
+            fs::create_dir_all(directory).unwrap();
+            symlink(target, directory.join(ALIAS)).unwrap();
+        }
+        for directory in [home.path().join("tmp"), parent.clone()] {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        AliasDirectory::provide(home.path()).unwrap();
+        assert!(!gone.exists() && there.exists());
+    }
+
+    #[test]
+    fn one_process_at_a_time_makes_it_and_the_others_go_without() {
+        let home = tempfile::tempdir().unwrap();
+        let aliases = AliasDirectory::provide(home.path()).unwrap();
+        fs::remove_file(aliases.path().join(ALIAS)).unwrap();
+        let held = lock(aliases.path().parent().unwrap()).unwrap();
+        assert!(matches!(AliasDirectory::provide(home.path()), Err(AliasError::Busy(_))));
+        drop(held);
+        AliasDirectory::provide(home.path()).unwrap();
     }
 
     #[test]
@@ -195,15 +222,15 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir(home.path().join("tmp")).unwrap();
         fs::set_permissions(home.path().join("tmp"), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(AliasDirectory::create(home.path()), Err(AliasError::NotPrivate(_))));
+        assert!(matches!(AliasDirectory::provide(home.path()), Err(AliasError::NotPrivate(_))));
     }
 
     #[test]
     fn a_link_in_place_of_the_directory_is_not_followed() {
         let home = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(elsewhere.path(), home.path().join("tmp")).unwrap();
-        assert!(matches!(AliasDirectory::create(home.path()), Err(AliasError::NotPrivate(_))));
+        symlink(elsewhere.path(), home.path().join("tmp")).unwrap();
+        assert!(matches!(AliasDirectory::provide(home.path()), Err(AliasError::NotPrivate(_))));
         assert_eq!(elsewhere.path().read_dir().unwrap().count(), 0);
     }
 }

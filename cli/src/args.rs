@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use codex_core::config::Isolation;
 use codex_core::policy::SandboxMode;
 
@@ -59,6 +59,33 @@ pub(crate) enum Debug {
     Policy(PolicyArgs),
 }
 
+/// The words that lead to the verb by which commands are started.
+const SANDBOX_VERBS: [&[&str]; 4] =
+    [&["sandbox"], &["debug", "sandbox"], &["debug", "landlock"], &["debug", "seatbelt"]];
+
+impl Cli {
+    /// Reads what was typed.
+    ///
+    /// The verb by which commands are started is read by its own definitions alone: building those of all verbs takes a
+    /// tenth of a millisecond, which every command would wait for. Where they find a mistake, or a question, all of them
+    /// are asked: what is printed then is the same for every verb.
+    pub(crate) fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let typed = arguments.get(1..).unwrap_or_default();
+        let after = SANDBOX_VERBS.iter().find_map(|verb| {
+            let (words, rest) = typed.split_at_checked(verb.len())?;
+            words.iter().eq(verb.iter()).then_some(rest)
+        });
+        if let Some(rest) = after {
+            let command = SandboxArgs::augment_args(clap::Command::new("sandbox").no_binary_name(true));
+            let matches = command.try_get_matches_from(rest);
+            if let Ok(args) = matches.and_then(|matches| SandboxArgs::from_arg_matches(&matches)) {
+                return Ok(Self { verb: Verb::Sandbox(args) });
+            }
+        }
+        Self::try_parse_from(arguments)
+    }
+}
+
 /// What the policy is made of.
 #[derive(Args, Debug)]
 pub(crate) struct PolicyOptions {
@@ -104,7 +131,7 @@ pub(crate) struct SandboxArgs {
     #[arg(long, conflicts_with_all = ["json", "timeout"])]
     pub(crate) print_plan: bool,
     /// The command and its arguments.
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -153,12 +180,13 @@ mod tests {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt as _;
 
-    use clap::{CommandFactory as _, Parser as _};
+    use clap::CommandFactory as _;
 
-    use super::{Cli, Debug, SandboxArgs, SandboxMode, Verb};
+    use super::{Cli, Debug, OsString, SandboxArgs, SandboxMode, Verb};
 
     fn sandbox(arguments: &[&OsStr]) -> SandboxArgs {
-        match Cli::try_parse_from(arguments).unwrap().verb {
+        let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
+        match Cli::read(&arguments).unwrap().verb {
             Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => args,
             Verb::Debug(Debug::Policy(_)) | Verb::Completion(_) => panic!("another verb"),
         }

@@ -15,8 +15,6 @@ mod world;
 
 use std::ffi::OsString;
 
-use clap::Parser as _;
-
 use args::{Cli, Debug, Verb};
 
 /// Runs the program: the helper, where it was started under the helper's name, else the command line. Never returns.
@@ -31,7 +29,7 @@ fn main(arguments: Vec<OsString>) -> i32 {
         render::complaint(&format!("internal error{}: this is a bug", place.unwrap_or_default()));
         std::process::exit(exit_code::INTERNAL);
     }));
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         // Help and version are errors to clap; it knows which stream each belongs to, and its exit code.
         Err(error) => return render::usage(&error),

@@ -155,6 +155,7 @@ where
 struct Rules<'a> {
     inherit: EnvironmentInherit,
     exclude: Vec<WildMatch>,
+    secrets_excluded: bool,
     set: Vec<(&'a str, &'a str)>,
     include_only: Vec<WildMatch>,
 }
@@ -162,13 +163,10 @@ struct Rules<'a> {
 impl<'a> Rules<'a> {
     fn of(policy: &'a EnvironmentPolicy) -> Self {
         let glob = |pattern: &String| WildMatch::new_case_insensitive(pattern);
-        let mut exclude: Vec<_> = policy.exclude.values().map(glob).collect();
-        if !policy.ignore_default_excludes.value {
-            exclude.extend(SECRET_WORDS.map(|word| WildMatch::new_case_insensitive(&format!("*{word}*"))));
-        }
         Self {
             inherit: policy.inherit.value,
-            exclude,
+            exclude: policy.exclude.values().map(glob).collect(),
+            secrets_excluded: !policy.ignore_default_excludes.value,
             set: policy.set.iter().map(|(name, value)| (name.as_str(), value.value.as_str())).collect(),
             include_only: policy.include_only.values().map(glob).collect(),
         }
@@ -182,11 +180,21 @@ impl<'a> Rules<'a> {
             }
             EnvironmentInherit::None => false,
         };
-        kept && !matches_any(&self.exclude, name)
+        kept && !(self.secrets_excluded && looks_secret(name)) && !matches_any(&self.exclude, name)
     }
 }
 
+fn looks_secret(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    SECRET_WORDS
+        .iter()
+        .any(|word| name.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes())))
+}
+
 fn matches_any(globs: &[WildMatch], name: &OsStr) -> bool {
+    if globs.is_empty() {
+        return false;
+    }
     let name = name.to_string_lossy();
     globs.iter().any(|glob| glob.matches(&name))
 }

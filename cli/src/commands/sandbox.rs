@@ -25,15 +25,13 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 pub(crate) fn sandbox(args: &SandboxArgs) -> i32 {
     match prepare(args) {
-        Ok((sandbox, request, _aliases)) if args.print_plan => {
-            render::command_line(&sandbox.command_line(&request))
-        }
-        Ok((sandbox, request, _aliases)) => run(args, &sandbox, request),
+        Ok((sandbox, request)) if args.print_plan => render::command_line(&sandbox.command_line(&request)),
+        Ok((sandbox, request)) => run(args, &sandbox, request),
         Err(error) => render::refusal(&error.to_string(), error.exit_code()),
     }
 }
 
-fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest, Option<AliasDirectory>), MeaningError> {
+fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest), MeaningError> {
     let meaning = Meaning::of(&args.policy)?;
     let sandbox = meaning.sandbox()?;
     let mut env = meaning.environment()?;
@@ -49,13 +47,13 @@ fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest, Option<AliasDire
     if !args.json {
         request.budget = OutputBudget { bytes: 0, lines: 0 };
     }
-    Ok((sandbox, request, aliases))
+    Ok((sandbox, request))
 }
 
 /// The binary's other names, for the command's `PATH`. Going without is no reason not to run.
 fn aliases(meaning: &Meaning) -> Option<AliasDirectory> {
     let codex_home = meaning.world.codex_home.as_deref().filter(|home| home.is_dir())?;
-    match AliasDirectory::create(codex_home) {
+    match AliasDirectory::provide(codex_home) {
         Ok(aliases) => Some(aliases),
         Err(error) => {
             tracing::warn!("commands go without codex's other names: {error}");
