@@ -1,0 +1,27 @@
+//! Scenes, runs and verdicts.
+
+mod failures;
+mod identity;
+mod invocation;
+mod policy;
+mod presence;
+mod programs;
+mod requirements;
+mod running;
+mod scene;
+mod snapshot;
+mod verdict;
+mod victim;
+
+pub use failures::Failures;
+pub use identity::Identity;
+pub use invocation::Invocation;
+pub use policy::Policy;
+pub use presence::Presence;
+pub use programs::Programs;
+pub use requirements::{announce, landlock_abi, missing, require_tool};
+pub use running::{Run, Running};
+pub use scene::{Scene, run_case};
+pub use snapshot::Snapshot;
+pub use verdict::{Expect, Verdict};
+pub use victim::Victim;

@@ -1,0 +1,162 @@
+//! P5 and the endings: deadlines, signals, and processes that want to stay.
+//!
+//! A process that lives holds the stdout it was given. So the end of that stream, which the harness awaits, is the end of
+//! every descendant; nothing here looks for processes or waits a while.
+
+use std::time::{Duration, Instant};
+
+use codex_tests::cases;
+use codex_tests::harness::{Failures, Policy, Presence, Run, Scene};
+use nix::sys::signal::Signal;
+
+cases!(
+    a_deadline_ends_the_whole_group,
+    a_deadline_ends_the_whole_group_of_a_captured_run,
+    a_deadline_in_time_changes_nothing,
+    a_grandchild_with_the_pipe_does_not_hang_a_captured_run,
+    killing_codex_ends_the_command,
+    signals_are_passed_on,
+    an_interrupt_ends_it,
+    the_command_decides_about_the_interrupt,
+    what_is_left_ends_with_the_call,
+    a_deadline_ends_what_left_the_group,
+);
+
+const SANDBOXED: [Policy; 3] = [Policy::ReadOnly, Policy::WorkspaceWrite, Policy::DangerFullAccess];
+
+/// Reads the one JSON value that a captured run prints.
+fn report(run: &Run) -> serde_json::Value {
+    serde_json::from_slice(&run.stdout)
+        .unwrap_or_else(|error| run.fail(&format!("no JSON on stdout: {error}")))
+}
+
+fn a_deadline_ends_the_whole_group(scene: &Scene) {
+    for policy in SANDBOXED {
+        let run = scene.under(policy).options(["--timeout", "300ms"]).probe(["stubborn", "3"]).run();
+        assert_eq!(run.code(), Some(124), "{}", run.describe());
+        assert!(!run.stderr.is_empty(), "a deadline is our doing, so we say so\n{}", run.describe());
+    }
+}
+
+fn a_deadline_ends_the_whole_group_of_a_captured_run(scene: &Scene) {
+    for policy in SANDBOXED {
+        let run =
+            scene.under(policy).options(["--json", "--timeout", "300ms"]).probe(["stubborn", "3"]).run();
+        let report = report(&run);
+        assert_eq!(run.code(), Some(124), "{}", run.describe());
+        assert_eq!(report["timed_out"], true, "{report}");
+        assert_eq!(report["outcome"], "timed_out", "{report}");
+        assert_eq!(report["stdout"]["text"], "ready\n", "what came before the deadline is kept: {report}");
+        assert!(report["duration_ms"].as_f64().is_some_and(|duration| duration >= 300.0), "{report}");
+    }
+}
+
+fn a_deadline_in_time_changes_nothing(scene: &Scene) {
+    for policy in SANDBOXED {
+        let run = scene.under(policy).options(["--timeout", "2m"]).shell("echo done; exit 3").run();
+        assert_eq!((run.code(), run.text().as_str()), (Some(3), "done\n"), "{}", run.describe());
+        assert!(run.stderr.is_empty(), "{}", run.describe());
+    }
+}
+
+/// The command ends, its child holds the pipe: the result comes without waiting for the deadline, and keeps the output.
+fn a_grandchild_with_the_pipe_does_not_hang_a_captured_run(scene: &Scene) {
+    for act in ["leave-behind", "leave-session-behind"] {
+        let started = Instant::now();
+        let mut running =
+            scene.under(Policy::WorkspaceWrite).options(["--json", "--timeout", "50s"]).probe([act]).start();
+        running.wait_for_exit();
+        assert!(started.elapsed() < Duration::from_secs(30), "{act}: the call waited for the grandchild");
+        let run = running.finish();
+        let report = report(&run);
+        assert_eq!(run.code(), Some(0), "{}", run.describe());
+        assert_eq!(report["outcome"], "exited", "{report}");
+        assert_eq!(report["stdout"]["text"], "left\n", "{report}");
+    }
+}
+
+/// Even where `codex` has no chance to clean up.
+fn killing_codex_ends_the_command(scene: &Scene) {
+    for policy in [Policy::ReadOnly, Policy::WorkspaceWrite] {
+        let mut running = scene.under(policy).probe(["stubborn", "0"]).start();
+        assert_eq!(running.line().as_deref(), Some("ready"), "the command started");
+        running.signal(Signal::SIGKILL);
+        let run = running.finish();
+        assert_eq!(run.signal(), Some(Signal::SIGKILL), "{}", run.describe());
+    }
+}
+
+/// A signal to `codex` alone, as a supervisor sends it, reaches the command.
+fn signals_are_passed_on(scene: &Scene) {
+    let mut failures = Failures::new();
+    for policy in SANDBOXED {
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            let mut running = scene.under(policy).probe(["await-signal"]).start();
+            assert_eq!(running.line().as_deref(), Some("ready"), "the command started");
+            running.signal(signal);
+            let run = running.finish();
+            let told = run.text().lines().any(|line| line == signal.as_str());
+            failures.check(told && run.code() == Some(7), || {
+                format!(
+                    "{signal} [{policy:?}]: the command should have got it, and exited with 7\n{}",
+                    run.describe()
+                )
+            });
+        }
+    }
+    failures.finish();
+}
+
+/// Ctrl-C: the terminal signals the whole group.
+fn an_interrupt_ends_it(scene: &Scene) {
+    for policy in SANDBOXED {
+        let mut running = scene.under(policy).shell("echo ready; exec sleep 1000").start();
+        assert_eq!(running.line().as_deref(), Some("ready"), "the command started");
+        running.signal_group(Signal::SIGINT);
+        let run = running.finish();
+        let interrupted = run.code() == Some(130) || run.signal() == Some(Signal::SIGINT);
+        assert!(interrupted, "a shell expects 130, or the signal itself\n{}", run.describe());
+    }
+}
+
+/// A command that handles Ctrl-C ends as it likes, and exits with its own code.
+fn the_command_decides_about_the_interrupt(scene: &Scene) {
+    for policy in [Policy::Bare].into_iter().chain(SANDBOXED) {
+        let mut running = scene.under(policy).probe(["await-signal"]).start();
+        assert_eq!(running.line().as_deref(), Some("ready"), "the command started");
+        running.signal_group(Signal::SIGINT);
+        let run = running.finish();
+        assert_eq!((run.code(), run.text().as_str()), (Some(7), "ready\nSIGINT\n"), "{}", run.describe());
+    }
+}
+
+/// What the command leaves behind ends with the call, wherever it went.
+fn what_is_left_ends_with_the_call(scene: &Scene) {
+    let mut failures = Failures::new();
+    for policy in [Policy::WorkspaceWrite, Policy::DangerFullAccess] {
+        for options in [&[][..], &["--json"]] {
+            for act in ["leave-behind", "leave-session-behind"] {
+                let presence = Presence::new(scene, &format!("held-{policy:?}-{act}-{}", options.len()));
+                let arguments = [act.as_ref(), presence.path().as_os_str()];
+                let run = scene.under(policy).options(options).probe(arguments).run();
+                failures.check(run.code() == Some(0), || format!("{act} {options:?}\n{}", run.describe()));
+                failures.check(presence.ended(), || {
+                    format!("{act} {options:?}: it lives on\n{}", run.describe())
+                });
+            }
+        }
+    }
+    failures.finish();
+}
+
+/// A deadline finds descendants in sessions of their own as well.
+fn a_deadline_ends_what_left_the_group(scene: &Scene) {
+    for (number, policy) in [Policy::WorkspaceWrite, Policy::DangerFullAccess].into_iter().enumerate() {
+        for options in [&["--timeout", "300ms"][..], &["--timeout", "300ms", "--json"]] {
+            let presence = Presence::new(scene, &format!("held-{number}-{}", options.len()));
+            let arguments = ["scattered".as_ref(), "3".as_ref(), presence.path().as_os_str()];
+            let run = scene.under(policy).options(options).probe(arguments).run().expect_code(124);
+            assert!(presence.ended(), "{policy:?} {options:?}: one lives on\n{}", run.describe());
+        }
+    }
+}
