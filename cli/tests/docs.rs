@@ -1,0 +1,159 @@
+//! The documents say what the program does: options, exit codes, the result's fields, the denied calls, the tests named.
+
+#![expect(clippy::expect_used, reason = "a test reports by failing")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use codex_core::exec::{EXIT_CANCELLED, EXIT_TIMED_OUT};
+use codex_linux_sandbox::{
+    Denial, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SETUP_FAILED, Network, Plan, Writes, denials,
+};
+
+const CLI: &str = include_str!("../../docs/cli.md");
+const SPECIFICATION: &str = include_str!("../../docs/specification.md");
+const README: &str = include_str!("../../README.md");
+const CI: &str = include_str!("../../.ci/run");
+
+fn codex(arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_codex"))
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .expect("run codex");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    output
+}
+
+/// What a document has between `<!-- name -->` and `<!-- /name -->`.
+fn section<'d>(document: &'d str, name: &str) -> &'d str {
+    let (_, rest) = document.split_once(&format!("<!-- {name} -->\n")).expect("the section starts");
+    rest.split_once(&format!("<!-- /{name} -->")).expect("the section ends").0
+}
+
+/// The words of a document that stand in backquotes.
+fn quoted(document: &str) -> impl Iterator<Item = &str> {
+    document.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_option_is_in_the_manual() {
+    let mut options = 0;
+    for verb in [&["--help"][..], &["sandbox", "--help"], &["debug", "policy", "--help"]] {
+        let help = String::from_utf8(codex(verb).stdout).expect("help is text");
+        for line in help.lines().filter(|line| line.trim_start().starts_with('-')) {
+            for option in line.split([' ', ',']).filter(|word| word.starts_with("--") && word.len() > 2) {
+                let described = quoted(CLI).any(|words| words.split([' ', '=']).any(|word| word == option));
+                assert!(described, "docs/cli.md does not describe {option} of {verb:?}");
+                options += 1;
+            }
+        }
+    }
+    assert!(options > 10, "the help text was not understood");
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_program() {
+    let table: Vec<&str> = section(CLI, "exit codes")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" |"))
+        .map(|(code, _)| code)
+        .filter(|code| code.starts_with(|first: char| first.is_ascii_digit()))
+        .collect();
+    let fixed = [EXIT_TIMED_OUT, EXIT_SETUP_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_CANCELLED]
+        .map(|code| code.to_string());
+    let mut expected = vec!["1", "2"];
+    expected.extend(fixed[..4].iter().map(String::as_str));
+    expected.extend(["128+n", &fixed[4]]);
+    assert_eq!(table, expected);
+}
+
+#[test]
+fn every_field_of_the_result_is_in_the_manual() {
+    let output = codex(&["sandbox", "-s", "danger-full-access", "--json", "--", "true"]);
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the result is JSON");
+    let manual = section(CLI, "result");
+    let mut fields: Vec<&String> = result.as_object().expect("an object").keys().collect();
+    for part in ["stdout", "enforcement", "rusage"] {
+        fields.extend(result[part].as_object().expect("an object").keys());
+    }
+    for field in fields {
+        assert!(quoted(manual).any(|word| word == field), "docs/cli.md does not describe {field}");
+    }
+}
+
+/// The denials as the specification shows them: a table a promise, a line a reason.
+fn tables() -> String {
+    let of =
+        |network| denials(&Plan { writes: Writes::Beneath(Vec::new()), network, landlock_abi_at_most: None });
+    let (off, on) = (of(Network::Off), of(Network::Full));
+    let always: Vec<&Denial> = off.iter().filter(|denial| on.contains(denial)).collect();
+    let only_off: Vec<&Denial> = off.iter().filter(|denial| !on.contains(denial)).collect();
+    let only_on: Vec<&Denial> = on.iter().filter(|denial| !off.contains(denial)).collect();
+    let mut text = String::new();
+    for promise in ["P1", "P2", "P3", "P6"] {
+        for (title, denials) in [("", &always), (", network off", &only_off), (", network on", &only_on)] {
+            let mut rows: Vec<(&Denial, Vec<&str>)> = Vec::new();
+            for denial in denials.iter().filter(|denial| denial.promise == promise) {
+                let same = |(first, _): &&mut (&Denial, _)| {
+                    (first.reason, first.answer) == (denial.reason, denial.answer)
+                };
+                match rows.iter_mut().find(same) {
+                    Some((_, names)) if names.contains(&denial.name) => {}
+                    Some((_, names)) => names.push(denial.name),
+                    None => rows.push((denial, vec![denial.name])),
+                }
+            }
+            if rows.is_empty() {
+                continue;
+            }
+            write!(text, "\n**{promise}{title}**\n\n| call | answer | because |\n|---|---|---|\n")
+                .expect("a String takes text");
+            for (denial, names) in rows {
+                let (names, answer) = (names.join("`, `"), denial.answer.errno());
+                writeln!(text, "| `{names}` | `{answer:?}` | {} |", denial.reason)
+                    .expect("a String takes text");
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_denied_call_is_in_the_specification() {
+    let written = section(SPECIFICATION, "denials");
+    // The tables show x86-64, which has every call of aarch64 and some of its own.
+    if cfg!(target_arch = "x86_64") {
+        let expected = tables();
+        assert!(written.trim() == expected.trim(), "docs/specification.md should have:\n{expected}");
+    }
+    for network in [Network::Off, Network::Full] {
+        let plan = Plan { writes: Writes::Beneath(Vec::new()), network, landlock_abi_at_most: None };
+        for denial in denials(&plan) {
+            let named = quoted(written).any(|word| word == denial.name);
+            assert!(named && written.contains(denial.reason), "docs/specification.md lacks {}", denial.name);
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_specification_names_exists() {
+    let suites = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests");
+    let mut named = 0;
+    for (suite, case) in quoted(SPECIFICATION).filter_map(|words| words.split_once("::")) {
+        let file = suites.join(format!("{suite}.rs"));
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(text.contains(&format!("fn {case}(")), "{} has no test {case}", file.display());
+        named += 1;
+    }
+    assert!(named > 10, "the specification was not understood");
+}
+
+#[test]
+fn the_readme_tests_as_the_checks_do() {
+    let line = "cargo test --workspace";
+    assert!(README.lines().any(|shown| shown == line), "README.md does not show `{line}`");
+    assert!(CI.lines().any(|run| run == line), ".ci/run does not run `{line}`");
+}
