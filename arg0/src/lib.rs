@@ -7,7 +7,7 @@
 //! - [`Route`] decides, and does nothing else.
 //! - [`run_main`] goes where the route leads.
 //! - [`AliasDirectory`] gives commands the other names on their `PATH`.
-//! - [`self_exe`] is this binary, also after it was moved or replaced.
+//! - [`self_exe()`] is this binary, also after it was moved or replaced.
 
 mod alias_directory;
 mod route;

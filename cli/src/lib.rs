@@ -1,7 +1,7 @@
 //! The command line.
 //!
-//! Words travel in one direction: what was typed ([`args`]) becomes, with the configuration and the process's own
-//! surroundings ([`world`]), what is meant ([`meaning`]); a verb ([`commands`]) does it; [`render`] prints, and nothing
+//! Words travel in one direction: what was typed (`args`) becomes, with the configuration and the process's own
+//! surroundings (`world`), what is meant (`meaning`); a verb (`commands`) does it; `render` prints, and nothing
 //! else does.
 
 mod args;

@@ -183,8 +183,8 @@ impl Enforcement {
 
 const SURVIVORS: (Hold, &str) = (
     Hold::Partial,
-    "what is left of the command's process group ends with the call; a process that made itself a session of its own, \
-     or that the command started before the caller was killed, can outlive it",
+    "what the command leaves behind is ended with the call, as far as it is found: always its process group, by `codex \
+     sandbox` its other descendants as well; when the caller is killed, only the command itself",
 );
 
 fn secrets(filtered: bool) -> (Hold, &'static str) {
@@ -230,13 +230,12 @@ fn at_landlock(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static st
         },
         (Guarantee::Processes, _) if abi < 6 => (
             Hold::Partial,
-            "signals reach processes outside: Landlock can refuse that from ABI 6 on (Linux 6.12); names and arguments \
-             of processes can be read in /proc",
+            "signals reach processes outside: Landlock can refuse that from ABI 6 on (Linux 6.12); names, \
+             arguments and state of processes outside can be read in /proc",
         ),
-        (Guarantee::Processes, _) => (
-            Hold::Partial,
-            "names and arguments of processes outside can be read in /proc; nothing else of them",
-        ),
+        (Guarantee::Processes, _) => {
+            (Hold::Partial, "names, arguments and state of processes outside can be read in /proc")
+        }
         (Guarantee::ProtectedMetadata, Some(trees)) if trees.is_empty() => {
             (Hold::Enforced, "nothing is writable")
         }

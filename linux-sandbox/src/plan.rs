@@ -92,6 +92,19 @@ impl Plan {
     pub fn is_unrestricted(&self) -> bool {
         matches!(self.writes, Writes::Everywhere) && matches!(self.network, Network::Full)
     }
+
+    /// The oldest Landlock ABI that can take part in the plan. 0 where none has to.
+    ///
+    /// Landlock also keeps processes inside from those outside, which nothing else does here, so that a plan which only
+    /// closes the network needs one as well: the first with a right for the network.
+    #[must_use]
+    pub const fn landlock_abi_needed(&self) -> u8 {
+        match (&self.writes, self.network) {
+            (Writes::Beneath(_), _) => 1,
+            (Writes::Everywhere, Network::Off) => 4,
+            (Writes::Everywhere, Network::Full) => 0,
+        }
+    }
 }
 
 /// The command: what is looked up and executed, and what it is told.

@@ -96,8 +96,8 @@ pub enum SandboxError {
     Plan(#[from] PlanError),
     /// This kernel has no Landlock for us.
     #[error(
-        "this machine offers no Landlock ({why}), so that the policy {mode} can't be enforced; Linux 5.13 and later have \
-         it when `landlock` is in the list of the boot parameter lsm="
+        "this machine does not offer the Landlock that it takes ({why}), so that the policy {mode} can't be enforced; \
+         Linux 5.13 and later have it (6.7 for external-sandbox) when `landlock` is in the list of the boot parameter lsm="
     )]
     NoLandlock {
         /// The policy's mode.
@@ -168,8 +168,10 @@ impl Sandbox {
                 return Err(SandboxError::NoSeccomp { mode, why: describe(errno) });
             }
             landlock_abi = support.landlock_abi(plan.landlock_abi_at_most);
-            if landlock_abi == 0 {
-                let why = support.landlock.err().map_or_else(|| "ABI 0".to_owned(), describe);
+            let needed = plan.landlock_abi_needed();
+            if landlock_abi < needed {
+                let too_old = || format!("ABI {landlock_abi}, and ABI {needed} is needed");
+                let why = support.landlock.err().map_or_else(too_old, describe);
                 return Err(SandboxError::NoLandlock { mode, why });
             }
         }

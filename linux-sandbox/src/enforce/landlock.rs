@@ -4,13 +4,14 @@
 //! is denied everywhere but below the trees and on the devices that get a rule.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Component;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, Ruleset,
     RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope, make_bitflags,
 };
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
 
 use crate::error::{SetupError, Step};
@@ -48,11 +49,12 @@ const PTS: &str = "/dev/pts";
 const DEVPTS_MAGIC: i64 = 0x1cd1;
 
 pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Held, SetupError> {
-    if abi == 0 {
+    if abi < plan.landlock_abi_needed() {
         return Err(SetupError::condition(
             Step::Landlock,
             "landlock_create_ruleset",
-            "this kernel offers no Landlock (it is built in from Linux 5.13 and enabled with lsm=landlock,…)",
+            "this kernel's Landlock is missing or too old for the plan (Linux 5.13 where writes are confined, 6.7 where \
+             they are not)",
         ));
     }
     let known = ABI::from(i32::from(abi));
@@ -65,14 +67,6 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Held, SetupError> {
         Network::Off => AccessNet::from_all(known),
     };
     let scopes = Scope::from_all(known);
-    if fs.is_empty() && net.is_empty() && scopes.is_empty() {
-        return Err(SetupError::condition(
-            Step::Landlock,
-            "landlock_create_ruleset",
-            "this kernel's Landlock is too old to take part in a plan that lets everything be written (ABI 4)",
-        ));
-    }
-
     // A hard requirement for everything: the rights were chosen for this ABI, so that whatever the kernel does not
     // take is an error, never a silent reduction.
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
@@ -104,20 +98,26 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Held, SetupError> {
     Ok(Held { abi, fs: fs.bits(), net: net.bits(), scopes: scopes.bits() })
 }
 
-/// Opens a tree for a rule, following no symbolic link in any component: the path was resolved before, so that a link
-/// in it now was put there since.
+/// Opens a tree for a rule, component by component and following no symbolic link: the path was resolved before, so that
+/// a link in it now was put there since. `openat2(2)` could do it in one call, but not inside another sandbox like ours.
 fn open_tree(tree: &WritableTree) -> Result<OwnedFd, SetupError> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    openat2(nix::fcntl::AT_FDCWD, tree.path(), how).map_err(|errno| {
-        let error = SetupError::call(Step::Landlock, "openat2", errno).on(tree.path());
+    let failed = |errno| {
+        let error = SetupError::call(Step::Landlock, "openat", errno).on(tree.path());
         match errno {
-            Errno::ELOOP => error.hint("a component is a symbolic link; give the resolved path"),
-            Errno::ENOTDIR => error.hint("a writable tree has to be a directory"),
+            Errno::ENOTDIR => {
+                error.hint("a component is a symbolic link or no directory; give the resolved path")
+            }
             _ => error,
         }
-    })
+    };
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut directory = open("/", flags, Mode::empty()).map_err(failed)?;
+    for component in tree.path().components() {
+        if let Component::Normal(name) = component {
+            directory = openat(&directory, name, flags, Mode::empty()).map_err(failed)?;
+        }
+    }
+    Ok(directory)
 }
 
 fn allow(

@@ -39,7 +39,8 @@ impl Programs {
     /// Where scenes are built: somewhere that every identity can enter, and that no policy makes writable by itself.
     pub(super) fn base(self) -> PathBuf {
         let always_writable = ["/tmp", "/dev/shm"];
-        [Path::new(self.scratch), Path::new("/var/tmp")]
+        // The shorter path first: the address of a unix socket has 107 bytes for one, wherever the checkout is.
+        [Path::new("/var/tmp"), Path::new(self.scratch)]
             .into_iter()
             .filter_map(|candidate| fs::canonicalize(candidate).ok())
             .find(|candidate| {
@@ -47,7 +48,7 @@ impl Programs {
                     && open_to_everyone(candidate)
                     && access(candidate, AccessFlags::W_OK).is_ok()
             })
-            .expect("a directory for scenes: neither Cargo's target directory nor /var/tmp will do")
+            .expect("a directory for scenes: neither /var/tmp nor Cargo's target directory will do")
     }
 }
 
