@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use codex_linux_sandbox::{Network, Plan, Writes};
+use codex_linux_sandbox::{Capabilities, Enforced, Network, Plan, Writes};
 use serde::Serialize;
 
 /// One thing that the sandbox promises, finer than the numbered promises of `docs/specification.md`.
@@ -143,21 +143,84 @@ impl Level {
     }
 }
 
+/// What the kernel refuses for a run, mechanism by mechanism.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mechanisms {
+    /// The Landlock ABI in use. 0 without Landlock.
+    pub landlock_abi: u8,
+    /// The rights on files that Landlock refuses outside of what the policy allows.
+    pub landlock_fs: Vec<&'static str>,
+    /// The rights on the network that Landlock refuses.
+    pub landlock_net: Vec<&'static str>,
+    /// What Landlock keeps within the sandbox.
+    pub landlock_scopes: Vec<&'static str>,
+    /// How many system calls seccomp refuses, for some or all arguments.
+    pub seccomp_calls: u32,
+    /// What is left of capabilities: `untouched`, `empty`, or `ownership` (root: `chown`, `dac_override`, `fowner`,
+    /// `fsetid`).
+    pub capabilities: &'static str,
+}
+
+/// Landlock's rights on files by their bit, from bit 0 on (`linux/landlock.h`).
+const LANDLOCK_FS: [&str; 17] = [
+    "execute",
+    "write_file",
+    "read_file",
+    "read_dir",
+    "remove_dir",
+    "remove_file",
+    "make_char",
+    "make_dir",
+    "make_reg",
+    "make_sock",
+    "make_fifo",
+    "make_block",
+    "make_sym",
+    "refer",
+    "truncate",
+    "ioctl_dev",
+    "resolve_unix",
+];
+/// Landlock's rights on the network by their bit.
+const LANDLOCK_NET: [&str; 4] = ["bind_tcp", "connect_tcp", "bind_udp", "connect_send_udp"];
+/// Landlock's scopes by their bit.
+const LANDLOCK_SCOPES: [&str; 2] = ["abstract_unix_socket", "signal"];
+
+impl Mechanisms {
+    fn of(enforced: &Enforced) -> Self {
+        let names = |bits: u64, names: &[&'static str]| {
+            names.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| *name).collect()
+        };
+        Self {
+            landlock_abi: enforced.landlock_abi,
+            landlock_fs: names(enforced.landlock_fs, &LANDLOCK_FS),
+            landlock_net: names(enforced.landlock_net, &LANDLOCK_NET),
+            landlock_scopes: names(enforced.landlock_scopes, &LANDLOCK_SCOPES),
+            seccomp_calls: enforced.seccomp_calls,
+            capabilities: match enforced.capabilities {
+                Capabilities::Untouched => "untouched",
+                Capabilities::Empty => "empty",
+                Capabilities::Ownership => "ownership",
+            },
+        }
+    }
+}
+
 /// What holds for a run, guarantee by guarantee.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Enforcement {
     /// The level in use.
     pub level: Level,
-    /// The Landlock ABI in use. 0 without Landlock.
-    pub landlock_abi: u8,
+    /// What the kernel refuses.
+    pub mechanisms: Mechanisms,
     /// A line for each guarantee, in the order of [`Guarantee::ALL`].
     pub promises: Vec<Holding>,
 }
 
 impl Enforcement {
-    /// What a plan holds with a Landlock of this ABI, and with an environment that was or was not filtered.
+    /// What a plan holds by what is enforced, and with an environment that was or was not filtered.
     #[must_use]
-    pub fn of(plan: &Plan, landlock_abi: u8, secrets_filtered: bool) -> Self {
+    pub fn of(plan: &Plan, enforced: &Enforced, secrets_filtered: bool) -> Self {
         let level = if plan.is_unrestricted() { Level::None } else { Level::Landlock };
         let promises = Guarantee::ALL
             .into_iter()
@@ -166,12 +229,12 @@ impl Enforcement {
                     (Guarantee::Secrets, _) => secrets(secrets_filtered),
                     (Guarantee::Survivors, Level::None) => SURVIVORS,
                     (_, Level::None) => (Hold::NotRequested, "the policy restricts nothing"),
-                    (_, Level::Landlock) => at_landlock(guarantee, plan, landlock_abi),
+                    (_, Level::Landlock) => at_landlock(guarantee, plan, enforced.landlock_abi),
                 };
                 Holding { guarantee, hold, why: Cow::Borrowed(why) }
             })
             .collect();
-        Self { level, landlock_abi, promises }
+        Self { level, mechanisms: Mechanisms::of(enforced), promises }
     }
 
     /// How far a guarantee holds, and why.
@@ -250,7 +313,11 @@ fn at_landlock(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static st
 
 #[cfg(test)]
 mod tests {
-    use super::{Enforcement, Guarantee, Hold, Level, Network, Plan, Writes};
+    use super::{Enforced, Enforcement, Guarantee, Hold, Level, Network, Plan, Writes};
+
+    fn of(plan: &Plan, abi: u8) -> Enforcement {
+        Enforcement::of(plan, &Enforced::expected(plan, abi), true)
+    }
 
     fn read_only() -> Plan {
         Plan { writes: Writes::Beneath(Vec::new()), network: Network::Off, landlock_abi_at_most: None }
@@ -264,7 +331,7 @@ mod tests {
     fn every_guarantee_has_a_line_and_a_reason() {
         for plan in [read_only(), Plan::UNRESTRICTED] {
             for abi in 1..=10 {
-                let enforcement = Enforcement::of(&plan, abi, true);
+                let enforcement = of(&plan, abi);
                 let lines: Vec<_> = enforcement.promises.iter().map(|holding| holding.guarantee).collect();
                 assert_eq!(lines, Guarantee::ALL);
                 assert!(enforcement.promises.iter().all(|holding| !holding.why.is_empty()));
@@ -281,21 +348,20 @@ mod tests {
         };
         for guarantee in Guarantee::ALL {
             for abi in 1..10 {
-                let (older, newer) =
-                    (Enforcement::of(&read_only(), abi, true), Enforcement::of(&read_only(), abi + 1, true));
+                let (older, newer) = (of(&read_only(), abi), of(&read_only(), abi + 1));
                 assert!(
                     strength(hold(&older, guarantee)) <= strength(hold(&newer, guarantee)),
                     "{guarantee:?}"
                 );
             }
         }
-        assert_eq!(hold(&Enforcement::of(&read_only(), 2, true), Guarantee::Writes), Hold::Partial);
-        assert_eq!(hold(&Enforcement::of(&read_only(), 3, true), Guarantee::Writes), Hold::Enforced);
+        assert_eq!(hold(&of(&read_only(), 2), Guarantee::Writes), Hold::Partial);
+        assert_eq!(hold(&of(&read_only(), 3), Guarantee::Writes), Hold::Enforced);
     }
 
     #[test]
     fn a_policy_without_restrictions_claims_none() {
-        let enforcement = Enforcement::of(&Plan::UNRESTRICTED, 0, false);
+        let enforcement = Enforcement::of(&Plan::UNRESTRICTED, &Enforced::NOTHING, false);
         assert_eq!(enforcement.level, Level::None);
         assert!(enforcement.promises.iter().all(|holding| holding.hold != Hold::Enforced));
     }
@@ -305,5 +371,22 @@ mod tests {
         assert_eq!(Guarantee::named("writes"), [Guarantee::Writes]);
         assert_eq!(Guarantee::named("p1"), [Guarantee::Writes, Guarantee::Metadata]);
         assert_eq!(Guarantee::named("P"), []);
+    }
+
+    #[test]
+    fn the_rights_in_the_report_are_those_of_the_abi() {
+        let mechanisms = of(&read_only(), 1).mechanisms;
+        assert_eq!(mechanisms.landlock_fs.len(), 10);
+        assert_eq!((mechanisms.landlock_net, mechanisms.landlock_scopes), (vec![], vec![]));
+        let mechanisms = of(&read_only(), 7).mechanisms;
+        assert!(
+            ["write_file", "refer", "truncate", "ioctl_dev"]
+                .iter()
+                .all(|right| mechanisms.landlock_fs.contains(right))
+        );
+        assert!(!mechanisms.landlock_fs.contains(&"read_file"));
+        assert_eq!(mechanisms.landlock_net, ["bind_tcp", "connect_tcp"]);
+        assert_eq!(mechanisms.landlock_scopes, ["abstract_unix_socket", "signal"]);
+        assert!(mechanisms.seccomp_calls > 50);
     }
 }

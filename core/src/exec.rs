@@ -56,8 +56,8 @@ pub async fn process_exec_tool_call(
     let limits = Limits { started, deadline, drain, cancellation, forward };
     let seen = supervise::supervise(child, pipes, limits, budget).await?;
 
-    let landlock_abi = seen.records.iter().find_map(|record| match record {
-        Record::Enforced(enforced) => Some(enforced.landlock_abi),
+    let enforced = seen.records.iter().find_map(|record| match record {
+        Record::Enforced(enforced) => Some(enforced.clone()),
         Record::Failed { .. } | Record::Exec { .. } => None,
     });
     Ok(ExecResult {
@@ -67,7 +67,8 @@ pub async fn process_exec_tool_call(
         stderr: seen.stderr,
         output: seen.output,
         streams_left_open: seen.streams_left_open,
-        enforcement: landlock_abi.map_or_else(|| sandbox.expected().clone(), |abi| sandbox.enforcement(abi)),
+        enforcement: enforced
+            .map_or_else(|| sandbox.expected().clone(), |enforced| sandbox.enforcement(&enforced)),
         rusage: seen.status.map(|(_, usage)| usage),
     })
 }

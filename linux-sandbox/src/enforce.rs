@@ -6,8 +6,9 @@ pub(crate) mod seccomp;
 
 use crate::error::SetupError;
 use crate::plan::Plan;
-use crate::report::Enforced;
+use crate::report::{Capabilities, Enforced};
 use crate::support::Support;
+use landlock::Handled;
 
 /// Applies the plan to this process and tells what holds. Irreversible: a failure leaves the process half confined, and
 /// its only way on is to end.
@@ -19,15 +20,28 @@ pub(crate) fn enforce(plan: &Plan) -> Result<Enforced, SetupError> {
     // Then capabilities: what is given up here can't help to undo what follows.
     let capabilities = privileges::give_up()?;
     // Landlock before seccomp: the filter has no reason to let Landlock's own calls through for us.
-    let landlock = landlock::restrict(plan, Support::probe().landlock_abi(plan.landlock_abi_at_most))?;
+    let abi = Support::probe().landlock_abi(plan.landlock_abi_at_most);
+    let handled = landlock::restrict(plan, abi)?;
     // seccomp last, so that no step before it has to get past it.
     let seccomp_calls = seccomp::install(plan)?;
-    Ok(Enforced {
-        landlock_abi: landlock.abi,
-        landlock_fs: landlock.fs,
-        landlock_net: landlock.net,
-        landlock_scopes: landlock.scopes,
+    Ok(enforced(abi, &handled, seccomp_calls, capabilities))
+}
+
+/// What a plan would hold on a kernel with this Landlock ABI, for whoever wants to know before it is applied.
+pub(crate) fn expected(plan: &Plan, abi: u8) -> Enforced {
+    if plan.is_unrestricted() {
+        return Enforced::NOTHING;
+    }
+    enforced(abi, &Handled::by(plan, abi), seccomp::answered_by(plan), privileges::kept())
+}
+
+fn enforced(landlock_abi: u8, handled: &Handled, seccomp_calls: u32, capabilities: Capabilities) -> Enforced {
+    Enforced {
+        landlock_abi,
+        landlock_fs: handled.fs.bits(),
+        landlock_net: handled.net.bits(),
+        landlock_scopes: handled.scopes.bits(),
         seccomp_calls,
         capabilities,
-    })
+    }
 }

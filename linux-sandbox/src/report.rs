@@ -14,6 +14,7 @@ use nix::errno::Errno;
 
 use crate::error::{SetupError, Step};
 use crate::handoff::ExecError;
+use crate::plan::Plan;
 
 /// The longest record, the newline included.
 pub const MAX_RECORD: usize = 4096;
@@ -47,6 +48,12 @@ pub struct Enforced {
 }
 
 impl Enforced {
+    /// What a plan would hold on a kernel with this Landlock ABI.
+    #[must_use]
+    pub fn expected(plan: &Plan, landlock_abi: u8) -> Self {
+        crate::enforce::expected(plan, landlock_abi)
+    }
+
     /// Nothing: the plan restricts nothing.
     pub const NOTHING: Self = Self {
         landlock_abi: 0,

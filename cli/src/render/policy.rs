@@ -168,6 +168,17 @@ pub(crate) fn table(meaning: &Meaning, sandbox: &Result<Sandbox, MeaningError>) 
             ]
         });
         text.push_str(&coloured(aligned(&rows.collect::<Vec<_>>())));
+        let mechanisms = &policy.enforcement.mechanisms;
+        let refused = [&mechanisms.landlock_fs, &mechanisms.landlock_net, &mechanisms.landlock_scopes];
+        if refused.iter().any(|rights| !rights.is_empty()) {
+            text.push_str("\nRefused outside of it by Landlock\n");
+            let rows = refused
+                .into_iter()
+                .zip(["files", "network", "scopes"])
+                .filter(|(rights, _)| !rights.is_empty());
+            let rows = rows.map(|(rights, name)| vec![name.to_owned(), rights.join(" ")]);
+            text.push_str(&aligned(&rows.collect::<Vec<_>>()));
+        }
     }
     text.push_str("\nKernel\n");
     let landlock = match (shown.kernel.landlock_abi, shown.kernel.landlock_error) {

@@ -3,7 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use codex_linux_sandbox::{Command, Descriptors, Invocation, PROGRAM, Plan, PlanError, Support, wire};
+use codex_linux_sandbox::{
+    Command, Descriptors, Enforced, Invocation, PROGRAM, Plan, PlanError, Support, wire,
+};
 
 use super::request::{ExecRequest, Stdio};
 use crate::enforcement::{Enforcement, Guarantee, Hold, Level};
@@ -94,6 +96,15 @@ pub enum SandboxError {
     /// A path that the helper can't take.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// Commands can't be started under a sandbox on this platform. The Seatbelt policy exists ([`crate::seatbelt`]);
+    /// what would start `sandbox-exec` with it does not.
+    #[error("the policy {mode} can't be enforced on {platform} yet: only Linux is supported")]
+    Platform {
+        /// The policy's mode.
+        mode: crate::policy::SandboxMode,
+        /// The platform.
+        platform: &'static str,
+    },
     /// This kernel has no Landlock for us.
     #[error(
         "this machine does not offer the Landlock that it takes ({why}), so that the policy {mode} can't be enforced; \
@@ -157,6 +168,12 @@ impl Sandbox {
         surroundings: Surroundings<'_>,
         options: SandboxOptions,
     ) -> Result<Self, SandboxError> {
+        match SandboxType::select(policy) {
+            Some(SandboxType::None | SandboxType::LinuxSandbox) => {}
+            Some(SandboxType::MacosSeatbelt) | None => {
+                return Err(SandboxError::Platform { mode: policy.mode(), platform: std::env::consts::OS });
+            }
+        }
         let policy = resolve(policy, surroundings)?;
         let plan = Plan { landlock_abi_at_most: options.landlock_abi_at_most, ..lower(&policy)? };
         let mut landlock_abi = 0;
@@ -175,7 +192,8 @@ impl Sandbox {
                 return Err(SandboxError::NoLandlock { mode, why });
             }
         }
-        let expected = Enforcement::of(&plan, landlock_abi, options.secrets_filtered);
+        let expected =
+            Enforcement::of(&plan, &Enforced::expected(&plan, landlock_abi), options.secrets_filtered);
         for guarantee in &options.require {
             if let Some(holding) = expected.holding(*guarantee)
                 && holding.hold != Hold::Enforced
@@ -204,9 +222,9 @@ impl Sandbox {
         &self.options.helper
     }
 
-    /// What holds, by the Landlock ABI that the helper reports to have used.
-    pub(super) fn enforcement(&self, landlock_abi: u8) -> Enforcement {
-        Enforcement::of(&self.plan, landlock_abi, self.options.secrets_filtered)
+    /// What holds, by what the helper reports.
+    pub(super) fn enforcement(&self, enforced: &Enforced) -> Enforcement {
+        Enforcement::of(&self.plan, enforced, self.options.secrets_filtered)
     }
 
     /// Whether a command under this sandbox is restricted at all.

@@ -18,12 +18,32 @@ use crate::error::{SetupError, Step};
 use crate::plan::{Network, Plan, WritableTree, Writes};
 use crate::sys;
 
-/// What Landlock holds, for the report.
-pub(super) struct Held {
-    pub(super) abi: u8,
-    pub(super) fs: u64,
-    pub(super) net: u64,
-    pub(super) scopes: u64,
+/// What Landlock handles for a plan: denied everywhere but where a rule allows it.
+pub(crate) struct Handled {
+    pub(crate) fs: BitFlags<AccessFs>,
+    pub(crate) net: BitFlags<AccessNet>,
+    pub(crate) scopes: BitFlags<Scope>,
+}
+
+impl Handled {
+    /// Everything that an ABI can refuse and the plan does not allow.
+    pub(crate) fn by(plan: &Plan, abi: u8) -> Self {
+        let known = ABI::from(i32::from(abi));
+        if plan.is_unrestricted() {
+            return Self { fs: BitFlags::EMPTY, net: BitFlags::EMPTY, scopes: BitFlags::EMPTY };
+        }
+        Self {
+            fs: match &plan.writes {
+                Writes::Everywhere => BitFlags::EMPTY,
+                Writes::Beneath(_) => AccessFs::from_write(known),
+            },
+            net: match plan.network {
+                Network::Full => BitFlags::EMPTY,
+                Network::Off => AccessNet::from_all(known),
+            },
+            scopes: Scope::from_all(known),
+        }
+    }
 }
 
 /// Rights that a writable tree does not give: device nodes belong to no workspace, and a device that stands in one
@@ -48,7 +68,7 @@ const PTS: &str = "/dev/pts";
 /// `DEVPTS_SUPER_MAGIC` of `linux/magic.h`.
 const DEVPTS_MAGIC: i64 = 0x1cd1;
 
-pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Held, SetupError> {
+pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Handled, SetupError> {
     if abi < plan.landlock_abi_needed() {
         return Err(SetupError::condition(
             Step::Landlock,
@@ -57,16 +77,7 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Held, SetupError> {
              they are not)",
         ));
     }
-    let known = ABI::from(i32::from(abi));
-    let fs = match &plan.writes {
-        Writes::Everywhere => BitFlags::EMPTY,
-        Writes::Beneath(_) => AccessFs::from_write(known),
-    };
-    let net = match plan.network {
-        Network::Full => BitFlags::EMPTY,
-        Network::Off => AccessNet::from_all(known),
-    };
-    let scopes = Scope::from_all(known);
+    let Handled { fs, net, scopes } = Handled::by(plan, abi);
     // A hard requirement for everything: the rights were chosen for this ABI, so that whatever the kernel does not
     // take is an error, never a silent reduction.
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
@@ -95,7 +106,7 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Held, SetupError> {
             "the kernel enforces only a part of what was asked for",
         ));
     }
-    Ok(Held { abi, fs: fs.bits(), net: net.bits(), scopes: scopes.bits() })
+    Ok(Handled { fs, net, scopes })
 }
 
 /// Opens a tree for a rule, component by component and following no symbolic link: the path was resolved before, so that

@@ -20,6 +20,11 @@ const CAP_SETPCAP: u32 = 8;
 /// No kernel can have more: the sets are 64 bits wide.
 const CAPABILITY_LIMIT: u32 = 64;
 
+/// What is kept, by who we are; an unprivileged caller's sets are empty afterwards.
+pub(super) fn kept() -> Capabilities {
+    if geteuid().is_root() { Capabilities::Ownership } else { Capabilities::Empty }
+}
+
 pub(super) fn give_up() -> Result<Capabilities, SetupError> {
     set_no_new_privs()
         .map_err(|errno| SetupError::call(Step::Privileges, "prctl(PR_SET_NO_NEW_PRIVS)", errno))?;

@@ -34,6 +34,14 @@ fn filter(network: Network) -> BpfProgram {
     instructions.iter().map(instruction).collect()
 }
 
+/// How many system calls the filter for a plan answers, for some or all arguments.
+pub(super) const fn answered_by(plan: &Plan) -> u32 {
+    match plan.network {
+        Network::Off => ANSWERED_NETWORK_OFF,
+        Network::Full => ANSWERED_NETWORK_ON,
+    }
+}
+
 /// Installs the filter for a plan. Returns how many system calls it answers.
 pub(super) fn install(plan: &Plan) -> Result<u32, SetupError> {
     apply_filter(&filter(plan.network)).map_err(|error| {
@@ -44,8 +52,5 @@ pub(super) fn install(plan: &Plan) -> Result<u32, SetupError> {
         SetupError::call(Step::Seccomp, "seccomp", errno.map_or(Errno::UnknownErrno, Errno::from_raw))
             .hint("this kernel, or what runs us, refuses seccomp filters")
     })?;
-    Ok(match plan.network {
-        Network::Off => ANSWERED_NETWORK_OFF,
-        Network::Full => ANSWERED_NETWORK_ON,
-    })
+    Ok(answered_by(plan))
 }
