@@ -3,6 +3,7 @@
 //! They are blocked and read from a descriptor, which leaves every disposition as the command has to find it, and tells
 //! who sent each one: a signal of the terminal has already reached the command, which is in the same process group.
 
+use codex_core::exec::{CallersSignals, SigchldDisposition, set_sigchld};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -17,8 +18,8 @@ const SI_KERNEL: i32 = 0x80;
 #[derive(Debug)]
 pub(crate) struct Signals {
     descriptor: SignalFd,
-    /// The mask as the caller set it, for commands.
-    pub(crate) callers_mask: SigSet,
+    /// What the caller had set, for commands.
+    pub(crate) callers: CallersSignals,
 }
 
 /// One signal.
@@ -34,8 +35,12 @@ impl Signals {
         let handled: SigSet = HANDLED.into_iter().collect();
         let mut callers_mask = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&handled), Some(&mut callers_mask))?;
+        // With SIGCHLD ignored, as some callers leave it, nobody could learn how a command ended.
+        let sigchld = set_sigchld(SigchldDisposition::Default)?;
+        let callers =
+            CallersSignals { mask: callers_mask, sigchld_ignored: sigchld == SigchldDisposition::Ignored };
         let descriptor = SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { descriptor, callers_mask })
+        Ok(Self { descriptor, callers })
     }
 
     /// For the runtime to wait on.

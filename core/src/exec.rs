@@ -19,11 +19,11 @@ use codex_linux_sandbox::Record;
 use tokio::time::Instant;
 
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
-pub use request::{DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
+pub use request::{CallersSignals, DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
 pub use sandbox::{
     Helper, LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, Sandbox, SandboxError, SandboxOptions, SandboxType,
 };
-pub use sys::watch;
+pub use sys::{SigchldDisposition, set_sigchld, watch};
 pub use tree::end_descendants;
 
 use spawn::Spawn;

@@ -250,7 +250,8 @@ fn signals_arrive_as_they_were(scene: &Scene) {
         failures.check(expected.len() == 4, || control.describe());
         for policy in SANDBOXED {
             let (seen, run) = run(policy);
-            failures.check(seen == expected, || {
+            // The exit code too: with SIGCHLD ignored, a careless supervisor can't learn it.
+            failures.check(seen == expected && run.code() == control.code(), || {
                 format!("{policy:?} with {setup:?}: {seen:x?} instead of {expected:x?}\n{}", run.describe())
             });
         }

@@ -82,7 +82,7 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest) -> i32 {
             return render::refusal(&format!("the run can't be prepared: {error}"), exit_code::REFUSED);
         }
     };
-    request.signals = SignalsFor::Inherit(signals.callers_mask);
+    request.signals = SignalsFor::Inherit(signals.callers);
     let cancellation = request.cancellation.clone();
     let (forward, forwarded) = unbounded_channel();
     request.forward = Some(forwarded);

@@ -35,8 +35,17 @@ pub enum Stdio {
 pub enum Signals {
     /// No signal blocked, none ignored: whatever the caller's own process needs stays its own.
     Default,
-    /// Dispositions as the calling process has them, and this mask.
-    Inherit(SigSet),
+    /// Dispositions as the calling process has them, but for these.
+    Inherit(CallersSignals),
+}
+
+/// What a program that stands for one command was started with, and has changed for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallersSignals {
+    /// The blocked signals.
+    pub mask: SigSet,
+    /// Whether SIGCHLD was ignored. Who waits for children can't leave it so: the kernel would collect them itself.
+    pub sigchld_ignored: bool,
 }
 
 /// One command to run.

@@ -17,9 +17,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, pipe2};
 
 use super::outcome::{ExecError, ResourceUsage};
-use super::request::{Signals, Stdio};
+use super::request::{CallersSignals, Signals, Stdio};
 use super::sandbox::Helper;
-use super::sys::{self, Fork, WaitStatus};
+use super::sys::{self, Fork, SigchldDisposition, WaitStatus};
 use super::tree::kill_descendants;
 
 /// The descriptor by which the helper reports. The first after the standard streams.
@@ -131,7 +131,7 @@ fn collect(pid: Pid) {
 pub(super) fn spawn(mut spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
     spawn.invocation.parent = Some(getpid().as_raw());
     match (&spawn.helper, spawn.stdio, spawn.signals) {
-        (Helper::ThisProgram, Stdio::Inherit, Signals::Inherit(mask)) => match fork(&spawn, mask) {
+        (Helper::ThisProgram, Stdio::Inherit, Signals::Inherit(signals)) => match fork(&spawn, signals) {
             Err(ExecError::Helper { errno: Errno::EDEADLK, .. }) => execute(spawn),
             forked => forked,
         },
@@ -140,7 +140,7 @@ pub(super) fn spawn(mut spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
 }
 
 /// Forks the helper off this single-threaded process.
-fn fork(spawn: &Spawn, mask: SigSet) -> Result<(Child, Pipes), ExecError> {
+fn fork(spawn: &Spawn, signals: CallersSignals) -> Result<(Child, Pipes), ExecError> {
     let entries = spawn.env.iter().map(|(name, value)| c_string(entry(name, value)));
     let environment = EnvironmentBlock::new(entries.collect::<Result<_, _>>()?);
     let (status, status_end) = pipe()?;
@@ -148,9 +148,16 @@ fn fork(spawn: &Spawn, mask: SigSet) -> Result<(Child, Pipes), ExecError> {
     match sys::fork_if_single_threaded().map_err(failed)? {
         Fork::Parent(pid) => Ok((child(pid, false)?, Pipes { stdout: None, stderr: None, status })),
         Fork::Child => {
-            if let Err(errno) = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None) {
-                // The mask is valid, or this process would not have it. A record-less end is a failed set-up.
-                tracing::error!(%errno, "the signal mask can't be restored");
+            let sigchld = if signals.sigchld_ignored {
+                SigchldDisposition::Ignored
+            } else {
+                SigchldDisposition::Default
+            };
+            let restored = sys::set_sigchld(sigchld)
+                .and_then(|_| pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&signals.mask), None));
+            if let Err(errno) = restored {
+                // Both were this process's own. An end without a record is a failed set-up.
+                tracing::error!(%errno, "the caller's signals can't be restored");
                 std::process::abort();
             }
             codex_linux_sandbox::run_forked(&spawn.invocation, environment, status_end)
@@ -229,7 +236,7 @@ fn attributes(stdio: Stdio, signals: Signals) -> Result<PosixSpawnAttr, Errno> {
             attributes.set_sigdefault(&SigSet::all())?;
             attributes.set_sigmask(&SigSet::empty())?;
         }
-        Signals::Inherit(mask) => attributes.set_sigmask(&mask)?,
+        Signals::Inherit(signals) => attributes.set_sigmask(&signals.mask)?,
     }
     if stdio == Stdio::Capture {
         flags |= PosixSpawnFlags::from_bits_retain(SETSID);

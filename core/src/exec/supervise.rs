@@ -26,6 +26,12 @@ const CHUNK: usize = 64 * 1024;
 /// How long streams are read on after the command was killed: what it wrote is in the pipes by then.
 const DRAIN_AFTER_KILL: Duration = Duration::from_millis(100);
 
+/// How many times the drain may begin anew: a descendant that writes without end is not waited for without end.
+const DRAINS: u32 = 5;
+/// How long a killed process is waited for. It is gone within microseconds, unless the kernel holds it in a device or on
+/// a network mount; then the call returns without it.
+const KILL_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Why we ended the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Killed {
@@ -67,7 +73,7 @@ pub(super) async fn supervise(
     };
     let pidfd = child.pidfd().try_clone().and_then(sys::watch).map_err(watching)?;
     let mut streams = Streams::new(pipes.stdout, pipes.stderr, budget).map_err(watching)?;
-    let mut killed = None;
+    let mut killed: Option<(Killed, Instant)> = None;
     let mut ended: Option<Instant> = None;
     // While the process lives: the deadline. Afterwards: the end of the drain.
     let deadline = limits.deadline.and_then(|deadline| limits.started.checked_add(deadline));
@@ -75,10 +81,10 @@ pub(super) async fn supervise(
     loop {
         let until = match (ended, killed) {
             (None, None) => deadline,
-            (None, Some(_)) => None,
+            (None, Some((_, at))) => Some(at + KILL_PATIENCE),
             (Some(ended), killed) => {
                 let drain = if killed.is_some() { DRAIN_AFTER_KILL } else { limits.drain };
-                let silence = last_byte.max(ended) + drain;
+                let silence = (last_byte.max(ended) + drain).min(ended + drain * DRAINS);
                 // A deadline that has passed leaves what is in the pipes to be read, and no more.
                 Some(deadline.filter(|_| killed.is_none()).map_or(silence, |deadline| silence.min(deadline)))
             }
@@ -89,13 +95,13 @@ pub(super) async fn supervise(
         tokio::select! {
             biased;
             () = at(until) => {
-                let Some(deadline) = limits.deadline.filter(|_| ended.is_none()) else { break };
+                let Some(deadline) = limits.deadline.filter(|_| ended.is_none() && killed.is_none()) else { break };
                 child.kill_tree();
-                killed = Some(Killed::Deadline(deadline));
+                killed = Some((Killed::Deadline(deadline), Instant::now()));
             }
             () = limits.cancellation.cancelled(), if killed.is_none() && ended.is_none() => {
                 child.kill_tree();
-                killed = Some(Killed::Cancelled);
+                killed = Some((Killed::Cancelled, Instant::now()));
             }
             signal = next(&mut limits.forward), if ended.is_none() => child.signal(signal),
             ready = pidfd.readable(), if ended.is_none() => {
@@ -106,13 +112,14 @@ pub(super) async fn supervise(
         }
     }
     let streams_left_open = !streams.are_closed();
-    // What is left of the group ends before its leader is collected, so that its number is still its own.
+    // What is left of the group ends before its leader is collected, so that its number is still its own. A process that
+    // could not be killed is collected when it lets itself be, by whoever the child is dropped to.
     child.kill_group();
-    let status = child.reap().ok();
+    let status = ended.and_then(|_| child.reap().ok());
     let (stdout, stderr, output) = streams.finish();
     Ok(Seen {
         status,
-        killed,
+        killed: killed.map(|(why, _)| why),
         ended: ended.unwrap_or_else(Instant::now),
         stdout,
         stderr,

@@ -5,7 +5,7 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -43,6 +43,35 @@ pub(super) fn pidfd_send_signal(process: BorrowedFd<'_>, signal: Signal) -> Resu
     let answer =
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor, signal as libc::c_int, info, 0_u32) };
     Errno::result(answer).map(drop)
+}
+
+/// What becomes of children that have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SigchldDisposition {
+    /// They wait to be collected.
+    Default,
+    /// The kernel collects them, and nobody learns how they ended.
+    Ignored,
+}
+
+/// Sets the disposition of SIGCHLD for this process, and tells what it was: `sigaction(2)`.
+///
+/// # Errors
+///
+/// None that the kernel gives for this signal.
+pub fn set_sigchld(disposition: SigchldDisposition) -> Result<SigchldDisposition, Errno> {
+    let handler = match disposition {
+        SigchldDisposition::Default => SigHandler::SigDfl,
+        SigchldDisposition::Ignored => SigHandler::SigIgn,
+    };
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // JUSTIFICATION: the wrapper is unsafe for the sake of handlers.
+    // SAFETY: neither of the two dispositions is a handler, so that no code of ours runs in a signal's context.
+    let old = unsafe { sigaction(Signal::SIGCHLD, &action) }?;
+    Ok(match old.handler() {
+        SigHandler::SigIgn => SigchldDisposition::Ignored,
+        SigHandler::SigDfl | SigHandler::Handler(_) | SigHandler::SigAction(_) => SigchldDisposition::Default,
+    })
 }
 
 /// Lets the runtime wait until a descriptor becomes readable.
