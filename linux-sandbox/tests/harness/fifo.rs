@@ -1,5 +1,7 @@
 //! A named pipe, by which a command says that it lives, and by which its end is seen.
 
+#![allow(dead_code, reason = "not every suite needs all of it")]
+
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
 use std::os::fd::AsFd as _;

@@ -1,5 +1,7 @@
 //! What the suites share: sandboxes around this build's helper, and commands in them.
 
+#![allow(dead_code, reason = "not every suite needs all of it")]
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

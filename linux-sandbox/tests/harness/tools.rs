@@ -1,5 +1,7 @@
 //! Programs that a machine may lack.
 
+#![allow(dead_code, reason = "not every suite needs all of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 

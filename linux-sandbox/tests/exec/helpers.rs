@@ -1,0 +1,81 @@
+//! A helper that is none: whatever else runs in its place, it is never taken for the command.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use codex_core::exec::{ExecError, Outcome, SandboxOptions};
+use codex_core::policy::SandboxPolicy;
+use nix::errno::Errno;
+
+use crate::runs::{HELPER, READ_ONLY, attempt, prepare, request};
+
+/// Policies with and without restrictions: the helper is on the way of both.
+const POLICIES: [SandboxPolicy; 2] = [READ_ONLY, SandboxPolicy::DangerFullAccess];
+
+#[test]
+fn p7_another_program_in_the_helpers_place_is_never_a_success() {
+    for policy in POLICIES {
+        for impostor in ["/bin/true", "/bin/false", "/bin/echo", "/bin/cat"] {
+            let sandbox = prepare(&policy, Path::new("/"), SandboxOptions::new(impostor.into())).unwrap();
+            let result = attempt(request(["true"]), &sandbox).unwrap();
+            assert!(
+                matches!(&result.outcome, Outcome::SetupFailed { step: None, message, .. } if message.contains("helper")),
+                "{impostor}: {:?}",
+                result.outcome
+            );
+            assert_eq!(result.outcome.exit_code(), 125);
+        }
+    }
+}
+
+#[test]
+fn p7_a_helper_that_can_not_be_started_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for policy in POLICIES {
+        for (helper, errno) in [
+            (PathBuf::from("/no/such/helper"), Errno::ENOENT),
+            (directory.path().to_owned(), Errno::EACCES),
+            (file.clone(), Errno::EACCES),
+        ] {
+            let sandbox = prepare(&policy, Path::new("/"), SandboxOptions::new(helper.clone())).unwrap();
+            let error = attempt(request(["true"]), &sandbox).unwrap_err();
+            assert_eq!(error, ExecError::Helper { helper: helper.clone(), errno });
+            assert!(
+                error.to_string().contains(helper.to_str().unwrap())
+                    && error.to_string().lines().count() == 1
+            );
+        }
+    }
+}
+
+/// Runs the helper as a person would, with an empty environment, and returns its exit code and what it complained of.
+fn by_hand(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(HELPER).args(arguments).env_clear().stdin(Stdio::null()).output().unwrap();
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn p7_a_plan_that_can_not_be_kept_runs_nothing() {
+    let read = ["-s", "disk-full-read-access"];
+    for (options, says) in [
+        (vec!["--landlock-abi", "0"], "landlock"),
+        (vec!["-s", "disk-write-folder=/no/such/directory"], "/no/such/directory"),
+        (vec!["-s", "disk-write-folder=/dev/null"], "/dev/null"),
+        (vec!["--cwd", "/no/such/directory"], "/no/such/directory"),
+        (vec!["--status-fd", "77"], "--status-fd"),
+        (vec!["--env-fd", "77"], "environment"),
+        (vec!["--parent-pid", "1"], "parent"),
+        (vec!["-s", "no-such-permission"], "no-such-permission"),
+    ] {
+        let words = [&read[..], &options, &["--", "echo", "ran"]].concat();
+        let (code, complaint) = by_hand(&words);
+        assert_eq!(code, Some(125), "{options:?}");
+        assert!(complaint.starts_with("codex-linux-sandbox: ") && complaint.contains(says), "{complaint}");
+        assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    }
+    let (code, complaint) = by_hand(&[&read[..], &["--", "no-such-program"]].concat());
+    assert_eq!((code, complaint.lines().count()), (Some(127), 1), "{complaint}");
+}
