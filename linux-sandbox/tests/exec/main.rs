@@ -1,0 +1,23 @@
+//! Running a command, as the callers of the library see it: what is refused, how runs end, what is kept of their output,
+//! what the command finds.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by a panic, and says so"
+)]
+
+mod endings;
+mod environment;
+#[path = "../harness/fifo.rs"]
+mod fifo;
+mod helpers;
+mod landlock_abi;
+mod lasting_thread;
+mod refused;
+#[path = "../harness/runs.rs"]
+mod runs;
+mod streams;
+#[path = "../harness/tools.rs"]
+mod tools;
