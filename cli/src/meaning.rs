@@ -7,6 +7,7 @@ use codex_core::config::{ConfigError, ConfigSources, FlagLayer, Loaded, Sourced,
 use codex_core::environment::{self, EnvironmentError};
 use codex_core::exec::{Helper, Sandbox, SandboxError, SandboxOptions};
 use codex_core::policy::{SandboxMode, Surroundings};
+use codex_linux_sandbox::shown;
 
 use crate::args::PolicyOptions;
 use crate::exit_code;
@@ -21,7 +22,7 @@ pub(crate) enum MeaningError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
-    #[error("the working directory is gone, and {0} is relative to it; use an absolute path")]
+    #[error("the working directory is gone, and {path} is relative to it; use an absolute path", path = shown(.0))]
     NoWorkingDirectory(PathBuf),
     #[error("the working directory is gone; name the workspace with -C DIR")]
     NoWorkspace,

@@ -4,6 +4,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use codex_linux_sandbox::shown;
+
 /// Where the configuration is, if not in `~/.codex`.
 const CODEX_HOME: &str = "CODEX_HOME";
 /// Where the user's own files are.
@@ -26,7 +28,7 @@ pub(crate) fn no_color() -> bool {
 /// Why the surroundings make no sense.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorldError {
-    #[error("{CODEX_HOME} is {path}, which is not absolute: it has to name the directory of config.toml", path = .0.display())]
+    #[error("{CODEX_HOME} is {path}, which is not absolute: it has to name the directory of config.toml", path = shown(.0))]
     RelativeCodexHome(PathBuf),
 }
 

@@ -15,7 +15,11 @@ mod supervise;
 mod sys;
 mod tree;
 
+use std::ffi::OsStr;
+use std::time::Duration;
+
 use codex_linux_sandbox::Record;
+use nix::errno::Errno;
 use tokio::time::Instant;
 
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
@@ -26,6 +30,7 @@ pub use sandbox::{
 pub use sys::{SigchldDisposition, set_sigchld, watch};
 pub use tree::end_descendants;
 
+use crate::output::{Capture, OutputBudget};
 use spawn::Spawn;
 use supervise::{Killed, Limits, Seen};
 use sys::WaitStatus;
@@ -50,9 +55,16 @@ pub async fn process_exec_tool_call(
         Spawn { helper: sandbox.helper().clone(), invocation, env: sandbox.environment(env), stdio, signals };
 
     let started = Instant::now();
-    let (child, pipes) = spawner::on_lasting_thread(move || spawn::spawn(spawn))
+    let spawned = spawner::on_lasting_thread(move || spawn::spawn(spawn))
         .await
-        .map_err(|errno| ExecError::Prepare { call: "a thread to start processes from", errno })??;
+        .map_err(|errno| ExecError::Prepare { call: "a thread to start processes from", errno })?;
+    let (child, pipes) = match spawned {
+        // What is too much for the helper is too much for the command, and a shell would say so of the command.
+        Err(ExecError::Helper { errno: Errno::E2BIG, .. }) => {
+            return Ok(too_large(&program, sandbox, budget));
+        }
+        spawned => spawned?,
+    };
     let limits = Limits { started, deadline, drain, cancellation, forward };
     let seen = supervise::supervise(child, pipes, limits, budget).await?;
 
@@ -71,6 +83,27 @@ pub async fn process_exec_tool_call(
             .map_or_else(|| sandbox.expected().clone(), |enforced| sandbox.enforcement(&enforced)),
         rusage: seen.status.map(|(_, usage)| usage),
     })
+}
+
+/// Arguments and environment that no program can be given.
+fn too_large(program: &OsStr, sandbox: &Sandbox, budget: OutputBudget) -> ExecResult {
+    let error =
+        codex_linux_sandbox::ExecError::NotExecutable { program: program.to_owned(), errno: Errno::E2BIG };
+    let nothing = || Capture::new(budget).finish();
+    ExecResult {
+        outcome: Outcome::NotExecuted {
+            exit_code: error.exit_code(),
+            errno: Some(Errno::E2BIG),
+            message: error.to_string(),
+        },
+        duration: Duration::ZERO,
+        stdout: nothing(),
+        stderr: nothing(),
+        output: nothing(),
+        streams_left_open: false,
+        enforcement: sandbox.expected().clone(),
+        rusage: None,
+    }
 }
 
 /// What happened, by what the helper said and how the process ended.

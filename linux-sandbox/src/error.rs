@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use crate::handoff::ExecError;
+use crate::shown::shown;
 use crate::wire::WireError;
 
 /// A step of the set-up, in the order in which the helper takes them.
@@ -110,7 +111,7 @@ impl SetupError {
         // Writing to a String can't fail; the results are combined so that none is dropped unseen.
         let written = (|| {
             if let Some(target) = &self.target {
-                write!(line, " on {}", target.display())?;
+                write!(line, " on {}", shown(target))?;
             }
             if let Some(errno) = self.errno {
                 write!(line, ": {} ({errno:?})", errno.desc())?;

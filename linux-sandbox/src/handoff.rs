@@ -13,6 +13,7 @@ use nix::unistd::{AccessFlags, access, execve};
 
 use crate::error::{SetupError, Step};
 use crate::plan::Command;
+use crate::shown::shown;
 
 /// The exit code of a command that was not found, as shells give it.
 pub const EXIT_NOT_FOUND: i32 = 127;
@@ -26,14 +27,14 @@ const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExecError {
     /// No file of that name, at that path or in any directory of `PATH`.
-    #[error("{program}: command not found", program = .program.display())]
+    #[error("{program}: command not found", program = shown(.program))]
     NotFound {
         /// What was looked for.
         program: OsString,
     },
     /// There is such a file, and the kernel refused to execute it.
     #[error(
-        "{program}: can't be executed: {why} ({errno:?})", program = .program.display(),
+        "{program}: can't be executed: {why} ({errno:?})", program = shown(.program),
         why = Self::why(*.errno)
     )]
     NotExecutable {
@@ -43,7 +44,7 @@ pub enum ExecError {
         errno: Errno,
     },
     /// An argument that can't be passed to any program.
-    #[error("{program}: an argument, the name or the environment contains a NUL byte", program = .program.display())]
+    #[error("{program}: an argument, the name or the environment contains a NUL byte", program = shown(.program))]
     Nul {
         /// What was looked for.
         program: OsString,

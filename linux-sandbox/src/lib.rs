@@ -27,6 +27,7 @@ mod handoff;
 mod plan;
 mod report;
 mod run;
+mod shown;
 mod support;
 mod sys;
 pub mod wire;
@@ -39,6 +40,7 @@ pub use plan::{
 };
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
 pub use run::{EXIT_SETUP_FAILED, run_forked, run_main};
+pub use shown::shown;
 pub use support::Support;
 
 /// The name under which the program acts as the helper, and the `argv[0]` that a parent gives it.

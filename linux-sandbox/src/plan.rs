@@ -5,17 +5,19 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use crate::shown::shown;
+
 /// Why a value can't be part of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The helper has no directory that a relative path could be relative to: the parent's may be another one.
-    #[error("{path} is not absolute", path = .0.display())]
+    #[error("{path} is not absolute", path = shown(.0))]
     NotAbsolute(PathBuf),
     /// A path with `..` names something else once a component of it is a symbolic link.
-    #[error("{path} contains `..`; give the resolved path", path = .0.display())]
+    #[error("{path} contains `..`; give the resolved path", path = shown(.0))]
     ParentComponent(PathBuf),
     /// The kernel ends a path at its first NUL byte.
-    #[error("{path} contains a NUL byte", path = .0.display())]
+    #[error("{path} contains a NUL byte", path = shown(.0))]
     Nul(PathBuf),
 }
 

@@ -6,9 +6,9 @@
 //!
 //! Values are percent-encoded bytes, so that a path with a newline in it stays one word.
 
-use std::fmt::Write as _;
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 
@@ -121,114 +121,153 @@ impl Record {
     /// The record as a line, its newline included.
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
-        let mut line = match self {
-            Self::Enforced(enforced) => format!(
-                "enforced abi={} fs={} net={} scopes={} calls={} capabilities={}",
-                enforced.landlock_abi,
-                enforced.landlock_fs,
-                enforced.landlock_net,
-                enforced.landlock_scopes,
-                enforced.seccomp_calls,
-                match enforced.capabilities {
+        let mut line = Line::default();
+        match self {
+            Self::Enforced(enforced) => {
+                line.word("enforced");
+                line.number("abi", u64::from(enforced.landlock_abi));
+                line.number("fs", enforced.landlock_fs);
+                line.number("net", enforced.landlock_net);
+                line.number("scopes", enforced.landlock_scopes);
+                line.number("calls", u64::from(enforced.seccomp_calls));
+                let capabilities = match enforced.capabilities {
                     Capabilities::Untouched => "untouched",
                     Capabilities::Empty => "empty",
                     Capabilities::Ownership => "ownership",
-                }
-            ),
+                };
+                line.text("capabilities", capabilities.as_bytes());
+            }
             Self::Failed { step, call, target, errno, message } => {
-                let target = target.as_deref().map(|path| percent_encode(path.as_os_str().as_bytes()));
-                let mut line =
-                    format!("failed step={} call={}", step.name(), percent_encode(call.as_bytes()));
-                push(&mut line, "target", target);
-                push(&mut line, "errno", errno.map(|errno| (errno as i32).to_string()));
-                push(&mut line, "message", Some(percent_encode(message.as_bytes())));
-                line
+                line.word("failed");
+                line.text("step", step.name().as_bytes());
+                line.errno(*errno);
+                line.text("call", call.as_bytes());
+                if let Some(target) = target {
+                    line.text("target", target.as_os_str().as_bytes());
+                }
+                line.text("message", message.as_bytes());
             }
             Self::Exec { errno, exit_code, message } => {
-                let mut line = format!("exec code={exit_code}");
-                push(&mut line, "errno", errno.map(|errno| (errno as i32).to_string()));
-                push(&mut line, "message", Some(percent_encode(message.as_bytes())));
-                line
+                line.word("exec");
+                line.number("code", u64::from(exit_code.unsigned_abs()));
+                line.errno(*errno);
+                line.text("message", message.as_bytes());
             }
-        };
-        // A very long path can push a record over the limit; its end says the least.
-        line.truncate(MAX_RECORD - 1);
-        line.push('\n');
-        line.into_bytes()
+        }
+        line.finish()
     }
 
     /// Reads a line, without its newline. Nothing where it is not a record: the reader then knows only that the
     /// helper did not get far enough to say anything.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
-        let line = std::str::from_utf8(line).ok()?;
-        let mut words = line.split(' ');
+        let mut words = line.split(|byte| *byte == b' ');
         let kind = words.next()?;
-        let fields: Vec<(&str, &str)> = words.map(|word| word.split_once('=')).collect::<Option<_>>()?;
-        let field = |name: &str| fields.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let fields: Vec<(&[u8], Vec<u8>)> = words
+            .map(|word| {
+                let equals = word.iter().position(|byte| *byte == b'=')?;
+                let (name, value) = word.split_at_checked(equals)?;
+                Some((name, percent_decode(value.get(1..)?)))
+            })
+            .collect::<Option<_>>()?;
+        let field =
+            |name: &str| fields.iter().find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| value);
+        let text = |name: &str| field(name).map(|value| String::from_utf8_lossy(value).into_owned());
+        let number = |name: &str| std::str::from_utf8(field(name)?).ok()?.parse::<u64>().ok();
         let errno = || match field("errno") {
             None => Some(None),
-            Some(number) => number.parse().ok().map(|number| Some(Errno::from_raw(number))),
-        };
-        let text = |name: &str| {
-            field(name).map(|value| String::from_utf8_lossy(&percent_decode(value)).into_owned())
+            Some(_) => Some(Some(Errno::from_raw(i32::try_from(number("errno")?).ok()?))),
         };
         match kind {
-            "enforced" => Some(Self::Enforced(Enforced {
-                landlock_abi: field("abi")?.parse().ok()?,
-                landlock_fs: field("fs")?.parse().ok()?,
-                landlock_net: field("net")?.parse().ok()?,
-                landlock_scopes: field("scopes")?.parse().ok()?,
-                seccomp_calls: field("calls")?.parse().ok()?,
-                capabilities: match field("capabilities")? {
-                    "untouched" => Capabilities::Untouched,
-                    "empty" => Capabilities::Empty,
-                    "ownership" => Capabilities::Ownership,
+            b"enforced" => Some(Self::Enforced(Enforced {
+                landlock_abi: number("abi")?.try_into().ok()?,
+                landlock_fs: number("fs")?,
+                landlock_net: number("net")?,
+                landlock_scopes: number("scopes")?,
+                seccomp_calls: number("calls")?.try_into().ok()?,
+                capabilities: match field("capabilities")?.as_slice() {
+                    b"untouched" => Capabilities::Untouched,
+                    b"empty" => Capabilities::Empty,
+                    b"ownership" => Capabilities::Ownership,
                     _ => return None,
                 },
             })),
-            "failed" => Some(Self::Failed {
-                step: Step::ALL.into_iter().find(|step| Some(step.name()) == field("step"))?,
+            b"failed" => Some(Self::Failed {
+                step: Step::ALL
+                    .into_iter()
+                    .find(|step| field("step").is_some_and(|name| name == step.name().as_bytes()))?,
                 call: text("call")?,
-                target: field("target")
-                    .map(|value| Path::new(&std::ffi::OsString::from_vec(percent_decode(value))).to_owned()),
+                target: field("target").map(|value| PathBuf::from(OsString::from_vec(value.clone()))),
                 errno: errno()?,
-                message: text("message")?,
+                message: text("message").unwrap_or_default(),
             }),
-            "exec" => Some(Self::Exec {
+            b"exec" => Some(Self::Exec {
                 errno: errno()?,
-                exit_code: field("code")?.parse().ok()?,
-                message: text("message")?,
+                exit_code: number("code")?.try_into().ok()?,
+                message: text("message").unwrap_or_default(),
             }),
             _ => None,
         }
     }
 }
 
-fn push(line: &mut String, name: &str, value: Option<String>) {
-    if let Some(value) = value {
-        line.push(' ');
-        line.push_str(name);
-        line.push('=');
-        line.push_str(&value);
+/// A line that is being written: what no longer fits is left out, and a text is only cut where it says so.
+#[derive(Default)]
+struct Line(Vec<u8>);
+
+impl Line {
+    fn word(&mut self, word: &str) {
+        self.0.extend_from_slice(word.as_bytes());
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.text(name, value.to_string().as_bytes());
+    }
+
+    fn errno(&mut self, errno: Option<Errno>) {
+        if let Some(errno) = errno {
+            self.number("errno", u64::from((errno as i32).unsigned_abs()));
+        }
+    }
+
+    /// Adds a field. The message, which is for people, is cut where the line is full; half a path or half a number would
+    /// be another one, so that they are left out.
+    fn text(&mut self, name: &str, value: &[u8]) {
+        let field = [b" ", name.as_bytes(), b"=", percent_encode(value).as_slice()].concat();
+        let free = (MAX_RECORD - 1).saturating_sub(self.0.len());
+        if field.len() <= free {
+            self.0.extend_from_slice(&field);
+        } else if name == "message" {
+            self.0.extend_from_slice(field.get(..free).unwrap_or_default());
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.0.push(b'\n');
+        self.0
     }
 }
 
-fn percent_encode(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len()), |mut text, byte| {
-        if byte.is_ascii_graphic() && *byte != b'%' {
-            text.push(char::from(*byte));
-        } else if write!(text, "%{byte:02x}").is_err() {
-            text.push('?');
+/// Escapes what would end a word or a line.
+fn percent_encode(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            0..=b' ' | b'%' | 0x7f => {
+                let digit =
+                    |nibble: u8| char::from_digit(u32::from(nibble), 16).map_or(b'?', |digit| digit as u8);
+                text.extend([b'%', digit(byte >> 4), digit(byte & 0xf)]);
+            }
+            _ => text.push(*byte),
         }
-        text
-    })
+    }
+    text
 }
 
 /// Undoes [`percent_encode`]. An escape that was cut off by the limit on a record is dropped.
-fn percent_decode(text: &str) -> Vec<u8> {
+fn percent_decode(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {
         rest = tail;
         if *first != b'%' {

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use crate::plan::{
     Command, Descriptors, Environment, Invocation, Network, Plan, PlanError, WritableTree, Writes,
 };
+use crate::shown::shown;
 
 const READ_ALL: &str = "disk-full-read-access";
 const WRITE_ALL: &str = "disk-full-write-access";
@@ -35,12 +36,12 @@ const KEEP_DESCRIPTORS: &str = "--keep-descriptors";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// An argument before `--` that is no option of the helper.
-    #[error("unknown option {option}", option = .0.display())]
+    #[error("unknown option {option}", option = shown(.0))]
     UnknownOption(OsString),
     /// A `-s` with a word that is no permission.
     #[error(
         "unknown permission {permission}; known are {READ_ALL}, {WRITE_ALL}, {WRITE_CWD}, {WRITE_FOLDER}PATH, \
-         {NETWORK_ALL}", permission = .0.display()
+         {NETWORK_ALL}", permission = shown(.0)
     )]
     UnknownPermission(OsString),
     /// An option at the end of the list.
@@ -50,7 +51,7 @@ pub enum WireError {
     #[error("{0} was given twice")]
     Repeated(&'static str),
     /// A number that is none, or out of range.
-    #[error("{option} needs a whole number from {low} to {high}, not {value}", value = .value.display())]
+    #[error("{option} needs a whole number from {low} to {high}, not {value}", value = shown(.value))]
     Number {
         /// The option.
         option: &'static str,
@@ -65,7 +66,7 @@ pub enum WireError {
     #[error("-s {WRITE_FOLDER}: {0}")]
     Tree(#[from] PlanError),
     /// A working directory that is relative: it would depend on where the helper was started.
-    #[error("{DIRECTORY} {path} is not absolute", path = .0.display())]
+    #[error("{DIRECTORY} {path} is not absolute", path = shown(.0))]
     Directory(PathBuf),
     /// Reads can't be limited, so the permission must be there to say so.
     #[error("-s {READ_ALL} is missing: reads can't be limited, and a plan has to say what it allows")]

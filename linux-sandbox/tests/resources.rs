@@ -96,7 +96,7 @@ fn every_ending() {
     left_open.drain = Duration::from_millis(5);
     assert!(run(left_open, &sandbox).streams_left_open);
     for helper in ["/bin/true", "/no/such/helper"] {
-        let sandbox = prepare(&READ_ONLY, "/".as_ref(), SandboxOptions::new(helper.into())).unwrap();
+        let sandbox = prepare(&READ_ONLY, "/".as_ref(), SandboxOptions::new(helper)).unwrap();
         assert_ne!(attempt(shell("exit 0"), &sandbox).ok().map(|result| result.outcome.exit_code()), Some(0));
     }
     assert!(attempt(shell("\0"), &sandbox).is_err());

@@ -111,7 +111,7 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest) -> i32 {
             if printed == exit_code::SUCCESS { exit_code(&result, ended_by) } else { printed }
         }
         Ok(result) => {
-            if let Some(line) = unsaid(&result.outcome) {
+            if let Some(line) = unsaid(&result) {
                 render::complaint(&line);
             }
             exit_code(&result, ended_by)
@@ -159,8 +159,11 @@ fn exit_code(result: &ExecResult, ended_by: Option<Signal>) -> i32 {
 }
 
 /// What a person has to be told and has not been: the helper itself explains why a command did not start.
-fn unsaid(outcome: &Outcome) -> Option<String> {
+fn unsaid(result: &ExecResult) -> Option<String> {
+    let outcome = &result.outcome;
     match outcome {
+        // Not even the helper was started.
+        Outcome::NotExecuted { .. } if result.rusage.is_none() => Some(outcome.sentence()),
         Outcome::TimedOut { .. } | Outcome::SetupFailed { step: None, .. } => Some(outcome.sentence()),
         Outcome::Exited { .. }
         | Outcome::Signalled { .. }

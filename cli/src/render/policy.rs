@@ -4,7 +4,7 @@ use codex_core::config::{SettingRow, rows};
 use codex_core::enforcement::Enforcement;
 use codex_core::exec::Sandbox;
 use codex_core::policy::{NetworkAccess, ResolvedWrites, SandboxMode};
-use codex_linux_sandbox::Support;
+use codex_linux_sandbox::{Support, shown};
 use serde::Serialize;
 
 use super::table::{aligned, coloured, word};
@@ -63,7 +63,7 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn of(meaning: &Meaning, sandbox: &'a Result<Sandbox, MeaningError>) -> Self {
-        let text = |path: &std::path::PathBuf| path.display().to_string();
+        let text = |path: &std::path::PathBuf| shown(path);
         let settings = rows(&meaning.config.settings)
             .into_iter()
             .map(|SettingRow { key, value, origin }| Setting { key, value, origin: origin.to_string() });
@@ -100,8 +100,8 @@ impl<'a> Resolved<'a> {
             writable_roots: roots
                 .iter()
                 .map(|root| Root {
-                    path: root.path.display().to_string(),
-                    asked: root.asked.display().to_string(),
+                    path: shown(&root.path),
+                    asked: shown(&root.asked),
                     origin: root.origin.to_string(),
                 })
                 .collect(),
@@ -109,7 +109,7 @@ impl<'a> Resolved<'a> {
                 .notes
                 .iter()
                 .map(|note| LeftOut {
-                    asked: note.asked.display().to_string(),
+                    asked: shown(&note.asked),
                     origin: note.origin.to_string(),
                     why: note.why.clone(),
                 })

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use codex_linux_sandbox::{EXIT_SETUP_FAILED, Step};
+use codex_linux_sandbox::{EXIT_SETUP_FAILED, Step, shown};
 use nix::errno::Errno;
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
@@ -245,14 +245,14 @@ pub enum ExecError {
     /// A variable that no environment can hold.
     #[error(
         "the environment variable {name} can't be set: its name is empty or contains `=`, or it contains a NUL byte",
-        name = .name.display()
+        name = shown(.name)
     )]
     Environment {
         /// Its name.
         name: OsString,
     },
     /// The command's working directory can't be entered.
-    #[error("working directory {path}: {why}", path = .path.display(), why = Self::directory(*.errno))]
+    #[error("working directory {path}: {why}", path = shown(.path), why = Self::directory(*.errno))]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -260,7 +260,7 @@ pub enum ExecError {
         errno: Errno,
     },
     /// The helper could not be started.
-    #[error("the sandbox helper {helper} can't be started: {why} ({errno:?})", helper = .helper.display(), why = .errno.desc())]
+    #[error("the sandbox helper {helper} can't be started: {why} ({errno:?})", helper = shown(.helper), why = .errno.desc())]
     Helper {
         /// The helper.
         helper: PathBuf,

@@ -66,6 +66,18 @@ impl Helper {
     }
 }
 
+impl From<PathBuf> for Helper {
+    fn from(path: PathBuf) -> Self {
+        Self::Program(path)
+    }
+}
+
+impl From<&str> for Helper {
+    fn from(path: &str) -> Self {
+        Self::Program(path.into())
+    }
+}
+
 /// What the configuration says about how to build a sandbox.
 #[derive(Clone, Debug)]
 pub struct SandboxOptions {
@@ -82,8 +94,13 @@ pub struct SandboxOptions {
 impl SandboxOptions {
     /// This helper, nothing required.
     #[must_use]
-    pub const fn new(helper: Helper) -> Self {
-        Self { helper, require: Vec::new(), secrets_filtered: true, landlock_abi_at_most: None }
+    pub fn new(helper: impl Into<Helper>) -> Self {
+        Self {
+            helper: helper.into(),
+            require: Vec::new(),
+            secrets_filtered: true,
+            landlock_abi_at_most: None,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use codex_linux_sandbox::shown;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -106,16 +107,16 @@ pub struct ResolvedPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// A relative path would mean another directory wherever the program is started.
-    #[error("writable root {path}: not an absolute path", path = .0.display())]
+    #[error("writable root {path}: not an absolute path", path = shown(.0))]
     Relative(PathBuf),
     /// There is nothing there.
-    #[error("writable root {path}: no such directory; create it or take it out of the writable roots", path = .0.display())]
+    #[error("writable root {path}: no such directory; create it or take it out of the writable roots", path = shown(.0))]
     Missing(PathBuf),
     /// It is a file or something else that is no directory.
-    #[error("writable root {path}: not a directory", path = .0.display())]
+    #[error("writable root {path}: not a directory", path = shown(.0))]
     NotADirectory(PathBuf),
     /// It can't be looked at.
-    #[error("writable root {path}: {why}", path = .path.display(), why = .errno.desc())]
+    #[error("writable root {path}: {why}", path = shown(.path), why = .errno.desc())]
     Unreadable {
         /// The root.
         path: PathBuf,
@@ -124,7 +125,7 @@ pub enum PolicyError {
     },
     /// A tree that no command may write.
     #[error(
-        "writable root {path}: {place} can't be writable: {why}", path = .path.display(), place = .place.display()
+        "writable root {path}: {place} can't be writable: {why}", path = shown(.path), place = shown(.place)
     )]
     Forbidden {
         /// The root.
@@ -137,8 +138,8 @@ pub enum PolicyError {
     /// Writing there would let a command change the rules of the next one.
     #[error(
         "writable root {path}: it contains or lies in the configuration directory {codex_home}, which commands must \
-         not write; choose a deeper directory, or set CODEX_HOME to a directory outside", path = .path.display(),
-        codex_home = .codex_home.display()
+         not write; choose a deeper directory, or set CODEX_HOME to a directory outside", path = shown(.path),
+        codex_home = shown(.codex_home)
     )]
     Configuration {
         /// The root.
@@ -149,8 +150,8 @@ pub enum PolicyError {
     /// A command could turn the link and move the root.
     #[error(
         "writable root {path}: it goes through the symbolic link {link}, which lies in the writable root {root}, so that \
-         commands could point it elsewhere; name the directory that it leads to", path = .path.display(),
-        link = .link.display(), root = .root.display()
+         commands could point it elsewhere; name the directory that it leads to", path = shown(.path),
+        link = shown(.link), root = shown(.root)
     )]
     WritableLink {
         /// The root.
@@ -310,7 +311,7 @@ fn fold(mut roots: Vec<WritableRoot>, notes: &mut Vec<RootNote>) -> Vec<Writable
         match kept.iter().find(|above| root.path.starts_with(&above.path)) {
             None => kept.push(root),
             Some(above) => {
-                let why = format!("already writable as a part of {}", above.path.display());
+                let why = format!("already writable as a part of {}", shown(&above.path));
                 notes.push(RootNote { asked: root.asked, origin: root.origin, why });
             }
         }

@@ -17,7 +17,7 @@ const POLICIES: [SandboxPolicy; 2] = [READ_ONLY, SandboxPolicy::DangerFullAccess
 fn p7_another_program_in_the_helpers_place_is_never_a_success() {
     for policy in POLICIES {
         for impostor in ["/bin/true", "/bin/false", "/bin/echo", "/bin/cat"] {
-            let sandbox = prepare(&policy, Path::new("/"), SandboxOptions::new(impostor.into())).unwrap();
+            let sandbox = prepare(&policy, Path::new("/"), SandboxOptions::new(impostor)).unwrap();
             let result = attempt(request(["true"]), &sandbox).unwrap();
             assert!(
                 matches!(&result.outcome, Outcome::SetupFailed { step: None, message, .. } if message.contains("helper")),
@@ -56,11 +56,11 @@ fn a_root_is_gone(name: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join(name);
     std::fs::create_dir_all(&root).unwrap();
-    let sandbox = prepare(&workspace_write(), &root, SandboxOptions::new(HELPER.into())).unwrap();
+    let sandbox = prepare(&workspace_write(), &root, SandboxOptions::new(HELPER)).unwrap();
     std::fs::remove_dir(&root).unwrap();
     let outcome = attempt(request(["true"]), &sandbox).unwrap().outcome;
     let Outcome::SetupFailed { step, call, target, errno, message } = outcome else { panic!("{outcome:?}") };
-    assert_eq!((step, call.as_deref()), (Some(Step::Landlock), Some("openat2")), "{message}");
+    assert_eq!((step, call.as_deref()), (Some(Step::Landlock), Some("openat")), "{message}");
     assert_eq!((target, errno), (Some(root.canonicalize().unwrap_or(root)), Some(Errno::ENOENT)));
     message
 }
@@ -76,14 +76,12 @@ fn p7_a_root_that_is_gone_is_named() {
 }
 
 #[test]
-#[ignore = "defect: paths stand in messages as they are, line breaks and escape sequences too"]
 fn p7_a_message_is_one_line_whatever_the_path() {
     let message = a_root_is_gone("one\nline\u{1b}[2J");
     assert!(message.lines().count() == 1 && !message.contains('\u{1b}'), "{message:?}");
 }
 
 #[test]
-#[ignore = "defect: a target that fills the record pushes the message out of it, and the record is then taken for none"]
 fn p7_a_root_that_is_gone_is_named_however_long_its_path() {
     a_root_is_gone(&vec!["\u{fc}".repeat(100); 7].join("/"));
 }

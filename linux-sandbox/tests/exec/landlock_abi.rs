@@ -10,7 +10,7 @@ use crate::runs::{HELPER, READ_ONLY, prepare, request, run, workspace_write};
 use crate::tools::{act, python, result, skip};
 
 fn limited(workspace: &Path, abi: u8) -> Result<Sandbox, SandboxError> {
-    let mut options = SandboxOptions::new(HELPER.into());
+    let mut options = SandboxOptions::new(HELPER);
     options.landlock_abi_at_most = Some(abi);
     prepare(&workspace_write(), workspace, options)
 }
@@ -32,7 +32,7 @@ fn p8_each_abi_holds_what_it_reports() {
         let sandbox = limited(workspace.path(), abi).unwrap();
         let ran = run(request(["true"]), &sandbox);
         assert_eq!(ran.outcome, Outcome::Exited { code: 0 }, "ABI {abi}");
-        assert_eq!(ran.enforcement.landlock_abi, abi);
+        assert_eq!(ran.enforcement.mechanisms.landlock_abi, abi);
         assert_eq!(&ran.enforcement, sandbox.expected(), "what held is what was expected");
 
         let file = |directory: &Path| directory.join("file").to_str().unwrap().to_owned();
@@ -61,7 +61,7 @@ fn p8_each_abi_holds_what_it_reports() {
 fn p8_an_abi_beyond_the_kernels_changes_nothing() {
     let newest = newest();
     let sandbox = limited(Path::new("/usr"), u8::MAX).unwrap();
-    assert_eq!(run(request(["true"]), &sandbox).enforcement.landlock_abi, newest);
+    assert_eq!(run(request(["true"]), &sandbox).enforcement.mechanisms.landlock_abi, newest);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn p7_below_the_first_abi_nothing_runs() {
 
 #[test]
 fn p8_a_guarantee_that_an_abi_can_not_keep_can_be_required() {
-    let mut options = SandboxOptions::new(HELPER.into());
+    let mut options = SandboxOptions::new(HELPER);
     options.require = vec![Guarantee::Writes];
     options.landlock_abi_at_most = Some(2);
     let refused = prepare(&READ_ONLY, Path::new("/"), options.clone()).unwrap_err();

@@ -152,7 +152,6 @@ fn a_script_without_a_first_line_runs_as_in_a_shell() {
 }
 
 #[test]
-#[ignore = "defect: the helper is blamed, ExecError::Helper with E2BIG, since the arguments are too many for it as well"]
 fn arguments_beyond_what_the_kernel_takes_are_126() {
     let outcome = run(request(["true".to_owned(), "x".repeat(4 << 20)]), &read_only()).outcome;
     assert!(
