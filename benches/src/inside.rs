@@ -15,7 +15,7 @@ use crate::programs::{BWRAP_NAMESPACES, Programs, quiet};
 use crate::table::Table;
 
 /// Makes this program the worker that times its own calls.
-pub(crate) const WORKER: &str = "work";
+pub(crate) const WORKER: &str = "inside-worker";
 
 /// How many calls make one timing.
 const CALLS: u32 = 2_000;

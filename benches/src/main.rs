@@ -11,6 +11,7 @@ mod roots;
 mod startup;
 mod table;
 mod wire;
+mod work;
 
 use std::error::Error;
 
@@ -22,12 +23,13 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// A section's name, what it is about, and how it is measured.
 type Section = (&'static str, &'static str, fn(&Programs) -> Outcome<table::Table>);
 
-const SECTIONS: [Section; 5] = [
+const SECTIONS: [Section; 6] = [
     ("startup", "Start-up: a command that does nothing", startup::measure),
     ("roots", "Start-up by the size of the policy and of the environment", roots::measure),
     ("capture", "Output through capture", capture::measure),
     ("wire", "The helper's arguments, written and read", wire::measure),
     ("inside", "Work inside, a call", inside::measure),
+    ("work", "Work inside, whole programs", work::measure),
 ];
 
 fn main() -> Outcome<()> {

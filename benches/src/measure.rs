@@ -69,7 +69,7 @@ pub(crate) fn in_turn(rounds: usize, mut cases: Vec<Case<'_>>) -> Outcome<Vec<Ti
         cases.iter().map(|case| Timings { name: case.name.clone(), seconds: Vec::new() }).collect();
     let count = cases.len();
     // A few rounds would be all warm-up.
-    let warm_up = WARM_UP.min(rounds / 2);
+    let warm_up = WARM_UP.min(rounds / 4);
     for round in 0..warm_up + rounds {
         for step in 0..count {
             let place = (round + step) % count;
