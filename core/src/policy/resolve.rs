@@ -1,5 +1,6 @@
 //! Making a policy's paths real: each root looked up once, its symbolic links followed, the result checked.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -123,6 +124,14 @@ pub enum PolicyError {
         /// The kernel's answer.
         errno: Errno,
     },
+    /// The way to the configuration can't be looked at, so that nobody knows which roots would expose it.
+    #[error("the configuration directory {path}: {why}", path = shown(.path), why = .errno.desc())]
+    UnreadableConfiguration {
+        /// The directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        errno: Errno,
+    },
     /// A tree that no command may write.
     #[error(
         "writable root {path}: {place} can't be writable: {why}", path = shown(.path), place = shown(.place)
@@ -186,9 +195,10 @@ pub fn resolve(
     if policy.has_full_disk_write_access() {
         return Ok(resolved);
     }
+    let configuration = surroundings.codex_home.map(Configuration::look_up).transpose()?;
     let mut found: Vec<(WritableRoot, Vec<PathBuf>)> = Vec::new();
     for (asked, origin) in policy.writable_roots(surroundings.policy_cwd, surroundings.tmpdir) {
-        match look_up(&asked, surroundings.codex_home) {
+        match look_up(&asked, configuration.as_ref()) {
             Ok(Trace { resolved: path, links, .. }) => {
                 found.push((WritableRoot { path, asked, origin }, links))
             }
@@ -202,7 +212,27 @@ pub fn resolve(
     Ok(resolved)
 }
 
-fn look_up(asked: &Path, codex_home: Option<&Path>) -> Result<Trace, PolicyError> {
+/// Where the configuration is.
+struct Configuration<'a> {
+    asked: &'a Path,
+    way: Trace,
+}
+
+impl<'a> Configuration<'a> {
+    fn look_up(asked: &'a Path) -> Result<Self, PolicyError> {
+        let unreadable = |errno| PolicyError::UnreadableConfiguration { path: asked.to_owned(), errno };
+        Ok(Self { asked, way: trace(asked).map_err(unreadable)? })
+    }
+
+    /// Whether who writes below a directory could write the configuration, or put another one in its place.
+    fn is_exposed_by(&self, root: &Path) -> bool {
+        // The links on the way to the configuration count as well: who can turn one, can replace what is behind it.
+        let mut places = self.way.links.iter().chain([&self.way.resolved]);
+        places.any(|place| place.starts_with(root)) || root.starts_with(&self.way.resolved)
+    }
+}
+
+fn look_up(asked: &Path, configuration: Option<&Configuration<'_>>) -> Result<Trace, PolicyError> {
     if !asked.is_absolute() {
         return Err(PolicyError::Relative(asked.to_owned()));
     }
@@ -221,16 +251,9 @@ fn look_up(asked: &Path, codex_home: Option<&Path>) -> Result<Trace, PolicyError
     if let Some(why) = forbidden(&traced.resolved).map_err(unreadable)? {
         return Err(PolicyError::Forbidden { path: asked.to_owned(), place: traced.resolved, why });
     }
-    if let Some(codex_home) = codex_home {
-        let home = trace(codex_home).map_err(unreadable)?;
-        // The links on the way to the configuration count as well: who can turn one, can replace what is behind it.
-        let mut places = home.links.iter().chain([&home.resolved]);
-        if places.any(|place| place.starts_with(&traced.resolved))
-            || traced.resolved.starts_with(&home.resolved)
-        {
-            let (path, codex_home) = (asked.to_owned(), codex_home.to_owned());
-            return Err(PolicyError::Configuration { path, codex_home });
-        }
+    if let Some(configuration) = configuration.filter(|it| it.is_exposed_by(&traced.resolved)) {
+        let (path, codex_home) = (asked.to_owned(), configuration.asked.to_owned());
+        return Err(PolicyError::Configuration { path, codex_home });
     }
     Ok(traced)
 }
@@ -278,11 +301,11 @@ fn refuse_links_in_roots(
     found: &mut Vec<(WritableRoot, Vec<PathBuf>)>,
     notes: &mut Vec<RootNote>,
 ) -> Result<(), PolicyError> {
-    let roots: Vec<PathBuf> = found.iter().map(|(root, _)| root.path.clone()).collect();
+    let roots: HashSet<PathBuf> = found.iter().map(|(root, _)| root.path.clone()).collect();
     let turned = |links: &[PathBuf]| {
         links.iter().find_map(|link| {
-            let root = roots.iter().find(|root| link.starts_with(root))?;
-            Some((link.clone(), root.clone()))
+            let root = link.ancestors().find(|above| roots.contains(*above))?;
+            Some((link.clone(), root.to_owned()))
         })
     };
     let mut kept = Vec::with_capacity(found.len());
@@ -303,20 +326,22 @@ fn refuse_links_in_roots(
 }
 
 /// Drops roots that lie below another one, or stand twice.
-fn fold(mut roots: Vec<WritableRoot>, notes: &mut Vec<RootNote>) -> Vec<WritableRoot> {
-    let mut kept: Vec<WritableRoot> = Vec::with_capacity(roots.len());
-    // Shallow ones first, so that what is above comes before what is below; equals stay in the order of asking.
-    roots.sort_by_key(|root| root.path.components().count());
-    for root in roots {
-        match kept.iter().find(|above| root.path.starts_with(&above.path)) {
-            None => kept.push(root),
-            Some(above) => {
+fn fold(roots: Vec<WritableRoot>, notes: &mut Vec<RootNote>) -> Vec<WritableRoot> {
+    let mut by_path: Vec<(usize, WritableRoot)> = roots.into_iter().enumerate().collect();
+    // By components, so that whatever lies below a root follows it at once; equals stay in the order of asking.
+    by_path.sort_by(|(_, one), (_, other)| one.path.cmp(&other.path));
+    let mut kept: Vec<(usize, WritableRoot)> = Vec::with_capacity(by_path.len());
+    for (index, root) in by_path {
+        match kept.last().filter(|(_, above)| root.path.starts_with(&above.path)) {
+            None => kept.push((index, root)),
+            Some((_, above)) => {
                 let why = format!("already writable as a part of {}", shown(&above.path));
                 notes.push(RootNote { asked: root.asked, origin: root.origin, why });
             }
         }
     }
-    kept
+    kept.sort_by_key(|(index, _)| *index);
+    kept.into_iter().map(|(_, root)| root).collect()
 }
 
 /// The error without the words that a note says anyway.

@@ -3,20 +3,22 @@
 //! Reads are not handled at all: a right that is handled costs every open, and everything can be read. What is handled
 //! is denied everywhere but below the trees and on the devices that get a rule.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Component;
+mod walk;
+
+use std::os::fd::{AsFd, BorrowedFd};
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, Ruleset,
     RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope, make_bitflags,
 };
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
 
 use crate::error::{SetupError, Step};
-use crate::plan::{Network, Plan, WritableTree, Writes};
+use crate::plan::{Network, Plan, Writes};
 use crate::sys;
+use walk::Walk;
 
 /// What Landlock handles for a plan: denied everywhere but where a rule allows it.
 pub(crate) struct Handled {
@@ -92,8 +94,9 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Handled, SetupError> {
     }
     let mut created = ruleset.create().map_err(refused("landlock_create_ruleset"))?;
     if let Writes::Beneath(trees) = &plan.writes {
+        let mut walk = Walk::default();
         for tree in trees {
-            created = allow(created, open_tree(tree)?, fs & !NOT_IN_A_TREE)?;
+            created = allow(created, walk.to(tree)?, fs & !NOT_IN_A_TREE)?;
         }
         created = allow_devices(created, fs)?;
         created = allow_streams(created, fs)?;
@@ -107,28 +110,6 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Handled, SetupError> {
         ));
     }
     Ok(Handled { fs, net, scopes })
-}
-
-/// Opens a tree for a rule, component by component and following no symbolic link: the path was resolved before, so that
-/// a link in it now was put there since. `openat2(2)` could do it in one call, but not inside another sandbox like ours.
-fn open_tree(tree: &WritableTree) -> Result<OwnedFd, SetupError> {
-    let failed = |errno| {
-        let error = SetupError::call(Step::Landlock, "openat", errno).on(tree.path());
-        match errno {
-            Errno::ENOTDIR => {
-                error.hint("a component is a symbolic link or no directory; give the resolved path")
-            }
-            _ => error,
-        }
-    };
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut directory = open("/", flags, Mode::empty()).map_err(failed)?;
-    for component in tree.path().components() {
-        if let Component::Normal(name) = component {
-            directory = openat(&directory, name, flags, Mode::empty()).map_err(failed)?;
-        }
-    }
-    Ok(directory)
 }
 
 fn allow(
