@@ -68,7 +68,7 @@ fn the_program_has_a_fixed_path() {
 #[test]
 fn the_rules_for_a_root_read_like_this() {
     let invocation =
-        Invocation::of(&writing(vec![root("/work/", &["/work/a/b"])]), &["make", "-j", "--", "x"]);
+        Invocation::of(&writing(vec![root("/project/", &["/project/a/b"])]), &["make", "-j", "--", "x"]);
     let (_, rules) = invocation.text.split_once("protected paths apart ---\n\n").unwrap();
     let expected = r#"(allow file-write*
   (require-all
@@ -90,17 +90,17 @@ fn the_rules_for_a_root_read_like_this() {
 "#;
     assert_eq!(rules, expected);
     let parameters = [
-        ("PINNED_0", "/work"),
-        ("PINNED_1", "/work/a"),
-        ("WRITABLE_ROOT_0", "/work"),
-        ("WRITABLE_ROOT_0_RO_0", "/work/.git"),
-        ("WRITABLE_ROOT_0_RO_1", "/work/.codex"),
-        ("WRITABLE_ROOT_0_RO_2", "/work/a/b"),
+        ("PINNED_0", "/project"),
+        ("PINNED_1", "/project/a"),
+        ("WRITABLE_ROOT_0", "/project"),
+        ("WRITABLE_ROOT_0_RO_0", "/project/.git"),
+        ("WRITABLE_ROOT_0_RO_1", "/project/.codex"),
+        ("WRITABLE_ROOT_0_RO_2", "/project/a/b"),
     ];
     let parameters = parameters.map(|(name, path)| (name.to_owned(), PathBuf::from(path)));
     assert_eq!(invocation.parameters, BTreeMap::from(parameters));
     // A trailing slash, which `PathBuf` doesn't compare, would keep the root from matching.
-    assert_eq!(invocation.parameters["WRITABLE_ROOT_0"].as_os_str(), "/work");
+    assert_eq!(invocation.parameters["WRITABLE_ROOT_0"].as_os_str(), "/project");
     assert_eq!(invocation.command, ["make", "-j", "--", "x"]);
 }
 
@@ -108,7 +108,7 @@ fn the_rules_for_a_root_read_like_this() {
 fn without_roots_only_devices_can_be_written() {
     let invocation = Invocation::of(&writing(vec![]), &["true"]);
     assert_eq!(invocation.parameters, BTreeMap::new());
-    assert!(!invocation.allows_writing("/work/a"));
+    assert!(!invocation.allows_writing("/project/a"));
     assert!(invocation.allows("file-write-data", "/dev/null"));
     assert!(!invocation.allows("file-write-unlink", "/dev/null"));
     assert!(invocation.allows("file-read-data", "/etc/hosts"));
@@ -119,12 +119,12 @@ fn full_access_writes_everywhere_and_protects_nothing() {
     let policy = SeatbeltInput { write: WriteAccess::Full, network: true, terminal: false };
     let invocation = Invocation::of(&policy, &["true"]);
     assert_eq!(invocation.parameters, BTreeMap::new());
-    assert!(invocation.allows_writing("/work/.git/hooks/pre-commit"));
+    assert!(invocation.allows_writing("/project/.git/hooks/pre-commit"));
 }
 
 #[test]
 fn the_network_is_off_unless_asked_for() {
-    let off = Invocation::of(&writing(vec![root("/work", &[])]), &["true"]);
+    let off = Invocation::of(&writing(vec![root("/project", &[])]), &["true"]);
     assert!(!off.text.contains("network") && !off.text.contains("socket"));
     for operation in ["network-outbound", "network-inbound", "network-bind", "system-socket"] {
         assert!(!off.allows(operation, "/var/run/socket"));
@@ -144,23 +144,23 @@ fn the_terminal_is_shared_only_on_request() {
 #[test]
 fn a_root_can_be_written_but_for_its_metadata() {
     let invocation =
-        Invocation::of(&writing(vec![root("/work", &["/work/sub/.git", "deep/down"])]), &["true"]);
+        Invocation::of(&writing(vec![root("/project", &["/project/sub/.git", "deep/down"])]), &["true"]);
     for path in
-        ["/work/a", "/work/.gitignore", "/work/x.git", "/work/sub/a", "/work/a/.git", "/work/deep/other"]
+        ["/project/a", "/project/.gitignore", "/project/x.git", "/project/sub/a", "/project/a/.git", "/project/deep/other"]
     {
         assert!(invocation.allows_writing(path), "{path}");
     }
     let protected =
-        ["/work/.git", "/work/.git/hooks/x", "/work/.GIT/config", "/work/.Codex", "/work/.codex/config.toml"];
+        ["/project/.git", "/project/.git/hooks/x", "/project/.GIT/config", "/project/.Codex", "/project/.codex/config.toml"];
     for path in protected {
         assert!(!invocation.allows_writing(path), "{path}");
     }
     for path in
-        ["/work/sub/.git", "/work/sub/.git/config", "/work/deep/down", "/", "/workshop/a", "/etc/hosts"]
+        ["/project/sub/.git", "/project/sub/.git/config", "/project/deep/down", "/", "/workshop/a", "/etc/hosts"]
     {
         assert!(!invocation.allows_writing(path), "{path}");
     }
-    for path in ["/work", "/work/sub", "/work/deep"] {
+    for path in ["/project", "/project/sub", "/project/deep"] {
         assert!(invocation.allows("file-write-mode", path), "{path}");
         assert!(!invocation.allows("file-write-unlink", path), "{path} could be renamed");
         assert!(!invocation.allows("file-write-create", path), "{path} could be planted");
