@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statfs::fstatfs;
 
 use super::model::{NetworkAccess, SandboxMode, SandboxPolicy};
-use super::trace::{Trace, trace};
+use super::trace::{Known, Trace, trace};
 
 /// What a policy is resolved against. The library reads none of it by itself.
 #[derive(Clone, Copy, Debug)]
@@ -195,10 +195,12 @@ pub fn resolve(
     if policy.has_full_disk_write_access() {
         return Ok(resolved);
     }
-    let configuration = surroundings.codex_home.map(Configuration::look_up).transpose()?;
+    let mut known = Known::default();
+    let codex_home = surroundings.codex_home;
+    let configuration = codex_home.map(|path| Configuration::look_up(path, &mut known)).transpose()?;
     let mut found: Vec<(WritableRoot, Vec<PathBuf>)> = Vec::new();
     for (asked, origin) in policy.writable_roots(surroundings.policy_cwd, surroundings.tmpdir) {
-        match look_up(&asked, configuration.as_ref()) {
+        match look_up(&asked, configuration.as_ref(), &mut known) {
             Ok(Trace { resolved: path, links, .. }) => {
                 found.push((WritableRoot { path, asked, origin }, links))
             }
@@ -219,9 +221,9 @@ struct Configuration<'a> {
 }
 
 impl<'a> Configuration<'a> {
-    fn look_up(asked: &'a Path) -> Result<Self, PolicyError> {
+    fn look_up(asked: &'a Path, known: &mut Known) -> Result<Self, PolicyError> {
         let unreadable = |errno| PolicyError::UnreadableConfiguration { path: asked.to_owned(), errno };
-        Ok(Self { asked, way: trace(asked).map_err(unreadable)? })
+        Ok(Self { asked, way: trace(asked, known).map_err(unreadable)? })
     }
 
     /// Whether who writes below a directory could write the configuration, or put another one in its place.
@@ -232,7 +234,11 @@ impl<'a> Configuration<'a> {
     }
 }
 
-fn look_up(asked: &Path, configuration: Option<&Configuration<'_>>) -> Result<Trace, PolicyError> {
+fn look_up(
+    asked: &Path,
+    configuration: Option<&Configuration<'_>>,
+    known: &mut Known,
+) -> Result<Trace, PolicyError> {
     if !asked.is_absolute() {
         return Err(PolicyError::Relative(asked.to_owned()));
     }
@@ -244,7 +250,7 @@ fn look_up(asked: &Path, configuration: Option<&Configuration<'_>>) -> Result<Tr
     if asked.as_os_str().as_bytes().contains(&0) {
         return Err(unreadable(Errno::EINVAL));
     }
-    let traced = trace(asked).map_err(unreadable)?;
+    let traced = trace(asked, known).map_err(unreadable)?;
     if !traced.exists {
         return Err(PolicyError::Missing(asked.to_owned()));
     }

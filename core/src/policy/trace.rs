@@ -1,6 +1,6 @@
 //! Resolving a path while remembering every place at which somebody could make it mean something else.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
@@ -23,12 +23,16 @@ pub(super) struct Trace {
     pub(super) exists: bool,
 }
 
+/// What was found on the way to earlier paths: places that are there and are no links. Neighbours share most of theirs.
+#[derive(Debug, Default)]
+pub(super) struct Known(HashSet<PathBuf>);
+
 /// Follows an absolute path component by component.
 ///
 /// # Errors
 ///
 /// What the kernel says of a component that can't be looked at; `ELOOP` past 40 links.
-pub(super) fn trace(path: &Path) -> Result<Trace, Errno> {
+pub(super) fn trace(path: &Path, known: &mut Known) -> Result<Trace, Errno> {
     let mut rest: VecDeque<OsString> = components(path);
     let mut trace = Trace { resolved: PathBuf::from("/"), links: Vec::new(), exists: true };
     while let Some(name) = rest.pop_front() {
@@ -37,7 +41,7 @@ pub(super) fn trace(path: &Path) -> Result<Trace, Errno> {
             continue;
         }
         let place = trace.resolved.join(&name);
-        if !trace.exists {
+        if !trace.exists || known.0.contains(&place) {
             trace.resolved = place;
             continue;
         }
@@ -55,7 +59,10 @@ pub(super) fn trace(path: &Path) -> Result<Trace, Errno> {
                 }
                 trace.links.push(place);
             }
-            Ok(_) => trace.resolved = place,
+            Ok(_) => {
+                known.0.insert(place.clone());
+                trace.resolved = place;
+            }
             Err(Errno::ENOENT) => {
                 trace.exists = false;
                 trace.resolved = place;
@@ -85,7 +92,11 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::{Errno, trace};
+    use super::{Errno, Known, Trace};
+
+    fn trace(path: &std::path::Path) -> Result<Trace, Errno> {
+        super::trace(path, &mut Known::default())
+    }
 
     #[test]
     fn links_are_followed_and_remembered() {

@@ -145,19 +145,34 @@ fn the_terminal_is_shared_only_on_request() {
 fn a_root_can_be_written_but_for_its_metadata() {
     let invocation =
         Invocation::of(&writing(vec![root("/project", &["/project/sub/.git", "deep/down"])]), &["true"]);
-    for path in
-        ["/project/a", "/project/.gitignore", "/project/x.git", "/project/sub/a", "/project/a/.git", "/project/deep/other"]
-    {
+    for path in [
+        "/project/a",
+        "/project/.gitignore",
+        "/project/x.git",
+        "/project/sub/a",
+        "/project/a/.git",
+        "/project/deep/other",
+    ] {
         assert!(invocation.allows_writing(path), "{path}");
     }
-    let protected =
-        ["/project/.git", "/project/.git/hooks/x", "/project/.GIT/config", "/project/.Codex", "/project/.codex/config.toml"];
+    let protected = [
+        "/project/.git",
+        "/project/.git/hooks/x",
+        "/project/.GIT/config",
+        "/project/.Codex",
+        "/project/.codex/config.toml",
+    ];
     for path in protected {
         assert!(!invocation.allows_writing(path), "{path}");
     }
-    for path in
-        ["/project/sub/.git", "/project/sub/.git/config", "/project/deep/down", "/", "/workshop/a", "/etc/hosts"]
-    {
+    for path in [
+        "/project/sub/.git",
+        "/project/sub/.git/config",
+        "/project/deep/down",
+        "/",
+        "/workshop/a",
+        "/etc/hosts",
+    ] {
         assert!(!invocation.allows_writing(path), "{path}");
     }
     for path in ["/project", "/project/sub", "/project/deep"] {
