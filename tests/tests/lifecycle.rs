@@ -20,6 +20,7 @@ cases!(
     the_command_decides_about_the_interrupt,
     what_is_left_ends_with_the_call,
     a_deadline_ends_what_left_the_group,
+    an_orphan_ended_by_a_real_time_signal_hides_nobody,
 );
 
 const SANDBOXED: [Policy; 3] = [Policy::ReadOnly, Policy::WorkspaceWrite, Policy::DangerFullAccess];
@@ -159,4 +160,25 @@ fn a_deadline_ends_what_left_the_group(scene: &Scene) {
             assert!(presence.ended(), "{policy:?} {options:?}: one lives on\n{}", run.describe());
         }
     }
+}
+
+/// Whatever an orphan died of, the search for the others goes on.
+fn an_orphan_ended_by_a_real_time_signal_hides_nobody(scene: &Scene) {
+    let mut failures = Failures::new();
+    let probe = scene.probe_program();
+    for policy in [Policy::WorkspaceWrite, Policy::DangerFullAccess] {
+        for options in [&[][..], &["--json"]] {
+            let presence = Presence::new(scene, &format!("held-{policy:?}-{}", options.len()));
+            // The pipe ends with the orphan, which is `codex`'s to collect from then on.
+            let script = format!(
+                "(sh -c 'kill -40 $$' &) | cat; exec '{}' leave-session-behind '{}'",
+                probe.display(),
+                presence.path().display()
+            );
+            let run = scene.under(policy).options(options).shell(&script).run();
+            failures.check(run.code() == Some(0), || run.describe());
+            failures.check(presence.ended(), || format!("{options:?}: it lives on\n{}", run.describe()));
+        }
+    }
+    failures.finish();
 }
