@@ -21,6 +21,7 @@ cases!(
     what_is_left_ends_with_the_call,
     a_deadline_ends_what_left_the_group,
     an_orphan_ended_by_a_real_time_signal_hides_nobody,
+    an_orphan_that_writes_on_cannot_outlast_the_deadline,
 );
 
 const SANDBOXED: [Policy; 3] = [Policy::ReadOnly, Policy::WorkspaceWrite, Policy::DangerFullAccess];
@@ -181,4 +182,20 @@ fn an_orphan_ended_by_a_real_time_signal_hides_nobody(scene: &Scene) {
         }
     }
     failures.finish();
+}
+
+/// An orphan in a session of its own is not below the command any more; its writing must not put off the end for ever.
+fn an_orphan_that_writes_on_cannot_outlast_the_deadline(scene: &Scene) {
+    // By itself it writes for 15 s at least, and it ends as soon as nobody reads.
+    let writer = "i=0; while [ $i -lt 1500 ]; do echo x || exit; sleep 0.01; i=$((i + 1)); done";
+    for policy in SANDBOXED {
+        for (end, code, outcome) in [("exec sleep 300", 124, "timed_out"), ("exit 0", 0, "exited")] {
+            let script = format!("(setsid sh -c '{writer}' &); {end}");
+            let run = scene.under(policy).options(["--json", "--timeout", "1s"]).shell(&script).run();
+            let report = report(&run);
+            assert_eq!((run.code(), &report["outcome"]), (Some(code), &outcome.into()), "{}", run.describe());
+            let bytes = report["stdout"]["bytes_total"].as_u64();
+            assert!(bytes.is_some_and(|bytes| bytes < 2 * 1000), "it wrote to its own end: {report}");
+        }
+    }
 }
