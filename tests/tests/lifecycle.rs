@@ -22,6 +22,7 @@ cases!(
     a_deadline_ends_what_left_the_group,
     an_orphan_ended_by_a_real_time_signal_hides_nobody,
     an_orphan_that_writes_on_cannot_outlast_the_deadline,
+    who_was_there_before_is_left_alone,
 );
 
 const SANDBOXED: [Policy; 3] = [Policy::ReadOnly, Policy::WorkspaceWrite, Policy::DangerFullAccess];
@@ -197,5 +198,19 @@ fn an_orphan_that_writes_on_cannot_outlast_the_deadline(scene: &Scene) {
             let bytes = report["stdout"]["bytes_total"].as_u64();
             assert!(bytes.is_some_and(|bytes| bytes < 2 * 1000), "it wrote to its own end: {report}");
         }
+    }
+}
+
+/// A shell that becomes `codex` leaves it children that no command of ours has started.
+fn who_was_there_before_is_left_alone(scene: &Scene) {
+    for policy in [Policy::Bare].into_iter().chain(SANDBOXED) {
+        let line = scene.under(policy).command("echo", ["first"]).shell_line();
+        let script = format!("exec 3<&0; sh -c 'read -r line <&3; echo still $line' & exec {line}");
+        let mut running = scene.under(Policy::Bare).shell(&script).open_input().start();
+        assert_eq!(running.line().as_deref(), Some("first"), "the command ran");
+        running.wait_for_exit();
+        running.send(b"here\n");
+        let run = running.finish();
+        assert!(run.text().ends_with("still here\n"), "{policy:?}: it was killed\n{}", run.describe());
     }
 }
