@@ -23,6 +23,7 @@ cases!(
     an_orphan_ended_by_a_real_time_signal_hides_nobody,
     an_orphan_that_writes_on_cannot_outlast_the_deadline,
     who_was_there_before_is_left_alone,
+    an_orphan_that_has_ended_is_gone,
 );
 
 const SANDBOXED: [Policy; 3] = [Policy::ReadOnly, Policy::WorkspaceWrite, Policy::DangerFullAccess];
@@ -212,5 +213,15 @@ fn who_was_there_before_is_left_alone(scene: &Scene) {
         running.send(b"here\n");
         let run = running.finish();
         assert!(run.text().ends_with("still here\n"), "{policy:?}: it was killed\n{}", run.describe());
+    }
+}
+
+/// Outside, init collects orphans at once: whoever asks whether one is still there is told so in time.
+fn an_orphan_that_has_ended_is_gone(scene: &Scene) {
+    let script = "orphan=$(sh -c 'true > /dev/null & echo $!'); i=0; \
+                  while kill -0 $orphan 2> /dev/null; do i=$((i + 1)); [ $i -gt 500 ] && exit 1; sleep 0.01; done";
+    for policy in [Policy::Bare].into_iter().chain(SANDBOXED) {
+        let run = scene.under(policy).shell(script).run();
+        assert_eq!(run.code(), Some(0), "{policy:?}: it stays\n{}", run.describe());
     }
 }
