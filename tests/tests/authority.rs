@@ -17,6 +17,7 @@ cases!(
     the_path_finds_no_other_helper,
     codex_from_within_widens_nothing,
     a_root_replaced_by_a_symlink,
+    a_configured_root_replaced_for_another_workspace,
 );
 
 const EACCES: Expect = Expect::Fails(&[Errno::EACCES]);
@@ -163,4 +164,17 @@ fn a_root_replaced_by_a_symlink(scene: &Scene) {
     let sandbox = scene.under(Policy::WorkspaceWrite).options(["--add-dir".as_ref(), root.as_os_str()]);
     let run = sandbox.shell("echo x > root/file").run();
     assert!(!scene.outside().join("file").exists(), "{}", run.describe());
+}
+
+/// A configured root that lies in today's workspace is the command's to replace, and tomorrow's workspace is another one.
+fn a_configured_root_replaced_for_another_workspace(scene: &Scene) {
+    let root = scene.directory("workspace/cache");
+    let other = scene.directory("other");
+    let setting = format!("[sandbox_workspace_write]\nwritable_roots = [\"{}\"]\n", root.display());
+    scene.file("codex-home/config.toml", setting);
+    let replace = format!("rmdir cache && ln -s '{}' cache", scene.outside().display());
+    scene.under(Policy::WorkspaceWrite).shell(&replace).run().expect_code(0);
+    let target = scene.outside().join("file");
+    let run = write(scene, Policy::WorkspaceWrite, &target).directory(&other).run();
+    assert!(!target.exists(), "the link that a command left has moved the root\n{}", run.describe());
 }
