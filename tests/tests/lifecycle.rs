@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use codex_tests::cases;
-use codex_tests::harness::{Failures, Policy, Presence, Run, Scene};
+use codex_tests::harness::{Failures, Policy, Presence, Run, Scene, require_tool};
 use nix::sys::signal::Signal;
 
 cases!(
@@ -24,6 +24,7 @@ cases!(
     an_orphan_that_writes_on_cannot_outlast_the_deadline,
     who_was_there_before_is_left_alone,
     an_orphan_that_has_ended_is_gone,
+    an_interrupt_ends_a_command_in_a_group_of_its_own,
 );
 
 const SANDBOXED: [Policy; 3] = [Policy::ReadOnly, Policy::WorkspaceWrite, Policy::DangerFullAccess];
@@ -223,5 +224,23 @@ fn an_orphan_that_has_ended_is_gone(scene: &Scene) {
     for policy in [Policy::Bare].into_iter().chain(SANDBOXED) {
         let run = scene.under(policy).shell(script).run();
         assert_eq!(run.code(), Some(0), "{policy:?}: it stays\n{}", run.describe());
+    }
+}
+
+/// A command that left the terminal's group does not get the terminal's signal; Ctrl-C must end the call all the same.
+fn an_interrupt_ends_a_command_in_a_group_of_its_own(scene: &Scene) {
+    let Some(script) = require_tool("script") else { return };
+    for policy in SANDBOXED {
+        // As itself, `setsid` starts a process and ends where it leads a group, as a shell's job does.
+        let line = scene
+            .under(policy)
+            .command("setsid", ["sh", "-c", "echo ready; sleep 10; echo its own end"])
+            .shell_line();
+        let mut running =
+            scene.under(Policy::Bare).command(&script, ["-qec", &line, "/dev/null"]).open_input().start();
+        assert_eq!(running.line().as_deref(), Some("ready\r"), "the command started");
+        running.send(b"\x03");
+        let run = running.finish();
+        assert!(!run.text().contains("its own end"), "{policy:?}: it was not ended\n{}", run.describe());
     }
 }
