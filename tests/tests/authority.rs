@@ -17,6 +17,8 @@ cases!(
     the_path_finds_no_other_helper,
     codex_from_within_widens_nothing,
     a_root_replaced_by_a_symlink,
+    a_configured_root_replaced_for_another_workspace,
+    the_helper_s_name_widens_nothing,
 );
 
 const EACCES: Expect = Expect::Fails(&[Errno::EACCES]);
@@ -163,4 +165,45 @@ fn a_root_replaced_by_a_symlink(scene: &Scene) {
     let sandbox = scene.under(Policy::WorkspaceWrite).options(["--add-dir".as_ref(), root.as_os_str()]);
     let run = sandbox.shell("echo x > root/file").run();
     assert!(!scene.outside().join("file").exists(), "{}", run.describe());
+}
+
+/// A configured root that lies in today's workspace is the command's to replace, and tomorrow's workspace is another one.
+fn a_configured_root_replaced_for_another_workspace(scene: &Scene) {
+    let root = scene.directory("workspace/cache");
+    let other = scene.directory("other");
+    let setting = format!("[sandbox_workspace_write]\nwritable_roots = [\"{}\"]\n", root.display());
+    scene.file("codex-home/config.toml", setting);
+    let replace = format!("rmdir cache && ln -s '{}' cache", scene.outside().display());
+    scene.under(Policy::WorkspaceWrite).shell(&replace).run().expect_code(0);
+    let target = scene.outside().join("file");
+    let run = write(scene, Policy::WorkspaceWrite, &target).directory(&other).run();
+    assert!(!target.exists(), "the link that a command left has moved the root\n{}", run.describe());
+}
+
+/// The binary under the helper's name, with a plan that allows everything, started from within.
+fn the_helper_s_name_widens_nothing(scene: &Scene) {
+    let mut failures = Failures::new();
+    let outside = scene.outside().join("file");
+    let helper = scene.symlink(scene.codex_program(), "workspace/codex-linux-sandbox");
+    let words = ["disk-full-read-access", "disk-full-write-access", "network-full-access"]
+        .into_iter()
+        .flat_map(|permission| ["-s".into(), permission.into()])
+        .chain(["--keep-descriptors".into(), "--".into(), scene.probe_program().into_os_string()]);
+    let words: Vec<std::ffi::OsString> = words.collect();
+    let act = ["write".into(), outside.clone().into_os_string(), "WRONLY,CREAT".into()];
+    for (policy, expected) in
+        [(Policy::Bare, Expect::Ok), (Policy::ReadOnly, EACCES), (Policy::WorkspaceWrite, EACCES)]
+    {
+        let run = scene.under(policy).command(&helper, words.iter().chain(&act)).run();
+        failures.judge("write outside", expected, &run);
+        failures.check(outside.exists() == (policy == Policy::Bare), || run.describe());
+        if policy == Policy::Bare {
+            fs::remove_file(&outside).expect("the control wrote the file");
+        }
+        let loopback = ["loopback".into(), "127.0.0.1".into()];
+        let run = scene.under(policy).command(&helper, words.iter().chain(&loopback)).run();
+        let expected = if policy == Policy::Bare { Expect::Ok } else { Expect::Fails(&[Errno::EPERM]) };
+        failures.judge("loopback", expected, &run);
+    }
+    failures.finish();
 }

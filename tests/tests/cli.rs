@@ -27,6 +27,7 @@ cases!(
     help_and_version,
     completions,
     the_policy_is_told,
+    a_deadline_is_told_where_stderr_takes_nothing,
 );
 
 /// Reads the one JSON value on stdout.
@@ -367,4 +368,12 @@ fn the_policy_is_told(scene: &Scene) {
     }
     let run = scene.codex(["debug", "policy", "--json"]).run().expect_code(0);
     assert!(json(&run).is_object(), "{}", run.describe());
+}
+
+fn a_deadline_is_told_where_stderr_takes_nothing(scene: &Scene) {
+    let line =
+        scene.under(Policy::ReadOnly).options(["--timeout", "200ms"]).command("sleep", ["300"]).shell_line();
+    for stream in ["2> /dev/full", "2>&-"] {
+        scene.under(Policy::Bare).shell(&format!("{line} {stream}")).run().expect_code(124);
+    }
 }

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use codex_tests::cases;
-use codex_tests::harness::{Failures, Policy, Presence, Run, Scene};
+use codex_tests::harness::{Failures, Policy, Presence, Run, Scene, require_tool};
 use nix::sys::signal::Signal;
 
 cases!(
@@ -20,6 +20,11 @@ cases!(
     the_command_decides_about_the_interrupt,
     what_is_left_ends_with_the_call,
     a_deadline_ends_what_left_the_group,
+    an_orphan_ended_by_a_real_time_signal_hides_nobody,
+    an_orphan_that_writes_on_cannot_outlast_the_deadline,
+    who_was_there_before_is_left_alone,
+    an_orphan_that_has_ended_is_gone,
+    an_interrupt_ends_a_command_in_a_group_of_its_own,
 );
 
 const SANDBOXED: [Policy; 3] = [Policy::ReadOnly, Policy::WorkspaceWrite, Policy::DangerFullAccess];
@@ -158,5 +163,84 @@ fn a_deadline_ends_what_left_the_group(scene: &Scene) {
             let run = scene.under(policy).options(options).probe(arguments).run().expect_code(124);
             assert!(presence.ended(), "{policy:?} {options:?}: one lives on\n{}", run.describe());
         }
+    }
+}
+
+/// Whatever an orphan died of, the search for the others goes on.
+fn an_orphan_ended_by_a_real_time_signal_hides_nobody(scene: &Scene) {
+    let mut failures = Failures::new();
+    let probe = scene.probe_program();
+    for policy in [Policy::WorkspaceWrite, Policy::DangerFullAccess] {
+        for options in [&[][..], &["--json"]] {
+            let presence = Presence::new(scene, &format!("held-{policy:?}-{}", options.len()));
+            // The pipe ends with the orphan, which is `codex`'s to collect from then on.
+            let script = format!(
+                "(sh -c 'kill -40 $$' &) | cat; exec '{}' leave-session-behind '{}'",
+                probe.display(),
+                presence.path().display()
+            );
+            let run = scene.under(policy).options(options).shell(&script).run();
+            failures.check(run.code() == Some(0), || run.describe());
+            failures.check(presence.ended(), || format!("{options:?}: it lives on\n{}", run.describe()));
+        }
+    }
+    failures.finish();
+}
+
+/// An orphan in a session of its own is not below the command any more; its writing must not put off the end for ever.
+fn an_orphan_that_writes_on_cannot_outlast_the_deadline(scene: &Scene) {
+    // By itself it writes for 15 s at least, and it ends as soon as nobody reads.
+    let writer = "i=0; while [ $i -lt 1500 ]; do echo x || exit; sleep 0.01; i=$((i + 1)); done";
+    for policy in SANDBOXED {
+        for (end, code, outcome) in [("exec sleep 300", 124, "timed_out"), ("exit 0", 0, "exited")] {
+            let script = format!("(setsid sh -c '{writer}' &); {end}");
+            let run = scene.under(policy).options(["--json", "--timeout", "1s"]).shell(&script).run();
+            let report = report(&run);
+            assert_eq!((run.code(), &report["outcome"]), (Some(code), &outcome.into()), "{}", run.describe());
+            let bytes = report["stdout"]["bytes_total"].as_u64();
+            assert!(bytes.is_some_and(|bytes| bytes < 2 * 1000), "it wrote to its own end: {report}");
+        }
+    }
+}
+
+/// A shell that becomes `codex` leaves it children that no command of ours has started.
+fn who_was_there_before_is_left_alone(scene: &Scene) {
+    for policy in [Policy::Bare].into_iter().chain(SANDBOXED) {
+        let line = scene.under(policy).command("echo", ["first"]).shell_line();
+        let script = format!("exec 3<&0; sh -c 'read -r line <&3; echo still $line' & exec {line}");
+        let mut running = scene.under(Policy::Bare).shell(&script).open_input().start();
+        assert_eq!(running.line().as_deref(), Some("first"), "the command ran");
+        running.wait_for_exit();
+        running.send(b"here\n");
+        let run = running.finish();
+        assert!(run.text().ends_with("still here\n"), "{policy:?}: it was killed\n{}", run.describe());
+    }
+}
+
+/// Outside, init collects orphans at once: whoever asks whether one is still there is told so in time.
+fn an_orphan_that_has_ended_is_gone(scene: &Scene) {
+    let script = "orphan=$(sh -c 'true > /dev/null & echo $!'); i=0; \
+                  while kill -0 $orphan 2> /dev/null; do i=$((i + 1)); [ $i -gt 500 ] && exit 1; sleep 0.01; done";
+    for policy in [Policy::Bare].into_iter().chain(SANDBOXED) {
+        let run = scene.under(policy).shell(script).run();
+        assert_eq!(run.code(), Some(0), "{policy:?}: it stays\n{}", run.describe());
+    }
+}
+
+/// A command that left the terminal's group does not get the terminal's signal; Ctrl-C must end the call all the same.
+fn an_interrupt_ends_a_command_in_a_group_of_its_own(scene: &Scene) {
+    let Some(script) = require_tool("script") else { return };
+    for policy in SANDBOXED {
+        // As itself, `setsid` starts a process and ends where it leads a group, as a shell's job does.
+        let line = scene
+            .under(policy)
+            .command("setsid", ["sh", "-c", "echo ready; sleep 10; echo its own end"])
+            .shell_line();
+        let mut running =
+            scene.under(Policy::Bare).command(&script, ["-qec", &line, "/dev/null"]).open_input().start();
+        assert_eq!(running.line().as_deref(), Some("ready\r"), "the command started");
+        running.send(b"\x03");
+        let run = running.finish();
+        assert!(!run.text().contains("its own end"), "{policy:?}: it was not ended\n{}", run.describe());
     }
 }

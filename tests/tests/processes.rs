@@ -11,6 +11,7 @@ cases!(
     nothing_can_be_taken_or_changed,
     the_caller_is_outside_too,
     own_processes_are_free,
+    the_group_that_it_shares,
 );
 
 const EPERM: Expect = Expect::Fails(&[Errno::EPERM]);
@@ -50,6 +51,12 @@ fn signals_do_not_arrive(scene: &Scene) {
         (
             "the owner of a socket",
             "signal-by-owner {pid}".to_owned(),
+            Signal::SIGIO,
+            Expect::OkOr(&[Errno::EPERM]),
+        ),
+        (
+            "the owner of a socket, a group",
+            "signal-by-owner -{pid}".to_owned(),
             Signal::SIGIO,
             Expect::OkOr(&[Errno::EPERM]),
         ),
@@ -143,6 +150,8 @@ fn nothing_can_be_taken_or_changed(scene: &Scene) {
         ("sched_setparam", format!("syscall {} {{pid}} zeros:4", libc::SYS_sched_setparam)),
         ("sched_setattr", format!("syscall {} {{pid}} zeros:48 0", libc::SYS_sched_setattr)),
         ("prlimit64", format!("syscall {} {{pid}} 4 zeros:16 0", libc::SYS_prlimit64)),
+        ("get_robust_list", format!("syscall {} {{pid}} zeros:8 zeros:8", libc::SYS_get_robust_list)),
+        ("its pages' marks", "write-decimal /proc/{pid}/clear_refs 1".to_owned()),
         ("oom_score_adj", "write-decimal /proc/{pid}/oom_score_adj 500".to_owned()),
         ("its core dumps", "write-decimal /proc/{pid}/coredump_filter 0".to_owned()),
     ];
@@ -203,4 +212,19 @@ fn own_processes_are_free(scene: &Scene) {
         }
     }
     failures.finish();
+}
+
+/// A signal to a command's own group stays within the sandbox, though `codex` and its caller are of that group.
+fn the_group_that_it_shares(scene: &Scene) {
+    if landlock_abi(scene) < 6 {
+        return missing("Landlock's scope for signals (ABI 6)");
+    }
+    for policy in [Policy::Bare].into_iter().chain(Policy::RESTRICTED) {
+        let line = scene.under(policy).shell("kill -TERM 0").shell_line();
+        let script = format!("trap 'echo the caller got it' TERM; {line}; echo end");
+        let run = scene.under(Policy::Bare).shell(&script).run();
+        let got = run.text().contains("the caller got it");
+        assert_eq!(got, policy == Policy::Bare, "{policy:?}\n{}", run.describe());
+        assert!(run.text().ends_with("end\n"), "{policy:?}\n{}", run.describe());
+    }
 }

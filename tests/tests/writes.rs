@@ -8,7 +8,7 @@ mod table;
 use std::fs::{self, File};
 
 use codex_tests::cases;
-use codex_tests::harness::{Expect, Failures, Identity, Policy, Run, Scene, Snapshot, Verdict};
+use codex_tests::harness::{Expect, Failures, Identity, Policy, Run, Scene, Snapshot, Verdict, missing};
 use nix::errno::Errno;
 use table::{Row, Words};
 
@@ -23,6 +23,9 @@ cases!(
     added_directories,
     a_command_cannot_widen_by_moving,
     external_sandbox_leaves_files_alone,
+    a_pipe_handed_over_for_reading_stays_so,
+    a_directory_as_stdin,
+    a_core_dump_stays_within,
 );
 
 const EACCES: Expect = Expect::Fails(&[Errno::EACCES]);
@@ -272,4 +275,60 @@ fn external_sandbox_leaves_files_alone(scene: &Scene) {
     let arguments = ["write".as_ref(), target.as_os_str(), "WRONLY,CREAT".as_ref()];
     let run = scene.under(Policy::ExternalSandbox).probe(arguments).run();
     assert!(run.verdict().is_ok() && target.exists(), "{}", run.describe());
+}
+
+/// What reads on after the command (the shell that `curl … | sh` runs, a `while read` loop) must not read the command's
+/// words.
+fn a_pipe_handed_over_for_reading_stays_so(scene: &Scene) {
+    let mut failures = Failures::new();
+    for policy in [Policy::Bare, Policy::ReadOnly, Policy::WorkspaceWrite] {
+        let line = scene.under(policy).probe(["reopen-descriptor", "0"]).shell_line();
+        let run = scene.under(Policy::Bare).shell(&format!("printf '' | ( {line}; cat )")).run();
+        let came_through = run.text().contains("changed by a probe");
+        failures.check(came_through == (policy == Policy::Bare), || {
+            format!("{policy:?}: it came through: {came_through}\n{}", run.describe())
+        });
+    }
+    failures.finish();
+}
+
+/// A directory handed over as stdin is a way to name what is in it, and no more.
+fn a_directory_as_stdin(scene: &Scene) {
+    let mut failures = Failures::new();
+    let acts = [
+        "write /proc/self/fd/0/new WRONLY,CREAT",
+        "write /dev/stdin/file WRONLY,TRUNC",
+        "write-from /proc/self/fd/0 new",
+        "unlink /proc/self/fd/0/file",
+        "rename /proc/self/fd/0/file /proc/self/fd/0/new",
+        "link-unnamed /proc/self/fd/0 /proc/self/fd/0/new",
+    ];
+    for (number, act) in acts.into_iter().enumerate() {
+        for policy in [Policy::Bare, Policy::ReadOnly, Policy::WorkspaceWrite] {
+            let stage = scene.fresh(&format!("{number}-{policy:?}"));
+            stage.file("outside/file", "as it was\n");
+            let before = Snapshot::of(&stage.outside());
+            let directory = File::open(stage.outside()).expect("open the directory");
+            let run = stage.under(policy).probe(act.split(' ')).input_file(directory).run();
+            failures.judge(act, if policy == Policy::Bare { Expect::Ok } else { EACCES }, &run);
+            let changed = Snapshot::of(&stage.outside()) != before;
+            failures.check(changed == (policy == Policy::Bare), || format!("{act} [{policy:?}]: {changed}"));
+        }
+    }
+    failures.finish();
+}
+
+/// The kernel writes a core dump for the command, where the command stands: not outside.
+fn a_core_dump_stays_within(scene: &Scene) {
+    let script = format!("ulimit -c unlimited; cd '{}'; kill -SEGV $$", scene.outside().display());
+    let dumped = |policy: Policy| {
+        drop(scene.under(policy).shell(&script).run());
+        fs::read_dir(scene.outside()).expect("list the directory").count() > 0
+    };
+    for policy in [Policy::ReadOnly, Policy::WorkspaceWrite] {
+        assert!(!dumped(policy), "{policy:?}: a core dump lies outside");
+    }
+    if !dumped(Policy::Bare) {
+        missing("core dumps into the working directory (kernel.core_pattern, ulimit -Hc)");
+    }
 }

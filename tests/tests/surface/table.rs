@@ -222,6 +222,11 @@ pub(crate) fn calls() -> Vec<Row> {
         eperm("msgctl", libc::SYS_msgctl, "-1 -1 0", EINVAL),
         eperm("mq_open", libc::SYS_mq_open, "text:nonexistent-probe 0 0 0", ENOENT),
         eperm("mq_unlink", libc::SYS_mq_unlink, "text:nonexistent-probe", ENOENT),
+        // A queue is a file in /dev/mqueue as well, and opens for reading without `mq_open`.
+        eperm("mq_timedsend", libc::SYS_mq_timedsend, "-1 0 0 0 0", EBADF),
+        eperm("mq_timedreceive", libc::SYS_mq_timedreceive, "-1 0 0 0 0", EBADF),
+        eperm("mq_notify", libc::SYS_mq_notify, "-1 0", EBADF),
+        eperm("mq_getsetattr", libc::SYS_mq_getsetattr, "-1 0 0", EBADF),
 
         // The terminal. No descriptor is needed: the filter sees the request, the kernel would see the descriptor.
         eperm("TIOCSTI", libc::SYS_ioctl, "-1 0x5412 0", EBADF).twins_of(&["-1 0x5401 0", "-1 0x5413 0"]),
