@@ -100,6 +100,7 @@ fn called<'a>(name: &str, programs: &Programs, runtime: &'a Runtime) -> Outcome<
 /// The tightest policy, enforced by this binary.
 pub(crate) fn read_only(codex: &Path, workspace: &Path) -> Outcome<Sandbox> {
     let policy = SandboxPolicy::ReadOnly { network: NetworkAccess::Restricted };
-    let surroundings = Surroundings { policy_cwd: workspace, tmpdir: None, codex_home: None };
+    let surroundings =
+        Surroundings { policy_cwd: workspace, tmpdir: None, codex_home: None, named_in_files: &[] };
     Ok(Sandbox::prepare(&policy, surroundings, SandboxOptions::new(codex.to_owned()))?)
 }

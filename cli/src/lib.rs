@@ -29,6 +29,7 @@ fn main(arguments: Vec<OsString>) -> i32 {
         render::complaint(&format!("internal error{}: this is a bug", place.unwrap_or_default()));
         std::process::exit(exit_code::INTERNAL);
     }));
+    world::keep_standard_streams_apart();
     let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         // Help and version are errors to clap; it knows which stream each belongs to, and its exit code.

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use codex_core::config::{ConfigError, ConfigSources, FlagLayer, Loaded, Sourced, load};
+use codex_core::config::{ConfigError, ConfigSources, FlagLayer, Loaded, Origin, Sourced, load};
 use codex_core::environment::{self, EnvironmentError};
 use codex_core::exec::{Helper, Sandbox, SandboxError, SandboxOptions};
 use codex_core::policy::{SandboxMode, Surroundings};
@@ -102,12 +103,28 @@ impl Meaning {
             policy_cwd: workspace,
             tmpdir: self.world.tmpdir.as_deref(),
             codex_home: self.world.codex_home.as_deref(),
+            named_in_files: &self.roots_named_in_files(),
         };
         let helper = settings.codex_linux_sandbox_exe.value.clone();
         let mut options = SandboxOptions::new(helper.map_or(Helper::ThisProgram, Helper::Program));
         options.require = settings.sandbox.require.values().copied().collect();
         options.secrets_filtered = !settings.shell_environment_policy.ignore_default_excludes.value;
         Ok(Sandbox::prepare(&policy, surroundings, options)?)
+    }
+
+    /// The writable roots that a file names, and when it was last written.
+    fn roots_named_in_files(&self) -> Vec<(PathBuf, SystemTime)> {
+        let roots = self.config.settings.workspace_write.writable_roots.iter();
+        roots
+            .filter_map(|root| match &root.origin {
+                Origin::File { path, .. } | Origin::Profile { path, .. } | Origin::Project { path, .. } => {
+                    // A file whose time is unknown counts as older than every link.
+                    let written = path.metadata().and_then(|status| status.modified());
+                    Some((root.value.clone(), written.unwrap_or(SystemTime::UNIX_EPOCH)))
+                }
+                Origin::Default | Origin::Override(_) | Origin::Flag(_) => None,
+            })
+            .collect()
     }
 
     /// A command's environment, without the variables that name the sandbox.

@@ -9,8 +9,16 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// What a person or a supervisor sends to end, or to talk to, a program.
-const HANDLED: [Signal; 6] =
-    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
+/// And SIGCHLD, which says that a process below us has ended.
+const HANDLED: [Signal; 7] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGCHLD,
+];
 /// `SI_KERNEL` of `siginfo.h`: the kernel sent it by itself, which for these signals means the terminal.
 const SI_KERNEL: i32 = 0x80;
 

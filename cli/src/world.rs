@@ -2,9 +2,12 @@
 //! for `RUST_LOG`.
 
 use std::ffi::OsString;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use codex_linux_sandbox::shown;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
 /// Where the configuration is, if not in `~/.codex`.
 const CODEX_HOME: &str = "CODEX_HOME";
@@ -67,5 +70,18 @@ impl World {
             return Some(path.to_owned());
         }
         self.current_directory.as_ref().map(|directory| directory.join(path))
+    }
+}
+
+/// Keeps our own descriptors away from the numbers of standard streams that the caller closed. What stands there instead
+/// can't be read or written, as if nothing did, and is gone when a program is executed.
+pub(crate) fn keep_standard_streams_apart() {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    while let Ok(descriptor) = open("/", flags, Mode::empty()) {
+        if descriptor.as_raw_fd() > 2 {
+            break;
+        }
+        // Open for as long as the process lives.
+        std::mem::forget(descriptor);
     }
 }

@@ -11,6 +11,7 @@ mod request;
 mod sandbox;
 mod spawn;
 mod spawner;
+mod subreaper;
 mod supervise;
 mod sys;
 mod tree;
@@ -27,8 +28,8 @@ pub use request::{CallersSignals, DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, 
 pub use sandbox::{
     Helper, LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, Sandbox, SandboxError, SandboxOptions, SandboxType,
 };
+pub use subreaper::Subreaper;
 pub use sys::{SigchldDisposition, set_sigchld, watch};
-pub use tree::end_descendants;
 
 use crate::output::{Capture, OutputBudget};
 use spawn::Spawn;
@@ -50,7 +51,9 @@ pub async fn process_exec_tool_call(
 ) -> Result<ExecResult, ExecError> {
     let program = request.program()?.to_owned();
     let invocation = sandbox.invocation(&request, &program);
-    let ExecRequest { env, stdio, signals, deadline, drain, cancellation, budget, forward, .. } = request;
+    let ExecRequest {
+        env, stdio, signals, deadline, drain, cancellation, budget, forward, subreaper, ..
+    } = request;
     let spawn =
         Spawn { helper: sandbox.helper().clone(), invocation, env: sandbox.environment(env), stdio, signals };
 
@@ -65,7 +68,10 @@ pub async fn process_exec_tool_call(
         }
         spawned => spawned?,
     };
-    let limits = Limits { started, deadline, drain, cancellation, forward };
+    if let Some(subreaper) = &subreaper {
+        subreaper.started(child.pid());
+    }
+    let limits = Limits { started, deadline, drain, cancellation, forward, subreaper };
     let seen = supervise::supervise(child, pipes, limits, budget).await?;
 
     let enforced = seen.records.iter().find_map(|record| match record {

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_arg0::AliasDirectory;
 use codex_core::exec::{
-    ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio, end_descendants,
+    ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio, Subreaper,
     process_exec_tool_call, watch,
 };
 use codex_core::output::OutputBudget;
@@ -71,12 +72,11 @@ fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString)]) {
 
 fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest) -> i32 {
     let prepared = Signals::block().map_err(std::io::Error::from).and_then(|signals| {
-        // What a command leaves behind becomes our child, so that it can be found and ended.
-        nix::sys::prctl::set_child_subreaper(true)?;
+        let subreaper = Subreaper::begin()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        Ok((signals, runtime))
+        Ok((signals, subreaper, runtime))
     });
-    let (signals, runtime) = match prepared {
+    let (signals, subreaper, runtime) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             return render::refusal(&format!("the run can't be prepared: {error}"), exit_code::REFUSED);
@@ -86,13 +86,14 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest) -> i32 {
     let cancellation = request.cancellation.clone();
     let (forward, forwarded) = unbounded_channel();
     request.forward = Some(forwarded);
+    request.subreaper = Some(Arc::clone(&subreaper));
     let route = if args.json { Route::Cancel(cancellation) } else { Route::Forward(forward) };
 
     let (result, ended_by) = runtime.block_on(async {
         let mut ended_by = None;
         let call = process_exec_tool_call(request, sandbox);
         tokio::pin!(call);
-        let listening = listen(&signals, &route, &mut ended_by);
+        let listening = listen(&signals, &subreaper, &route, &mut ended_by);
         let result = tokio::select! {
             result = &mut call => Some(result),
             () = listening => None,
@@ -103,7 +104,7 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest) -> i32 {
         }
     });
     // Nothing outlives its call: not what made itself a session of its own either.
-    end_descendants(PATIENCE);
+    subreaper.end(PATIENCE);
 
     match result {
         Ok(result) if args.json => {
@@ -129,13 +130,15 @@ enum Route {
 }
 
 /// Takes signals as they come. Ends only where they can't be waited for.
-async fn listen(signals: &Signals, route: &Route, ended_by: &mut Option<Signal>) {
+async fn listen(signals: &Signals, subreaper: &Subreaper, route: &Route, ended_by: &mut Option<Signal>) {
     let Ok(watched) = signals.descriptor().as_fd().try_clone_to_owned().and_then(watch) else { return };
     loop {
         let Ok(mut ready) = watched.readable().await else { return };
         while let Some(received) = signals.take() {
             match route {
-                Route::Forward(forward) if !received.from_terminal => {
+                _ if received.signal == Signal::SIGCHLD => subreaper.collect(),
+                // A signal of the terminal has reached the command already, unless it left our process group.
+                Route::Forward(forward) if !received.from_terminal || subreaper.command_left_the_group() => {
                     if forward.send(received.signal).is_err() {
                         return;
                     }

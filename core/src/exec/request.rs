@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -11,6 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::outcome::ExecError;
+use super::subreaper::Subreaper;
 use crate::output::OutputBudget;
 
 /// How long a tool call may take where nobody says otherwise.
@@ -73,6 +75,8 @@ pub struct ExecRequest {
     pub cancellation: CancellationToken,
     /// Signals to pass on to the command as they come.
     pub forward: Option<UnboundedReceiver<Signal>>,
+    /// Who answers for what the command leaves behind, where the calling process stands for this one command.
+    pub subreaper: Option<Arc<Subreaper>>,
 }
 
 impl ExecRequest {
@@ -91,6 +95,7 @@ impl ExecRequest {
             signals: Signals::Default,
             cancellation: CancellationToken::new(),
             forward: None,
+            subreaper: None,
         }
     }
 

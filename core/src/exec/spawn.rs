@@ -1,5 +1,6 @@
 //! Starting the helper: descriptors in place, the command's environment in a file in memory, nothing else inherited.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
@@ -20,7 +21,7 @@ use super::outcome::{ExecError, ResourceUsage};
 use super::request::{CallersSignals, Signals, Stdio};
 use super::sandbox::Helper;
 use super::sys::{self, Fork, SigchldDisposition, WaitStatus};
-use super::tree::kill_descendants;
+use super::tree::kill_below;
 
 /// The descriptor by which the helper reports. The first after the standard streams.
 const STATUS: RawFd = 3;
@@ -58,6 +59,10 @@ pub(super) struct Child {
 }
 
 impl Child {
+    pub(super) const fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Readable once the process has ended.
     pub(super) const fn pidfd(&self) -> &OwnedFd {
         &self.pidfd
@@ -75,7 +80,7 @@ impl Child {
     /// Ends the process and everything below it.
     pub(super) fn kill_tree(&self) {
         // Descendants before the process: once it has ended, they are somebody else's.
-        kill_descendants(self.pid);
+        drop(kill_below(self.pid, &BTreeSet::new()));
         if let Err(errno) = sys::pidfd_send_signal(self.pidfd.as_fd(), Signal::SIGKILL)
             && errno != Errno::ESRCH
         {

@@ -5,6 +5,7 @@
 
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_linux_sandbox::{MAX_RECORD, Record};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outcome::{ExecError, ResourceUsage};
 use super::spawn::{Child, Pipes};
+use super::subreaper::Subreaper;
 use super::sys::{self, WaitStatus};
 use crate::output::{Capture, Captured, OutputBudget};
 
@@ -46,6 +48,17 @@ pub(super) struct Limits {
     pub(super) drain: Duration,
     pub(super) cancellation: CancellationToken,
     pub(super) forward: Option<UnboundedReceiver<Signal>>,
+    pub(super) subreaper: Option<Arc<Subreaper>>,
+}
+
+impl Limits {
+    /// Ends the command, and what it has left behind so far.
+    fn kill(&self, child: &Child) {
+        child.kill_tree();
+        if let Some(subreaper) = &self.subreaper {
+            subreaper.kill();
+        }
+    }
 }
 
 /// Everything that was seen of a run.
@@ -96,11 +109,11 @@ pub(super) async fn supervise(
             biased;
             () = at(until) => {
                 let Some(deadline) = limits.deadline.filter(|_| ended.is_none() && killed.is_none()) else { break };
-                child.kill_tree();
+                limits.kill(&child);
                 killed = Some((Killed::Deadline(deadline), Instant::now()));
             }
             () = limits.cancellation.cancelled(), if killed.is_none() && ended.is_none() => {
-                child.kill_tree();
+                limits.kill(&child);
                 killed = Some((Killed::Cancelled, Instant::now()));
             }
             signal = next(&mut limits.forward), if ended.is_none() => child.signal(signal),

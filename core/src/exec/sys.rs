@@ -115,6 +115,42 @@ pub(super) fn fork_if_single_threaded() -> Result<Fork, Errno> {
     }
 }
 
+/// Whether this process has children, ended ones included: `waitid(2)`.
+pub(super) fn has_children() -> bool {
+    peek(libc::P_ALL, 0).is_ok()
+}
+
+/// A child that has ended and waits to be collected.
+pub(super) fn next_ended() -> Option<Pid> {
+    peek(libc::P_ALL, 0).ok().flatten()
+}
+
+fn peek(kind: libc::idtype_t, id: libc::id_t) -> Result<Option<Pid>, Errno> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // JUSTIFICATION: nix decodes the status, and has no name for a real-time signal that ended a child.
+    // SAFETY: the pointer is to a local that lives until the call returns.
+    Errno::result(unsafe { libc::waitid(kind, id, info.as_mut_ptr(), options) })?;
+    // JUSTIFICATION: the structure is plain numbers.
+    // SAFETY: it was zeroed, which is a valid value of it, and perhaps filled by the kernel.
+    let info = unsafe { info.assume_init() };
+    // JUSTIFICATION: the field is a part of a union.
+    // SAFETY: waitid fills this member, and it is 0 where no child had ended.
+    let pid = unsafe { info.si_pid() };
+    Ok((pid != 0).then(|| Pid::from_raw(pid)))
+}
+
+/// Collects a child if it has ended. Says whether there is nothing left of it.
+pub(super) fn collect(pid: Pid) -> bool {
+    // JUSTIFICATION: as above: nix gives an error for a child that a real-time signal ended.
+    // SAFETY: a null pointer for the status is allowed; no memory is touched.
+    let answer = unsafe { libc::waitpid(pid.as_raw(), std::ptr::null_mut(), libc::WNOHANG) };
+    match Errno::result(answer) {
+        Ok(0) | Err(Errno::EINTR) => false,
+        Ok(_) | Err(_) => true,
+    }
+}
+
 /// A wait status as the kernel encodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WaitStatus {

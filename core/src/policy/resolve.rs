@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use codex_linux_sandbox::shown;
 use nix::errno::Errno;
@@ -23,6 +25,8 @@ pub struct Surroundings<'a> {
     pub tmpdir: Option<&'a Path>,
     /// The directory of the configuration, whether it exists or not. No command may write it, whatever the roots.
     pub codex_home: Option<&'a Path>,
+    /// Roots that a file names, and when that file was last written.
+    pub named_in_files: &'a [(PathBuf, SystemTime)],
 }
 
 /// Why a directory is a writable root.
@@ -156,6 +160,18 @@ pub enum PolicyError {
         /// The directory of the configuration.
         codex_home: PathBuf,
     },
+    /// A command of an earlier call may have put the link there.
+    #[error(
+        "writable root {path}: it goes through the symbolic link {link}, which is newer than the file that names the root; \
+         if the link is yours, save that file again, or name the directory that the link leads to",
+        path = shown(.path), link = shown(.link)
+    )]
+    NewerLink {
+        /// The root.
+        path: PathBuf,
+        /// The link.
+        link: PathBuf,
+    },
     /// A command could turn the link and move the root.
     #[error(
         "writable root {path}: it goes through the symbolic link {link}, which lies in the writable root {root}, so that \
@@ -202,7 +218,8 @@ pub fn resolve(
     for (asked, origin) in policy.writable_roots(surroundings.policy_cwd, surroundings.tmpdir) {
         match look_up(&asked, configuration.as_ref(), &mut known) {
             Ok(Trace { resolved: path, links, .. }) => {
-                found.push((WritableRoot { path, asked, origin }, links))
+                refuse_newer_links(&asked, &links, surroundings.named_in_files)?;
+                found.push((WritableRoot { path, asked, origin }, links));
             }
             Err(error) if origin.is_explicit() => return Err(error),
             Err(error) => resolved.notes.push(RootNote { asked, origin, why: reason(&error) }),
@@ -300,6 +317,29 @@ fn forbidden(place: &Path) -> Result<Option<&'static str>, Errno> {
     )?;
     let kind = fstatfs(&directory)?.filesystem_type().0;
     Ok(KERNEL_INTERFACES.iter().find(|(magic, _)| *magic == kind).map(|(_, why)| *why))
+}
+
+/// A file names a root by what stood there when it was written. Where a link has come to stand on the way since, a command
+/// of an earlier call may have put it there, in a workspace of that time, to move the root of this one. The change time of
+/// a link can't be set back.
+fn refuse_newer_links(
+    asked: &Path,
+    links: &[PathBuf],
+    named_in_files: &[(PathBuf, SystemTime)],
+) -> Result<(), PolicyError> {
+    let written = named_in_files.iter().filter(|(root, _)| root == asked).map(|(_, written)| *written).max();
+    let Some(written) = written else { return Ok(()) };
+    let changed = |link: &Path| {
+        let status = link.symlink_metadata().ok()?;
+        let since_epoch =
+            Duration::new(u64::try_from(status.ctime()).ok()?, u32::try_from(status.ctime_nsec()).ok()?);
+        SystemTime::UNIX_EPOCH.checked_add(since_epoch)
+    };
+    // A link whose time can't be told may be any.
+    match links.iter().find(|link| changed(link).is_none_or(|changed| changed > written)) {
+        None => Ok(()),
+        Some(link) => Err(PolicyError::NewerLink { path: asked.to_owned(), link: link.clone() }),
+    }
 }
 
 /// A link inside a root can be turned by a command, so that the next call would resolve to wherever it then leads.

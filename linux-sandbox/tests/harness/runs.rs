@@ -39,7 +39,11 @@ pub(crate) fn prepare(
     workspace: &Path,
     options: SandboxOptions,
 ) -> Result<Sandbox, SandboxError> {
-    Sandbox::prepare(policy, Surroundings { policy_cwd: workspace, tmpdir: None, codex_home: None }, options)
+    Sandbox::prepare(
+        policy,
+        Surroundings { policy_cwd: workspace, tmpdir: None, codex_home: None, named_in_files: &[] },
+        options,
+    )
 }
 
 /// A policy with this workspace, enforced by the helper of this build.

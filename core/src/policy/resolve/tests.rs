@@ -1,6 +1,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::{PolicyError, ResolvedPolicy, ResolvedWrites, RootOrigin, Surroundings, resolve};
 use crate::policy::{NetworkAccess, SandboxPolicy};
@@ -41,7 +42,10 @@ impl Scene {
             exclude_slash_tmp: true,
         };
         let codex_home = self.at("home/.codex");
-        resolve(&policy, Surroundings { policy_cwd, tmpdir, codex_home: Some(&codex_home) })
+        resolve(
+            &policy,
+            Surroundings { policy_cwd, tmpdir, codex_home: Some(&codex_home), named_in_files: &[] },
+        )
     }
 }
 
@@ -156,8 +160,12 @@ fn implied_roots_that_cannot_be_are_left_out_with_a_note() {
 fn only_workspace_write_has_roots() {
     let scene = Scene::new();
     let (workspace, codex_home) = (scene.at("workspace"), scene.at("home/.codex"));
-    let surroundings =
-        Surroundings { policy_cwd: &workspace, tmpdir: Some(&workspace), codex_home: Some(&codex_home) };
+    let surroundings = Surroundings {
+        policy_cwd: &workspace,
+        tmpdir: Some(&workspace),
+        codex_home: Some(&codex_home),
+        named_in_files: &[],
+    };
     let read_only = SandboxPolicy::ReadOnly { network: NetworkAccess::Enabled };
     let resolved = resolve(&read_only, surroundings).unwrap();
     assert_eq!(resolved.writes, ResolvedWrites::Beneath(Vec::new()));
@@ -165,4 +173,35 @@ fn only_workspace_write_has_roots() {
     let resolved = resolve(&SandboxPolicy::DangerFullAccess, surroundings).unwrap();
     assert_eq!(resolved.writes, ResolvedWrites::Everywhere);
     assert_eq!(resolved.network, NetworkAccess::Enabled);
+}
+
+#[test]
+fn a_link_that_is_newer_than_the_file_that_names_the_root_is_refused() {
+    let scene = Scene::new();
+    symlink(scene.at("other"), scene.at("link")).unwrap();
+    let root = scene.at("link");
+    let policy = SandboxPolicy::WorkspaceWrite {
+        writable_roots: vec![root.clone()],
+        network: NetworkAccess::Restricted,
+        exclude_tmpdir_env_var: true,
+        exclude_slash_tmp: true,
+    };
+    let workspace = scene.at("workspace");
+    let resolve_as_of = |written: SystemTime| {
+        let named_in_files = [(root.clone(), written)];
+        let surroundings = Surroundings {
+            policy_cwd: &workspace,
+            tmpdir: None,
+            codex_home: None,
+            named_in_files: &named_in_files,
+        };
+        resolve(&policy, surroundings)
+    };
+    let hour = Duration::from_secs(3600);
+    assert_eq!(
+        paths(&resolve_as_of(SystemTime::now() + hour).unwrap()),
+        [scene.at("workspace"), scene.at("other")]
+    );
+    let error = resolve_as_of(SystemTime::now() - hour).unwrap_err();
+    assert_eq!(error, PolicyError::NewerLink { path: root.clone(), link: root.clone() });
 }

@@ -52,6 +52,11 @@ pub(super) const SHARED_IPC: &[Row] = &[
     row!(SYS_msgctl, [], "System V queues are shared with the whole host"),
     row!(SYS_mq_open, [], "POSIX queues are shared with the whole host"),
     row!(SYS_mq_unlink, [], "POSIX queues are shared with the whole host"),
+    // Where they are mounted, an existing queue opens like a file for reading; these are what it opens for.
+    row!(SYS_mq_timedsend, [], "POSIX queues are shared with the whole host"),
+    row!(SYS_mq_timedreceive, [], "POSIX queues are shared with the whole host"),
+    row!(SYS_mq_notify, [], "POSIX queues are shared with the whole host"),
+    row!(SYS_mq_getsetattr, [], "POSIX queues are shared with the whole host"),
 ];
 
 /// Kernel administration. Nearly all of it needs a capability that the command does not have; a bug in one of these
@@ -142,6 +147,7 @@ pub(super) const TERMINAL: &[Row] = &[
     row!(SYS_ioctl, [int(1, Test::Is(0x541c))], "TIOCLINUX pastes into the console"),
     row!(SYS_ioctl, [int(1, Test::Is(0x541d))], "TIOCCONS takes over the console's output"),
     row!(SYS_ioctl, [int(1, Test::Is(0x5423))], "TIOCSETD changes the line discipline: kernel surface"),
+    row!(SYS_ioctl, [int(1, Test::Is(0x4b45))], "KDSKBMODE changes what the user's keys type"),
     row!(SYS_ioctl, [int(1, Test::Is(0x4b47))], "KDSKBENT changes what the user's keys type"),
     row!(SYS_ioctl, [int(1, Test::Is(0x4b49))], "KDSKBSENT changes what the user's keys type"),
     row!(SYS_ioctl, [int(1, Test::Is(0x4b4b))], "KDSKBDIACR changes what the user's keys type"),
@@ -167,6 +173,10 @@ pub(super) const FILE_CONTROLS: &[Row] = &[
     row!(SYS_ioctl, [int(1, Test::Is(0x5000_9418))], "BTRFS_IOC_SUBVOL_CREATE_V2 makes a name"),
     row!(SYS_ioctl, [int(1, Test::Is(0x5000_943f))], "BTRFS_IOC_SNAP_DESTROY_V2 removes a tree"),
     row!(SYS_ioctl, [int(1, Test::Is(0x4008_941a))], "BTRFS_IOC_SUBVOL_SETFLAGS makes a tree read-only"),
+    row!(SYS_ioctl, [int(1, Test::Is(0x4020_bc10))], "BCH_IOCTL_SUBVOLUME_CREATE makes a name"),
+    row!(SYS_ioctl, [int(1, Test::Is(0x4020_bc11))], "BCH_IOCTL_SUBVOLUME_DESTROY removes a tree"),
+    row!(SYS_ioctl, [int(1, Test::Is(0x4018_6f04))], "OCFS2_IOC_REFLINK makes a name"),
+    row!(SYS_fcntl, [int(1, Test::Is(1024))], "F_SETLEASE holds up whoever else opens the file"),
 ];
 
 const S_ISUID: u64 = 0o4000;
