@@ -23,7 +23,6 @@ cases!(
     added_directories,
     a_command_cannot_widen_by_moving,
     external_sandbox_leaves_files_alone,
-    a_pipe_handed_over_for_reading_stays_so,
     a_directory_as_stdin,
     a_core_dump_stays_within,
 );
@@ -275,21 +274,6 @@ fn external_sandbox_leaves_files_alone(scene: &Scene) {
     let arguments = ["write".as_ref(), target.as_os_str(), "WRONLY,CREAT".as_ref()];
     let run = scene.under(Policy::ExternalSandbox).probe(arguments).run();
     assert!(run.verdict().is_ok() && target.exists(), "{}", run.describe());
-}
-
-/// What reads on after the command (the shell that `curl … | sh` runs, a `while read` loop) must not read the command's
-/// words.
-fn a_pipe_handed_over_for_reading_stays_so(scene: &Scene) {
-    let mut failures = Failures::new();
-    for policy in [Policy::Bare, Policy::ReadOnly, Policy::WorkspaceWrite] {
-        let line = scene.under(policy).probe(["reopen-descriptor", "0"]).shell_line();
-        let run = scene.under(Policy::Bare).shell(&format!("printf '' | ( {line}; cat )")).run();
-        let came_through = run.text().contains("changed by a probe");
-        failures.check(came_through == (policy == Policy::Bare), || {
-            format!("{policy:?}: it came through: {came_through}\n{}", run.describe())
-        });
-    }
-    failures.finish();
 }
 
 /// A directory handed over as stdin is a way to name what is in it, and no more.
