@@ -34,8 +34,10 @@ Examples:
   Get the outcome as data, after at most ten seconds:
       codex sandbox --json --timeout 10s -- ./run-tests
 
-Exit codes: the command's own; 128+n where signal n ended it; 124 deadline; 125 the sandbox could not be set up, or the
-policy is refused; 126 not executable; 127 not found; 130 interrupted; 2 usage or configuration.";
+Exit codes:
+      the command's own; 128+n where signal n ended it; 124 deadline; 126 not executable;
+      127 not found; 130 interrupted; 125 the sandbox could not be set up, or the policy is
+      refused; 2 usage or configuration";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]

@@ -246,8 +246,8 @@ impl Enforcement {
 
 const SURVIVORS: (Hold, &str) = (
     Hold::Partial,
-    "what the command leaves behind is ended with the call, as far as it is found: always its process group, by `codex \
-     sandbox` its other descendants as well; when the caller is killed, only the command itself",
+    "what the command leaves behind is ended with the call, as far as it is found: the process group of a \
+     captured one, and by `codex sandbox` all descendants; when the caller is killed, only the command itself",
 );
 
 fn secrets(filtered: bool) -> (Hold, &'static str) {

@@ -16,6 +16,7 @@ cases!(
     the_environment_changes_nothing,
     the_path_finds_no_other_helper,
     codex_from_within_widens_nothing,
+    codex_within_itself_writes_its_own_roots,
     a_root_replaced_by_a_symlink,
     a_configured_root_replaced_for_another_workspace,
     the_helper_s_name_widens_nothing,
@@ -146,6 +147,26 @@ fn codex_from_within_widens_nothing(scene: &Scene) {
         let run = scene.under(Policy::WorkspaceWrite).command(&codex, words(mode)).run();
         failures.judge(mode, EACCES, &run);
         failures.check(!outside.exists(), || format!("{mode}: the file is there"));
+    }
+    failures.finish();
+}
+
+/// The same program works within itself: the inner policy narrows the outer one, and both hold.
+fn codex_within_itself_writes_its_own_roots(scene: &Scene) {
+    let mut failures = Failures::new();
+    let (codex, probe) = (scene.codex_program(), scene.probe_program());
+    let (inner, beside) = (scene.directory("workspace/inner"), scene.workspace().join("beside"));
+    for (target, expected) in [(inner.join("file"), Expect::Ok), (beside, EACCES)] {
+        let mut words = ["sandbox", "-s", "workspace-write", "-C"].map(std::ffi::OsString::from).to_vec();
+        words.push(inner.clone().into_os_string());
+        for setting in ["exclude_slash_tmp", "exclude_tmpdir_env_var"] {
+            words.extend(["-c".into(), format!("sandbox_workspace_write.{setting}=true").into()]);
+        }
+        words.extend(["--".into(), probe.clone().into_os_string(), "write".into()]);
+        words.extend([target.clone().into_os_string(), "WRONLY,CREAT".into()]);
+        let run = scene.under(Policy::WorkspaceWrite).command(&codex, &words).run();
+        failures.judge("write", expected, &run);
+        failures.check(target.exists() == matches!(expected, Expect::Ok), || run.describe());
     }
     failures.finish();
 }
