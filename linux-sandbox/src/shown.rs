@@ -9,11 +9,10 @@ pub fn shown(text: impl AsRef<OsStr>) -> String {
     let text = text.as_ref().to_string_lossy();
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        // The directional marks too: they can make a line read as something else.
-        if character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
+        match character {
+            '"' | '\'' | '\\' => shown.push(character),
+            // Marks of direction and characters without a shape too: they can make a line read as something else.
+            other => shown.extend(other.escape_debug()),
         }
     }
     shown

@@ -153,6 +153,33 @@ fn fifty_calls_at_once_keep_their_output_apart() {
     before.is_all();
 }
 
+/// What a command has written when it ends belongs to the result, however short the drain is and however late we look.
+#[test]
+fn what_is_in_the_pipes_at_the_end_is_read_without_any_drain() {
+    let _turn = turn();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // More than is read at once, in a pipe that was made large enough to hold it: F_SETPIPE_SZ is 1031.
+    let line =
+        "import fcntl, os; fcntl.fcntl(1, 1031, 1 << 20); os.write(1, bytes(1 << 19)); os.write(2, b'err')";
+    let mut request = runs::request(["python3", "-c", line]);
+    request.drain = Duration::ZERO;
+    let sandbox = read_only();
+    let result = runtime.block_on(async {
+        let call = process_exec_tool_call(request, &sandbox);
+        // Keeps the runtime's only thread until the command has ended, so that its end and its output are seen at once.
+        let late = async {
+            use nix::sys::wait::{Id, WaitPidFlag, waitid};
+            while waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).is_err() {
+                // Not started yet: another thread does that.
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::join!(call, late).0.unwrap()
+    });
+    assert_eq!(result.outcome, Outcome::Exited { code: 0 });
+    assert_eq!((result.stdout.bytes_total, result.stderr.head.as_slice()), (1 << 19, &b"err"[..]));
+}
+
 #[test]
 fn calls_that_are_dropped_leave_nothing() {
     let _turn = turn();

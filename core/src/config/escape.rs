@@ -2,37 +2,23 @@
 
 use std::path::Path;
 
+use codex_linux_sandbox::shown;
+
 /// More than this of a key or a value says nothing more to a reader.
 const SHOWN_CHARS: usize = 120;
 
 /// `text` with everything escaped that would move the cursor, reorder what is shown or start a new line, and cut where
 /// it is very long. A project's file is written by strangers, and its keys end up on the user's terminal.
 pub(super) fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len().min(SHOWN_CHARS));
-    for (count, character) in text.chars().enumerate() {
-        if count == SHOWN_CHARS {
-            shown.push('…');
-            break;
-        }
-        push_printable(&mut shown, character);
+    match text.char_indices().nth(SHOWN_CHARS) {
+        None => shown(text),
+        Some((end, _)) => shown(text.get(..end).unwrap_or_default()) + "…",
     }
-    shown
 }
 
 /// A path as [`printable`] text, never cut: a shortened path names another file.
 pub(super) fn printable_path(path: &Path) -> String {
-    let mut shown = String::new();
-    for character in path.to_string_lossy().chars() {
-        push_printable(&mut shown, character);
-    }
-    shown
-}
-
-fn push_printable(shown: &mut String, character: char) {
-    match character {
-        '"' | '\'' | '\\' => shown.push(character),
-        other => shown.extend(other.escape_debug()),
-    }
+    shown(path)
 }
 
 /// `text` as a basic string of TOML, on one line.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use codex_linux_sandbox::{Environment, EnvironmentBlock, Invocation, PROGRAM, wire};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, pthread_sigmask};
@@ -148,7 +148,7 @@ pub(super) fn spawn(mut spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
 fn fork(spawn: &Spawn, signals: CallersSignals) -> Result<(Child, Pipes), ExecError> {
     let entries = spawn.env.iter().map(|(name, value)| c_string(entry(name, value)));
     let environment = EnvironmentBlock::new(entries.collect::<Result<_, _>>()?);
-    let (status, status_end) = pipe()?;
+    let (status, status_end) = status_pipe()?;
     let failed = |errno| ExecError::Helper { helper: shown(&spawn.helper), errno };
     match sys::fork_if_single_threaded().map_err(failed)? {
         Fork::Parent(pid) => Ok((child(pid, false)?, Pipes { stdout: None, stderr: None, status })),
@@ -175,7 +175,7 @@ fn execute(spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
     let actions = PosixSpawnFileActions::init().map_err(preparing("posix_spawn_file_actions"))?;
     let mut places = Places { actions, held: Vec::new() };
 
-    let (status, status_end) = pipe()?;
+    let (status, status_end) = status_pipe()?;
     places.put(status_end, STATUS)?;
     places.put(environment_file(&env)?, ENVIRONMENT)?;
     let (mut stdout, mut stderr) = (None, None);
@@ -266,6 +266,13 @@ fn environment_file(env: &[(OsString, OsString)]) -> Result<OwnedFd, ExecError> 
         ExecError::Prepare { call: "write the environment", errno }
     })?;
     Ok(file.into())
+}
+
+/// A pipe whose reader never waits.
+fn status_pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
+    let (reading, writing) = pipe()?;
+    fcntl(&reading, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(preparing("fcntl"))?;
+    Ok((reading, writing))
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {

@@ -74,11 +74,8 @@ impl Subreaper {
 
     /// Ends and collects all that is left, once the command has been collected. Waits up to `patience` for it to be gone,
     /// which takes longer only where the kernel holds a process in a device or on a network mount.
-    ///
-    /// Returns how many were killed.
-    pub fn end(&self, patience: Duration) -> usize {
+    pub fn end(&self, patience: Duration) {
         let end = Instant::now() + patience;
-        let mut killed = BTreeSet::new();
         // Without any child there is nobody below us.
         while sys::has_children() {
             for child in children(getpid()) {
@@ -87,7 +84,6 @@ impl Subreaper {
                 }
             }
             let left = kill_below(getpid(), &self.before());
-            killed.extend(left.iter().map(|process| process.pid));
             for process in &left {
                 let remaining = end.saturating_duration_since(Instant::now());
                 let timeout = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX);
@@ -100,7 +96,6 @@ impl Subreaper {
                 break;
             }
         }
-        killed.len()
     }
 
     fn before(&self) -> std::sync::MutexGuard<'_, BTreeSet<Pid>> {

@@ -25,6 +25,8 @@ use crate::output::{Capture, Captured, OutputBudget};
 
 /// How much is read from a stream at once. What a pipe holds by default.
 const CHUNK: usize = 64 * 1024;
+/// As much as a pipe holds where nobody asked for more: `/proc/sys/fs/pipe-max-size` bounds what the command can ask for.
+const MOST_IN_A_PIPE: usize = 1024 * 1024;
 /// How long streams are read on after the command was killed: what it wrote is in the pipes by then.
 const DRAIN_AFTER_KILL: Duration = Duration::from_millis(100);
 
@@ -124,6 +126,8 @@ pub(super) async fn supervise(
             () = streams.read() => last_byte = Instant::now(),
         }
     }
+    // Whatever ended the wait: what was written by now is read.
+    streams.take_what_is_there();
     let streams_left_open = !streams.are_closed();
     // What is left of the group ends before its leader is collected, so that its number is still its own. A process that
     // could not be killed is collected when it lets itself be, by whoever the child is dropped to.
@@ -160,7 +164,7 @@ async fn next(forward: &mut Option<UnboundedReceiver<Signal>>) -> Signal {
     std::future::pending().await
 }
 
-/// What the helper said. The pipe holds all of it, and nobody writes to it any more.
+/// What the helper said by now. Reading does not wait: a helper that the kernel does not let go of still holds the pipe.
 fn records(status: &OwnedFd) -> Vec<Record> {
     let mut bytes = vec![0; 2 * MAX_RECORD];
     let mut length = 0;
@@ -208,17 +212,35 @@ impl Streams {
         self.stdout.pipe.is_none() && self.stderr.pipe.is_none()
     }
 
-    /// Waits until one of the streams has something, or has ended, and takes one chunk from each that has.
+    /// Waits until one of the streams has something, or has ended, and takes one chunk from each that has: a stream that
+    /// is never empty must not keep the other one from being read.
     async fn read(&mut self) {
-        let (out, err) = tokio::select! {
-            // Two pipes have no common clock: of what waits in both, output comes first.
-            biased;
-            () = readable(self.stdout.pipe.as_ref()) => (true, false),
-            () = readable(self.stderr.pipe.as_ref()) => (false, true),
-        };
-        for (stream, ready) in [(&mut self.stdout, out), (&mut self.stderr, err)] {
-            if ready {
-                stream.take(&mut self.chunk, &mut self.output);
+        tokio::select! {
+            () = readable(self.stdout.pipe.as_ref()) => {}
+            () = readable(self.stderr.pipe.as_ref()) => {}
+        }
+        // Two pipes have no common clock: of what waits in both, output comes first.
+        for stream in [&mut self.stdout, &mut self.stderr] {
+            if let Some(pipe) = &stream.pipe {
+                let read = pipe.try_read(&mut self.chunk);
+                stream.keep(read, &self.chunk, &mut self.output);
+            }
+        }
+    }
+
+    /// Takes what the pipes hold at this moment, waiting for nothing. Not more than they can hold, since a process that
+    /// writes on could fill them as fast as they are read.
+    fn take_what_is_there(&mut self) {
+        for stream in [&mut self.stdout, &mut self.stderr] {
+            for _ in 0..MOST_IN_A_PIPE.div_ceil(CHUNK) {
+                // Past the runtime, which only knows of what it was told before.
+                let Some(pipe) = &stream.pipe else { break };
+                let read = read(pipe, &mut self.chunk).map_err(std::io::Error::from);
+                let nothing = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+                stream.keep(read, &self.chunk, &mut self.output);
+                if nothing {
+                    break;
+                }
             }
         }
     }
@@ -238,9 +260,9 @@ async fn readable(pipe: Option<&Receiver>) {
 }
 
 impl Stream {
-    fn take(&mut self, chunk: &mut [u8], output: &mut Capture) {
-        let Some(pipe) = &self.pipe else { return };
-        match pipe.try_read(chunk) {
+    /// Keeps what was read into the chunk.
+    fn keep(&mut self, read: std::io::Result<usize>, chunk: &[u8], output: &mut Capture) {
+        match read {
             Ok(0) => self.pipe = None,
             Ok(count) => {
                 let bytes = chunk.get(..count).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! A helper that is none: whatever else runs in its place, it is never taken for the command.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -27,6 +28,31 @@ fn p7_another_program_in_the_helpers_place_is_never_a_success() {
             assert_eq!(result.outcome.exit_code(), 125);
         }
     }
+}
+
+/// What is left of it may hold the status pipe for as long as it likes: nobody waits for its end.
+#[test]
+fn p7_another_program_that_leaves_the_status_pipe_open_holds_nobody_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let [gate, ready] = ["gate", "ready"].map(|name| {
+        let path = directory.path().join(name);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        path
+    });
+    let impostor = directory.path().join("impostor");
+    // Out of the process group that ends with the call, which it says before the impostor ends, and waiting for us.
+    let script = format!(
+        "#!/bin/sh\nsetsid sh -c 'echo > {ready}; read line < {gate}' < /dev/null > /dev/null 2>&1 &\nread line < {ready}\n",
+        ready = ready.display(),
+        gate = gate.display()
+    );
+    std::fs::write(&impostor, script).unwrap();
+    std::fs::set_permissions(&impostor, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let sandbox = prepare(&READ_ONLY, Path::new("/"), SandboxOptions::new(impostor)).unwrap();
+    let result = attempt(request(["true"]), &sandbox).unwrap();
+    assert!(matches!(result.outcome, Outcome::SetupFailed { step: None, .. }), "{:?}", result.outcome);
+    // Lets it go: where it has not come to the gate yet, this waits for it.
+    std::fs::write(&gate, "\n").unwrap();
 }
 
 #[test]

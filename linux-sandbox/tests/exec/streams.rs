@@ -108,3 +108,17 @@ fn signals_are_as_a_program_expects_them() {
     let result = run(shell("yes | head -n 1"), &read_only());
     assert_eq!((result.outcome, result.stderr.bytes_total), (Outcome::Exited { code: 0 }, 0));
 }
+
+/// A stream that is never empty must not keep the other one from being read: its writer would wait for ever.
+#[test]
+fn p8_a_flood_on_one_stream_does_not_starve_the_other() {
+    let sandbox = read_only();
+    for (flood, finite) in [("", ">&2"), (">&2", "")] {
+        // Ten pipes full: the shell ends by itself only if they are read.
+        let request = shell(&format!("yes {flood} & head -c 655360 /dev/zero {finite}; kill $!; exit 3"));
+        let result = run(request, &sandbox);
+        assert_eq!(result.outcome, Outcome::Exited { code: 3 }, "flood {flood:?}");
+        let read = if finite.is_empty() { result.stdout } else { result.stderr };
+        assert_eq!(read.bytes_total, 655360);
+    }
+}
