@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use codex_linux_sandbox::{Command, Invocation, Network, Plan, WritableTree, Writes, wire};
+use codex_linux_sandbox::{Command, Invocation, Network, Plan, PlanPath, Writes, wire};
 
 use crate::Outcome;
 use crate::measure::{Case, in_turn};
@@ -55,9 +55,9 @@ pub(crate) fn measure(_programs: &Programs) -> Outcome<Table> {
 
 fn invocation(roots: u32) -> Outcome<Invocation> {
     let trees =
-        (0..roots).map(|number| WritableTree::new(format!("/home/user/projects/number-{number}/checkout")));
+        (0..roots).map(|number| PlanPath::new(format!("/home/user/projects/number-{number}/checkout")));
     let writes = Writes::Beneath(trees.collect::<Result<_, _>>()?);
-    let plan = Plan { writes, network: Network::Off, landlock_abi_at_most: None };
+    let plan = Plan::new(Isolation::Landlock, writes, Network::Off);
     let arguments = ["-c".into(), "make -j2 all".into()].into();
     Ok(Invocation::new(plan, Command { program: "/bin/sh".into(), argv0: None, arguments }))
 }

@@ -87,7 +87,7 @@ fn every_field_of_the_result_is_in_the_manual() {
 /// The denials as the specification shows them: a table a promise, a line a reason.
 fn tables() -> String {
     let of =
-        |network| denials(&Plan { writes: Writes::Beneath(Vec::new()), network, landlock_abi_at_most: None });
+        |network| denials(&Plan::new(Isolation::Landlock, Writes::Beneath(Vec::new()), network));
     let (off, on) = (of(Network::Off), of(Network::Full));
     let always: Vec<&Denial> = off.iter().filter(|denial| on.contains(denial)).collect();
     let only_off: Vec<&Denial> = off.iter().filter(|denial| !on.contains(denial)).collect();
@@ -130,7 +130,7 @@ fn every_denied_call_is_in_the_specification() {
         assert!(written.trim() == expected.trim(), "docs/specification.md should have:\n{expected}");
     }
     for network in [Network::Off, Network::Full] {
-        let plan = Plan { writes: Writes::Beneath(Vec::new()), network, landlock_abi_at_most: None };
+        let plan = Plan::new(Isolation::Landlock, Writes::Beneath(Vec::new()), network);
         for denial in denials(&plan) {
             let named = quoted(written).any(|word| word == denial.name);
             assert!(named && written.contains(denial.reason), "docs/specification.md lacks {}", denial.name);

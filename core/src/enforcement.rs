@@ -320,7 +320,7 @@ mod tests {
     }
 
     fn read_only() -> Plan {
-        Plan { writes: Writes::Beneath(Vec::new()), network: Network::Off, landlock_abi_at_most: None }
+        Plan::new(Isolation::Landlock, Writes::Beneath(Vec::new()), Network::Off)
     }
 
     fn hold(enforcement: &Enforcement, guarantee: Guarantee) -> Hold {

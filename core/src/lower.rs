@@ -1,6 +1,6 @@
 //! Lowering a resolved policy into the helper's plan.
 
-use codex_linux_sandbox::{Network, Plan, PlanError, WritableTree, Writes};
+use codex_linux_sandbox::{Network, Plan, PlanError, PlanPath, Writes};
 
 use crate::policy::{NetworkAccess, ResolvedPolicy, ResolvedWrites};
 
@@ -13,12 +13,12 @@ pub fn lower(policy: &ResolvedPolicy) -> Result<Plan, PlanError> {
     let writes = match &policy.writes {
         ResolvedWrites::Everywhere => Writes::Everywhere,
         ResolvedWrites::Beneath(roots) => {
-            Writes::Beneath(roots.iter().map(|root| WritableTree::new(&root.path)).collect::<Result<_, _>>()?)
+            Writes::Beneath(roots.iter().map(|root| PlanPath::new(&root.path)).collect::<Result<_, _>>()?)
         }
     };
     let network = match policy.network {
         NetworkAccess::Enabled => Network::Full,
         NetworkAccess::Restricted => Network::Off,
     };
-    Ok(Plan { writes, network, landlock_abi_at_most: None })
+    Ok(Plan::new(isolation, writes, network))
 }

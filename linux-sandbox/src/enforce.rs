@@ -1,14 +1,25 @@
 //! The restrictions, in the only order in which they can be applied.
 
+mod device;
 mod landlock;
+mod mounts;
+pub(crate) mod namespaces;
 mod privileges;
 pub(crate) mod seccomp;
+mod walk;
 
 use crate::error::SetupError;
 use crate::plan::Plan;
 use crate::report::{Capabilities, Enforced};
 use crate::support::Support;
 use landlock::Handled;
+
+/// Takes possession of the namespaces that this process is the first one in. Everything that needs the privileges which
+/// come with them is done here: what follows gives them up.
+pub(crate) fn enter_namespaces(plan: &Plan) -> Result<(), SetupError> {
+    namespaces::furnish(plan)?;
+    mounts::arrange(plan)
+}
 
 /// Applies the plan to this process and tells what holds. Irreversible: a failure leaves the process half confined, and
 /// its only way on is to end.
@@ -24,7 +35,7 @@ pub(crate) fn enforce(plan: &Plan) -> Result<Enforced, SetupError> {
     let handled = landlock::restrict(plan, abi)?;
     // seccomp last, so that no step before it has to get past it.
     let seccomp_calls = seccomp::install(plan)?;
-    Ok(enforced(abi, &handled, seccomp_calls, capabilities))
+    Ok(enforced(namespaces::of(plan), abi, &handled, seccomp_calls, capabilities))
 }
 
 /// What a plan would hold on a kernel with this Landlock ABI, for whoever wants to know before it is applied.
@@ -32,11 +43,19 @@ pub(crate) fn expected(plan: &Plan, abi: u8) -> Enforced {
     if plan.is_unrestricted() {
         return Enforced::NOTHING;
     }
-    enforced(abi, &Handled::by(plan, abi), seccomp::answered_by(plan), privileges::kept())
+    let handled = Handled::by(plan, abi);
+    enforced(namespaces::of(plan), abi, &handled, seccomp::answered_by(plan), privileges::kept())
 }
 
-fn enforced(landlock_abi: u8, handled: &Handled, seccomp_calls: u32, capabilities: Capabilities) -> Enforced {
+fn enforced(
+    namespaces: u64,
+    landlock_abi: u8,
+    handled: &Handled,
+    seccomp_calls: u32,
+    capabilities: Capabilities,
+) -> Enforced {
     Enforced {
+        namespaces,
         landlock_abi,
         landlock_fs: handled.fs.bits(),
         landlock_net: handled.net.bits(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use crate::handoff::ExecError;
+use crate::run::EXIT_SETUP_FAILED;
 use crate::shown::shown;
 use crate::wire::WireError;
 
@@ -17,6 +18,10 @@ pub enum Step {
     ParentDeath,
     /// Reading the command's environment.
     Environment,
+    /// Making namespaces.
+    Namespaces,
+    /// Arranging what is mounted in them.
+    Mounts,
     /// Entering the command's working directory.
     Directory,
     /// Marking inherited descriptors to be closed.
@@ -29,20 +34,25 @@ pub enum Step {
     Seccomp,
     /// Telling the parent what was enforced.
     Report,
+    /// Starting the command as a process of its own.
+    Start,
 }
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Arguments,
         Self::ParentDeath,
         Self::Environment,
+        Self::Namespaces,
+        Self::Mounts,
         Self::Directory,
         Self::Descriptors,
         Self::Privileges,
         Self::Landlock,
         Self::Seccomp,
         Self::Report,
+        Self::Start,
     ];
 
     /// The name used in messages and in the status record.
@@ -52,12 +62,15 @@ impl Step {
             Self::Arguments => "arguments",
             Self::ParentDeath => "parent-death",
             Self::Environment => "environment",
+            Self::Namespaces => "namespaces",
+            Self::Mounts => "mounts",
             Self::Directory => "directory",
             Self::Descriptors => "descriptors",
             Self::Privileges => "privileges",
             Self::Landlock => "landlock",
             Self::Seccomp => "seccomp",
             Self::Report => "report",
+            Self::Start => "start",
         }
     }
 }
@@ -134,4 +147,15 @@ pub enum Failure {
     /// The sandbox stands, but the command could not be executed.
     #[error("{0}")]
     Exec(#[from] ExecError),
+}
+
+impl Failure {
+    /// The exit code that says so.
+    #[must_use]
+    pub const fn exit_code(&self) -> i32 {
+        match self {
+            Self::Arguments(_) | Self::Setup(_) => EXIT_SETUP_FAILED,
+            Self::Exec(error) => error.exit_code(),
+        }
+    }
 }

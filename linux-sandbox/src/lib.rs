@@ -24,7 +24,9 @@ compile_error!(
 mod enforce;
 mod error;
 mod handoff;
+mod init;
 mod plan;
+mod relay;
 mod report;
 mod run;
 mod shown;
@@ -32,16 +34,20 @@ mod support;
 mod sys;
 pub mod wire;
 
+pub use enforce::namespaces::{ForkedInit, Gate, fork_init};
 pub use enforce::seccomp::{Answer, Denial, denials};
 pub use error::{Failure, SetupError, Step};
 pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EnvironmentBlock, ExecError};
+pub use init::CallersSignals;
 pub use plan::{
-    Command, Descriptors, Environment, Invocation, Network, Plan, PlanError, WritableTree, Writes,
+    Command, Descriptors, Environment, Invocation, Isolation, Network, Places, Plan, PlanError, PlanPath,
+    Protected, Protection, Writes,
 };
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
-pub use run::{EXIT_SETUP_FAILED, run_forked, run_main};
+pub use run::{EXIT_SETUP_FAILED, run_forked, run_init, run_main};
 pub use shown::shown;
 pub use support::Support;
+pub use sys::Ending;
 
 /// The name under which the program acts as the helper, and the `argv[0]` that a parent gives it.
 pub const PROGRAM: &str = "codex-linux-sandbox";

@@ -21,14 +21,14 @@ pub enum PlanError {
     Nul(PathBuf),
 }
 
-/// A directory tree that commands may write: an absolute path without `.`, `..`, doubled or trailing slashes.
+/// A place that a plan names: an absolute path without `.`, `..`, doubled or trailing slashes.
 ///
 /// The path is expected to be resolved. The helper opens it without following any symbolic link, so that a link put
-/// into it between resolution and use ends the set-up instead of moving the tree.
+/// into it between resolution and use ends the set-up instead of moving the place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WritableTree(PathBuf);
+pub struct PlanPath(PathBuf);
 
-impl WritableTree {
+impl PlanPath {
     /// Accepts an absolute path without `..` and NUL bytes.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ pub enum Writes {
     /// Everything that the user's own permissions allow.
     Everywhere,
     /// Only what is below these trees, and the usual devices.
-    Beneath(Vec<WritableTree>),
+    Beneath(Vec<PlanPath>),
 }
 
 /// Whether commands may reach the network.
@@ -73,26 +73,94 @@ pub enum Network {
     Off,
 }
 
-/// What is allowed. Everything can be read, as far as the user's own permissions go.
+/// By what the kernel confines commands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// Landlock and seccomp: what every process may ask for.
+    #[default]
+    Landlock,
+    /// Namespaces of their own, with Landlock and seccomp inside them.
+    Namespaces,
+}
+
+/// How a place inside a writable tree is kept as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protection {
+    /// Nothing at or below it changes.
+    ReadOnly,
+    /// It is not renamed, removed or replaced; what is in it may change.
+    Pinned,
+}
+
+/// A place inside a writable tree that is kept as it is. It has to exist, and to be no symbolic link.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Protected {
+    /// The place.
+    pub path: PlanPath,
+    /// How it is kept.
+    pub protection: Protection,
+}
+
+/// What only namespaces can hold: rules about places inside of what is allowed otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// What is kept as it is inside the writable trees.
+    pub protected: Vec<Protected>,
+    /// Files and directories that can't be read, nor looked into. One that does not exist hides nothing.
+    pub denied: Vec<PlanPath>,
+    /// Places below denied directories that can be read all the same.
+    pub reopened: Vec<PlanPath>,
+    /// Whether `/tmp` is empty and the command's own.
+    pub private_tmp: bool,
+}
+
+impl Places {
+    /// Whether there is no such rule.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.protected.is_empty() && self.denied.is_empty() && self.reopened.is_empty() && !self.private_tmp
+    }
+}
+
+/// What is allowed. Everything can be read, as far as the user's own permissions go, but for what [`Places`] denies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// By what commands are confined. Without meaning for a plan that takes nothing away.
+    pub isolation: Isolation,
     /// What commands may write.
     pub writes: Writes,
     /// Whether commands may reach the network.
     pub network: Network,
+    /// Rules that need [`Isolation::Namespaces`].
+    pub places: Places,
     /// Uses no Landlock feature above this ABI, as if the kernel were older. It only ever lowers what is used.
     pub landlock_abi_at_most: Option<u8>,
 }
 
 impl Plan {
     /// A plan that takes nothing away.
-    pub const UNRESTRICTED: Self =
-        Self { writes: Writes::Everywhere, network: Network::Full, landlock_abi_at_most: None };
+    pub const UNRESTRICTED: Self = Self::new(Isolation::Landlock, Writes::Everywhere, Network::Full);
+
+    /// A plan without rules about places.
+    #[must_use]
+    pub const fn new(isolation: Isolation, writes: Writes, network: Network) -> Self {
+        let places =
+            Places { protected: Vec::new(), denied: Vec::new(), reopened: Vec::new(), private_tmp: false };
+        Self { isolation, writes, network, places, landlock_abi_at_most: None }
+    }
 
     /// Whether the plan takes nothing away, so that the helper has nothing to enforce.
     #[must_use]
-    pub fn is_unrestricted(&self) -> bool {
-        matches!(self.writes, Writes::Everywhere) && matches!(self.network, Network::Full)
+    pub const fn is_unrestricted(&self) -> bool {
+        matches!(self.writes, Writes::Everywhere)
+            && matches!(self.network, Network::Full)
+            && self.places.is_empty()
+    }
+
+    /// Whether the plan is enforced by namespaces.
+    #[must_use]
+    pub const fn uses_namespaces(&self) -> bool {
+        matches!(self.isolation, Isolation::Namespaces) && !self.is_unrestricted()
     }
 
     /// The oldest Landlock ABI that can take part in the plan. 0 where none has to.
@@ -102,6 +170,8 @@ impl Plan {
     #[must_use]
     pub const fn landlock_abi_needed(&self) -> u8 {
         match (&self.writes, self.network) {
+            // Whatever there is serves as the second wall.
+            _ if self.uses_namespaces() => 0,
             (Writes::Beneath(_), _) => 1,
             (Writes::Everywhere, Network::Off) => 4,
             (Writes::Everywhere, Network::Full) => 0,

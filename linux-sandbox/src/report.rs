@@ -1,7 +1,8 @@
 //! What the helper tells its parent over the status pipe.
 //!
 //! A run writes at most two records, each one line: first `enforced …` or `failed …`; after `enforced`, `exec …` where
-//! the command could not be executed. The pipe closes by itself when the command starts. A record is shorter than
+//! the command could not be executed, or `ended …` where somebody stays to see its end. Without that, the pipe closes by
+//! itself when the command starts. A record is shorter than
 //! `PIPE_BUF`, so that it arrives whole or not at all.
 //!
 //! Values are percent-encoded bytes, so that a path with a newline in it stays one word.
@@ -12,9 +13,10 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use crate::error::{SetupError, Step};
+use crate::error::{Failure, SetupError, Step};
 use crate::handoff::ExecError;
 use crate::plan::Plan;
+use crate::sys::Ending;
 
 /// The longest record, the newline included.
 pub const MAX_RECORD: usize = 4096;
@@ -33,6 +35,8 @@ pub enum Capabilities {
 /// What is really enforced, measured after the last step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enforced {
+    /// The namespaces of the command's own, as `CLONE_NEW*` bits.
+    pub namespaces: u64,
     /// The Landlock ABI in use. 0 where Landlock was not asked for.
     pub landlock_abi: u8,
     /// Landlock's file system rights that are handled, as `LANDLOCK_ACCESS_FS_*` bits.
@@ -56,6 +60,7 @@ impl Enforced {
 
     /// Nothing: the plan restricts nothing.
     pub const NOTHING: Self = Self {
+        namespaces: 0,
         landlock_abi: 0,
         landlock_fs: 0,
         landlock_net: 0,
@@ -92,6 +97,8 @@ pub enum Record {
         /// The whole message, for people.
         message: String,
     },
+    /// The command has ended: said by the first process of its namespaces, whose own end can't look like the command's.
+    Ended(Ending),
 }
 
 impl From<&SetupError> for Record {
@@ -118,6 +125,15 @@ impl From<&ExecError> for Record {
 }
 
 impl Record {
+    /// What there is to tell of a failure. Of arguments that could not be read nothing: they say where to.
+    pub(crate) fn of(failure: &Failure) -> Option<Self> {
+        match failure {
+            Failure::Arguments(_) => None,
+            Failure::Setup(error) => Some(Self::from(error)),
+            Failure::Exec(error) => Some(Self::from(error)),
+        }
+    }
+
     /// The record as a line, its newline included.
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
@@ -125,6 +141,7 @@ impl Record {
         match self {
             Self::Enforced(enforced) => {
                 line.word("enforced");
+                line.number("namespaces", enforced.namespaces);
                 line.number("abi", u64::from(enforced.landlock_abi));
                 line.number("fs", enforced.landlock_fs);
                 line.number("net", enforced.landlock_net);
@@ -153,6 +170,15 @@ impl Record {
                 line.errno(*errno);
                 line.text("message", message.as_bytes());
             }
+            Self::Ended(Ending::Exited { code }) => {
+                line.word("ended");
+                line.number("code", u64::from(code.unsigned_abs()));
+            }
+            Self::Ended(Ending::Signalled { signal, core_dumped }) => {
+                line.word("ended");
+                line.number("signal", u64::from(signal.unsigned_abs()));
+                line.number("core", u64::from(*core_dumped));
+            }
         }
         line.finish()
     }
@@ -180,6 +206,7 @@ impl Record {
         };
         match kind {
             b"enforced" => Some(Self::Enforced(Enforced {
+                namespaces: number("namespaces")?,
                 landlock_abi: number("abi")?.try_into().ok()?,
                 landlock_fs: number("fs")?,
                 landlock_net: number("net")?,
@@ -206,6 +233,12 @@ impl Record {
                 exit_code: number("code")?.try_into().ok()?,
                 message: text("message").unwrap_or_default(),
             }),
+            b"ended" => Some(Self::Ended(match number("signal") {
+                None => Ending::Exited { code: number("code")?.try_into().ok()? },
+                Some(signal) => {
+                    Ending::Signalled { signal: signal.try_into().ok()?, core_dumped: number("core")? == 1 }
+                }
+            })),
             _ => None,
         }
     }
@@ -286,7 +319,7 @@ fn percent_decode(text: &[u8]) -> Vec<u8> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Capabilities, Enforced, Errno, MAX_RECORD, PathBuf, Record, Step};
+    use super::{Capabilities, Ending, Enforced, Errno, MAX_RECORD, PathBuf, Record, Step};
 
     fn round_trip(record: &Record) -> Option<Record> {
         let line = record.to_line();
@@ -298,6 +331,7 @@ mod tests {
     fn enforced_survives_the_pipe() {
         for capabilities in [Capabilities::Untouched, Capabilities::Empty, Capabilities::Ownership] {
             let record = Record::Enforced(Enforced {
+                namespaces: 0x7e02_0000,
                 landlock_abi: 7,
                 landlock_fs: u64::MAX,
                 landlock_net: 3,
@@ -306,6 +340,17 @@ mod tests {
                 capabilities,
             });
             assert_eq!(round_trip(&record), Some(record));
+        }
+    }
+
+    #[test]
+    fn an_ending_survives_the_pipe() {
+        for ending in [
+            Ending::Exited { code: 255 },
+            Ending::Signalled { signal: 64, core_dumped: false },
+            Ending::Signalled { signal: 11, core_dumped: true },
+        ] {
+            assert_eq!(round_trip(&Record::Ended(ending)), Some(Record::Ended(ending)));
         }
     }
 

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -15,9 +15,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::{chdir, getppid};
 
 use crate::enforce;
+use crate::enforce::namespaces::{ForkedInit, Gate, fork_init};
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::{EnvironmentBlock, become_command};
+use crate::init::{CallersSignals, Init};
 use crate::plan::{Descriptors, Environment, Invocation};
+use crate::relay::Relay;
 use crate::report::{Enforced, Record};
 use crate::{PROGRAM, sys, wire};
 
@@ -45,16 +48,30 @@ pub fn run_main() -> ! {
 /// To be called in a fresh child of a single-threaded process, which then holds nothing but what its parent held. Saves
 /// the time of executing the program once more, a third of a start.
 pub fn run_forked(invocation: &Invocation, environment: EnvironmentBlock, status: OwnedFd) -> ! {
-    let Err(failure) = become_sandboxed(invocation, Some(environment), Some(Status(File::from(status))));
+    let Err(failure) = become_sandboxed(invocation, Some(environment), Some(Status::to(status)));
     end(&failure)
+}
+
+/// The same in the first process of new namespaces, which starts the command and stays, as [`fork_init`] leaves it.
+///
+/// [`fork_init`]: crate::fork_init
+pub fn run_init(
+    invocation: &Invocation,
+    environment: EnvironmentBlock,
+    status: OwnedFd,
+    gate: Gate,
+    signals: CallersSignals,
+) -> ! {
+    let status = Some(Status::to(status));
+    lead(
+        invocation,
+        Inside { gate, environment: Some(environment), signals, reports: Reports { status, relay: None } },
+    )
 }
 
 fn end(failure: &Failure) -> ! {
     complain(&failure.to_string());
-    sys::exit_now(match failure {
-        Failure::Arguments(_) | Failure::Setup(_) => EXIT_SETUP_FAILED,
-        Failure::Exec(error) => error.exit_code(),
-    })
+    sys::exit_now(failure.exit_code())
 }
 
 fn start() -> Result<Infallible, Failure> {
@@ -62,7 +79,67 @@ fn start() -> Result<Infallible, Failure> {
     // Taken first of all, so that every later failure can be told.
     let status = invocation.status.map(Status::take).transpose()?;
     sys::undo_spawn().map_err(|errno| SetupError::call(Step::Descriptors, "rt_sigaction", errno))?;
-    become_sandboxed(&invocation, None, status)
+    if invocation.plan.uses_namespaces() {
+        relay(&invocation, status)
+    } else {
+        become_sandboxed(&invocation, None, status)
+    }
+}
+
+/// Makes the namespaces and stays outside, in the place of the command.
+fn relay(invocation: &Invocation, mut status: Option<Status>) -> Result<Infallible, Failure> {
+    let made = (|| -> Result<_, SetupError> {
+        if let Some(parent) = invocation.parent {
+            die_with(parent)?;
+        }
+        let relay = Relay::prepare()?;
+        Ok((fork_init(&invocation.plan)?, relay))
+    })();
+    match made {
+        Ok((ForkedInit::Inside(gate), relay)) => {
+            let signals = relay.callers;
+            let reports = Reports { status, relay: Some(Status::to(relay.into_writing_end())) };
+            lead(invocation, Inside { gate, environment: None, signals, reports })
+        }
+        Ok((ForkedInit::Outside(pid), relay)) => {
+            drop(status);
+            relay.stand_for(pid)
+        }
+        Err(error) => {
+            if let Some(status) = &mut status {
+                status.tell(&Record::from(&error))?;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// What the first process of new namespaces has at hand.
+struct Inside {
+    gate: Gate,
+    environment: Option<EnvironmentBlock>,
+    signals: CallersSignals,
+    reports: Reports,
+}
+
+/// The first process of new namespaces, to its end.
+fn lead(invocation: &Invocation, inside: Inside) -> ! {
+    let Inside { gate, environment, signals, mut reports } = inside;
+    let Err(failure) = (|| {
+        // A signal that comes from here on waits until there is a command to pass it on to.
+        let mut init = Init::begin(signals)?;
+        let (enforced, environment) = set_up(invocation, environment, Some(gate))?;
+        init.hide()?;
+        reports.tell(&Record::Enforced(enforced))?;
+        init.start(&invocation.command, &environment)?;
+        init.run(&mut reports)
+    })();
+    if let Some(record) = Record::of(&failure)
+        && let Err(untold) = reports.tell(&record)
+    {
+        end(&untold.into());
+    }
+    end(&failure)
 }
 
 fn become_sandboxed(
@@ -70,7 +147,7 @@ fn become_sandboxed(
     environment: Option<EnvironmentBlock>,
     mut status: Option<Status>,
 ) -> Result<Infallible, Failure> {
-    let failure = match set_up(invocation, environment) {
+    let failure = match set_up(invocation, environment, None) {
         Ok((enforced, environment)) => {
             if let Some(status) = &mut status {
                 status.tell(&Record::Enforced(enforced))?;
@@ -80,12 +157,8 @@ fn become_sandboxed(
         }
         Err(error) => Failure::Setup(error),
     };
-    if let Some(status) = &mut status {
-        status.tell(&match &failure {
-            Failure::Setup(error) => Record::from(error),
-            Failure::Exec(error) => Record::from(error),
-            Failure::Arguments(_) => return Err(failure),
-        })?;
+    if let (Some(status), Some(record)) = (&mut status, Record::of(&failure)) {
+        status.tell(&record)?;
     }
     Err(failure)
 }
@@ -94,10 +167,13 @@ fn become_sandboxed(
 fn set_up(
     invocation: &Invocation,
     environment: Option<EnvironmentBlock>,
+    gate: Option<Gate>,
 ) -> Result<(Enforced, EnvironmentBlock), SetupError> {
     // 1. From here on, the end of the parent is ours.
-    if let Some(parent) = invocation.parent {
-        die_with(parent)?;
+    match (gate, invocation.parent) {
+        (Some(gate), _) => gate.pass()?,
+        (None, Some(parent)) => die_with(parent)?,
+        (None, None) => {}
     }
     // 2. The environment is data for execve(2) alone: nothing in this process looks at it.
     let environment = match (environment, invocation.environment) {
@@ -109,17 +185,26 @@ fn set_up(
             EnvironmentBlock::read(descriptor)?
         }
     };
-    // 3. The working directory, while errors can still be told from those of the sandbox.
-    if let Some(directory) = &invocation.directory {
-        chdir(directory)
-            .map_err(|errno| SetupError::call(Step::Directory, "chdir", errno).on(directory.as_path()))?;
+    // 3. What the command sees of the file system, where it has namespaces of its own.
+    let directory = if invocation.plan.uses_namespaces() {
+        // Where we are now is below mounts that are about to be covered.
+        let here = current_directory();
+        enforce::enter_namespaces(&invocation.plan)?;
+        // One that was removed has no name, and nothing in it.
+        invocation.directory.clone().or(here.ok())
+    } else {
+        invocation.directory.clone()
+    };
+    // 4. The working directory, while errors can still be told from those of Landlock.
+    if let Some(directory) = &directory {
+        chdir(directory).map_err(|errno| SetupError::call(Step::Directory, "chdir", errno).on(directory))?;
     }
-    // 4. No descriptor but the three standard streams reaches the command.
+    // 5. No descriptor but the three standard streams reaches the command.
     if invocation.descriptors == Descriptors::Close {
         sys::close_on_exec_from(FIRST_INHERITED)
             .map_err(|errno| SetupError::call(Step::Descriptors, "close_range", errno))?;
     }
-    // 5. no_new_privs, capabilities, Landlock, seccomp.
+    // 6. no_new_privs, capabilities, Landlock, seccomp.
     let enforced = enforce::enforce(&invocation.plan)?;
     Ok((enforced, environment))
 }
@@ -145,7 +230,28 @@ fn current_directory() -> Result<PathBuf, &'static str> {
 /// The status pipe. A parent that went away is no reason to fail: the parent-death signal takes care of that.
 struct Status(File);
 
+/// Who has to know how the command ended: who started the helper, and who stands for the command.
+pub(crate) struct Reports {
+    status: Option<Status>,
+    relay: Option<Status>,
+}
+
+impl Reports {
+    pub(crate) fn tell(&mut self, record: &Record) -> Result<(), SetupError> {
+        [&mut self.status, &mut self.relay].into_iter().flatten().try_for_each(|reader| reader.tell(record))
+    }
+
+    /// The numbers of the descriptors.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        [&self.status, &self.relay].into_iter().flatten().map(|reader| reader.0.as_raw_fd())
+    }
+}
+
 impl Status {
+    fn to(pipe: OwnedFd) -> Self {
+        Self(File::from(pipe))
+    }
+
     fn take(number: RawFd) -> Result<Self, SetupError> {
         let descriptor = sys::take_descriptor(number).map_err(|errno| {
             SetupError::call(Step::Report, "fcntl", errno).hint("--status-fd names no open descriptor")

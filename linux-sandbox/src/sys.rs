@@ -1,9 +1,21 @@
 //! The system calls that neither the standard library nor nix wraps, each behind a safe function.
 //!
-//! This is the only file of the crate with `unsafe`. Every block says why it is needed (JUSTIFICATION) and why it is
-//! sound (SAFETY).
+//! `unsafe` stands here and in the files below, nowhere else in the crate. Every block says why it is needed
+//! (JUSTIFICATION) and why it is sound (SAFETY).
 
 #![expect(unsafe_code, reason = "raw system calls and descriptors from numbers stand here, and nowhere else")]
+
+mod mount;
+mod process;
+
+pub(crate) use mount::{
+    MountAttributes, attach_mount, clone_mount, new_file_system, set_mount_attributes, set_mounts_private,
+};
+pub use process::Ending;
+pub(crate) use process::{
+    CHILD_ENDED, clone_process, end_by_signal, kill, loopback_up, next_signal, reap, run_vforked,
+    set_undumpable,
+};
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
@@ -154,6 +166,44 @@ pub(crate) fn clear_ambient_set() -> Result<(), Errno> {
     // SAFETY: the call takes numbers only.
     let answer = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0_u64, 0_u64, 0_u64) };
     Errno::result(answer).map(drop)
+}
+
+/// Puts a copy of a descriptor in the place of a standard stream: `dup3(2)`.
+pub(crate) fn replace_stream(with: &OwnedFd, stream: RawFd) -> Result<(), Errno> {
+    // JUSTIFICATION: nix's wrapper takes the place as an owned descriptor, and nobody owns a standard stream.
+    // SAFETY: the call takes numbers only, and what becomes of a standard stream surprises nobody in this crate.
+    Errno::result(unsafe { libc::dup2(with.as_raw_fd(), stream) }).map(drop)
+}
+
+/// Closes every descriptor from `first` on, but for a few: `close_range(2)` (Linux 5.9). To be called by a process that
+/// does not use any of the others again.
+pub(crate) fn close_all_but(first: RawFd, keep: &[RawFd]) -> Result<(), Errno> {
+    let mut keep = keep.to_vec();
+    keep.sort_unstable();
+    let mut low = first;
+    let ranges = keep.into_iter().map(Some).chain([None]);
+    for kept in ranges {
+        let high = kept.map_or(RawFd::MAX, |kept| kept - 1);
+        if low <= high {
+            // JUSTIFICATION: no wrapper exists.
+            // SAFETY: the caller uses none of these descriptors again, and leaves the process without dropping their owners.
+            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, low, high, 0) })?;
+        }
+        low = kept.map_or(RawFd::MAX, |kept| kept + 1);
+    }
+    Ok(())
+}
+
+/// Sets whether this process ignores SIGCHLD, or leaves it alone, and tells what it was: `sigaction(2)`.
+pub(crate) fn set_sigchld_ignored(ignored: bool) -> Result<bool, Errno> {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+    let handler = if ignored { SigHandler::SigIgn } else { SigHandler::SigDfl };
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // JUSTIFICATION: the wrapper is unsafe for the sake of handlers.
+    // SAFETY: neither of the two dispositions is a handler, so that no code of ours runs in a signal's context.
+    let old = unsafe { sigaction(Signal::SIGCHLD, &action) }?;
+    Ok(matches!(old.handler(), SigHandler::SigIgn))
 }
 
 /// Ends this process at once, without what the C library or Rust would do at an ordinary exit: in a forked child, that

@@ -13,7 +13,8 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use crate::plan::{
-    Command, Descriptors, Environment, Invocation, Network, Plan, PlanError, WritableTree, Writes,
+    Command, Descriptors, Environment, Invocation, Isolation, Network, Places, Plan, PlanError, PlanPath,
+    Protected, Protection, Writes,
 };
 use crate::shown::shown;
 
@@ -22,8 +23,16 @@ const WRITE_ALL: &str = "disk-full-write-access";
 const WRITE_CWD: &str = "disk-write-cwd";
 const WRITE_FOLDER: &str = "disk-write-folder=";
 const NETWORK_ALL: &str = "network-full-access";
+const PROTECT: &str = "disk-protect=";
+const PIN: &str = "disk-pin=";
+const DENY_READ: &str = "disk-deny-read=";
+const READ_FOLDER: &str = "disk-read-folder=";
+const PRIVATE_TMP: &str = "private-tmp";
 
 const PERMISSION: &str = "-s";
+const ISOLATION: &str = "--isolation";
+const ISOLATION_NAMESPACES: &str = "namespaces";
+const ISOLATION_LANDLOCK: &str = "landlock";
 const DIRECTORY: &str = "--cwd";
 const ARGV0: &str = "--argv0";
 const ENVIRONMENT: &str = "--env-fd";
@@ -41,7 +50,8 @@ pub enum WireError {
     /// A `-s` with a word that is no permission.
     #[error(
         "unknown permission {permission}; known are {READ_ALL}, {WRITE_ALL}, {WRITE_CWD}, {WRITE_FOLDER}PATH, \
-         {NETWORK_ALL}", permission = shown(.0)
+         {NETWORK_ALL}, {PROTECT}PATH, {PIN}PATH, {DENY_READ}PATH, {READ_FOLDER}PATH, {PRIVATE_TMP}",
+        permission = shown(.0)
     )]
     UnknownPermission(OsString),
     /// An option at the end of the list.
@@ -62,9 +72,22 @@ pub enum WireError {
         /// What was given.
         value: OsString,
     },
-    /// A tree that can't be part of a plan.
-    #[error("-s {WRITE_FOLDER}: {0}")]
-    Tree(#[from] PlanError),
+    /// A path that can't be part of a plan.
+    #[error("-s {word}: {error}")]
+    Path {
+        /// The permission.
+        word: &'static str,
+        /// What is wrong with its path.
+        error: PlanError,
+    },
+    /// A level that there is none of.
+    #[error("{ISOLATION} needs {ISOLATION_NAMESPACES} or {ISOLATION_LANDLOCK}, not {level}", level = shown(.0))]
+    UnknownIsolation(OsString),
+    /// A rule that Landlock can't express must not be dropped in silence.
+    #[error(
+        "{PROTECT}, {PIN}, {DENY_READ}, {READ_FOLDER} and {PRIVATE_TMP} need {ISOLATION} {ISOLATION_NAMESPACES}"
+    )]
+    PlacesNeedNamespaces,
     /// A working directory that is relative: it would depend on where the helper was started.
     #[error("{DIRECTORY} {path} is not absolute", path = shown(.0))]
     Directory(PathBuf),
@@ -87,6 +110,9 @@ pub enum WireError {
 pub fn encode(invocation: &Invocation) -> Vec<OsString> {
     let mut arguments = permissions(&invocation.plan);
     let mut option = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
+    if invocation.plan.isolation == Isolation::Namespaces {
+        option(ISOLATION, ISOLATION_NAMESPACES.into());
+    }
     if let Some(abi) = invocation.plan.landlock_abi_at_most {
         option(LANDLOCK_ABI, abi.to_string().into());
     }
@@ -118,16 +144,31 @@ fn permissions(plan: &Plan) -> Vec<OsString> {
     let mut words = vec![OsString::from(READ_ALL)];
     match &plan.writes {
         Writes::Everywhere => words.push(WRITE_ALL.into()),
-        Writes::Beneath(trees) => words.extend(trees.iter().map(|tree| {
-            let mut word = OsString::from(WRITE_FOLDER);
-            word.push(tree.path());
-            word
-        })),
+        Writes::Beneath(trees) => words.extend(trees.iter().map(|tree| with_path(WRITE_FOLDER, tree))),
     }
     if plan.network == Network::Full {
         words.push(NETWORK_ALL.into());
     }
+    let Places { protected, denied, reopened, private_tmp } = &plan.places;
+    words.extend(protected.iter().map(|Protected { path, protection }| {
+        let word = match protection {
+            Protection::ReadOnly => PROTECT,
+            Protection::Pinned => PIN,
+        };
+        with_path(word, path)
+    }));
+    words.extend(denied.iter().map(|path| with_path(DENY_READ, path)));
+    words.extend(reopened.iter().map(|path| with_path(READ_FOLDER, path)));
+    if *private_tmp {
+        words.push(PRIVATE_TMP.into());
+    }
     words.into_iter().flat_map(|word| [OsString::from(PERMISSION), word]).collect()
+}
+
+fn with_path(word: &str, path: &PlanPath) -> OsString {
+    let mut word = OsString::from(word);
+    word.push(path.path());
+    word
 }
 
 /// Reads the helper's arguments, without the program's own name.
@@ -154,6 +195,15 @@ where
         match argument.to_str() {
             Some("--") => break,
             Some(PERMISSION) => granted.add(&value(PERMISSION)?)?,
+            Some(ISOLATION) => {
+                let level = value(ISOLATION)?;
+                let isolation = match level.to_str() {
+                    Some(ISOLATION_NAMESPACES) => Isolation::Namespaces,
+                    Some(ISOLATION_LANDLOCK) => Isolation::Landlock,
+                    _ => return Err(WireError::UnknownIsolation(level)),
+                };
+                once(ISOLATION, &mut options.isolation, isolation)?;
+            }
             Some(DIRECTORY) => {
                 let directory = PathBuf::from(value(DIRECTORY)?);
                 if !directory.is_absolute() {
@@ -177,7 +227,8 @@ where
         }
     }
     let program = arguments.next().ok_or(WireError::NoCommand)?;
-    let plan = granted.plan(options.landlock_abi, current_directory)?;
+    let isolation = options.isolation.unwrap_or_default();
+    let plan = granted.plan(isolation, options.landlock_abi, current_directory)?;
     if options.keep_descriptors.is_some() && !plan.is_unrestricted() {
         return Err(WireError::KeptDescriptors);
     }
@@ -200,6 +251,7 @@ struct Options {
     status: Option<i32>,
     parent: Option<i32>,
     landlock_abi: Option<u8>,
+    isolation: Option<Isolation>,
     keep_descriptors: Option<()>,
 }
 
@@ -208,41 +260,67 @@ struct Granted {
     read_all: bool,
     write_all: bool,
     write_cwd: bool,
-    trees: Vec<WritableTree>,
+    trees: Vec<PlanPath>,
     network_all: bool,
+    places: Places,
 }
 
 impl Granted {
     fn add(&mut self, permission: &OsStr) -> Result<(), WireError> {
-        if let Some(path) = permission.as_bytes().strip_prefix(WRITE_FOLDER.as_bytes()) {
-            self.trees.push(WritableTree::new(PathBuf::from(OsString::from_vec(path.to_vec())))?);
-            return Ok(());
-        }
         match permission.to_str() {
             Some(READ_ALL) => self.read_all = true,
             Some(WRITE_ALL) => self.write_all = true,
             Some(WRITE_CWD) => self.write_cwd = true,
             Some(NETWORK_ALL) => self.network_all = true,
-            _ => return Err(WireError::UnknownPermission(permission.to_owned())),
+            Some(PRIVATE_TMP) => self.places.private_tmp = true,
+            _ => return self.add_path(permission),
+        }
+        Ok(())
+    }
+
+    fn add_path(&mut self, permission: &OsStr) -> Result<(), WireError> {
+        let named = |word: &'static str| {
+            let path = permission.as_bytes().strip_prefix(word.as_bytes())?;
+            let path = PathBuf::from(OsString::from_vec(path.to_vec()));
+            Some(PlanPath::new(path).map_err(|error| WireError::Path { word, error }))
+        };
+        let protected = &mut self.places.protected;
+        if let Some(path) = named(WRITE_FOLDER) {
+            self.trees.push(path?);
+        } else if let Some(path) = named(PROTECT) {
+            protected.push(Protected { path: path?, protection: Protection::ReadOnly });
+        } else if let Some(path) = named(PIN) {
+            protected.push(Protected { path: path?, protection: Protection::Pinned });
+        } else if let Some(path) = named(DENY_READ) {
+            self.places.denied.push(path?);
+        } else if let Some(path) = named(READ_FOLDER) {
+            self.places.reopened.push(path?);
+        } else {
+            return Err(WireError::UnknownPermission(permission.to_owned()));
         }
         Ok(())
     }
 
     fn plan(
         mut self,
+        isolation: Isolation,
         landlock_abi_at_most: Option<u8>,
         current_directory: impl FnOnce() -> Result<PathBuf, &'static str>,
     ) -> Result<Plan, WireError> {
         if !self.read_all {
             return Err(WireError::NoReadAccess);
         }
+        if isolation == Isolation::Landlock && !self.places.is_empty() {
+            return Err(WireError::PlacesNeedNamespaces);
+        }
         if self.write_cwd {
             let directory = current_directory().map_err(WireError::CurrentDirectory)?;
-            self.trees.push(WritableTree::new(directory)?);
+            let word = WRITE_CWD;
+            self.trees.push(PlanPath::new(directory).map_err(|error| WireError::Path { word, error })?);
         }
         let writes = if self.write_all { Writes::Everywhere } else { Writes::Beneath(self.trees) };
         let network = if self.network_all { Network::Full } else { Network::Off };
-        Ok(Plan { writes, network, landlock_abi_at_most })
+        Ok(Plan { places: self.places, landlock_abi_at_most, ..Plan::new(isolation, writes, network) })
     }
 }
 

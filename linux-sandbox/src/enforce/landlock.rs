@@ -3,8 +3,6 @@
 //! Reads are not handled at all: a right that is handled costs every open, and everything can be read. What is handled
 //! is denied everywhere but below the trees and on the devices that get a rule.
 
-mod walk;
-
 use std::os::fd::{AsFd, BorrowedFd};
 
 use landlock::{
@@ -13,12 +11,13 @@ use landlock::{
 };
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
+use nix::sys::stat::{Mode, SFlag, fstat};
 
+use super::device::DEVICES;
+use super::walk::Walk;
 use crate::error::{SetupError, Step};
 use crate::plan::{Network, Plan, Writes};
 use crate::sys;
-use walk::Walk;
 
 /// What Landlock handles for a plan: denied everywhere but where a rule allows it.
 pub(crate) struct Handled {
@@ -40,8 +39,9 @@ impl Handled {
                 Writes::Beneath(_) => AccessFs::from_write(known),
             },
             net: match plan.network {
-                Network::Full => BitFlags::EMPTY,
-                Network::Off => AccessNet::from_all(known),
+                // The loopback of a network namespace is the command's own.
+                Network::Off if !plan.uses_namespaces() => AccessNet::from_all(known),
+                Network::Off | Network::Full => BitFlags::EMPTY,
             },
             scopes: Scope::from_all(known),
         }
@@ -60,11 +60,6 @@ const ON_A_DEVICE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{WriteFile | Tr
 /// allows already, by another name (`> /dev/stderr`).
 const ON_A_STREAM: BitFlags<AccessFs> = make_bitflags!(AccessFs::{WriteFile | Truncate});
 
-/// Devices that hold nothing and lead nowhere, with the numbers that make them what they are (`devices.txt` of the
-/// kernel): a regular file put in their place gets no right.
-const DEVICES: [(&str, u64, u64); 5] =
-    [("/dev/null", 1, 3), ("/dev/zero", 1, 5), ("/dev/full", 1, 7), ("/dev/tty", 5, 0), ("/dev/ptmx", 5, 2)];
-
 /// Where the kernel shows pseudo-terminals.
 const PTS: &str = "/dev/pts";
 /// `DEVPTS_SUPER_MAGIC` of `linux/magic.h`.
@@ -80,6 +75,10 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Handled, SetupError> {
         ));
     }
     let Handled { fs, net, scopes } = Handled::by(plan, abi);
+    if abi == 0 || fs.is_empty() && net.is_empty() && scopes.is_empty() {
+        // Namespaces hold what is asked for; there is no second wall to be had.
+        return Ok(Handled { fs, net, scopes });
+    }
     // A hard requirement for everything: the rights were chosen for this ABI, so that whatever the kernel does not
     // take is an error, never a silent reduction.
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
@@ -94,9 +93,12 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Handled, SetupError> {
     }
     let mut created = ruleset.create().map_err(refused("landlock_create_ruleset"))?;
     if let Writes::Beneath(trees) = &plan.writes {
-        let mut walk = Walk::default();
+        let mut walk = Walk::new(Step::Landlock);
         for tree in trees {
-            created = allow(created, walk.to(tree)?, fs & !NOT_IN_A_TREE)?;
+            created = allow(created, walk.directory(tree)?, fs & !NOT_IN_A_TREE)?;
+        }
+        for tree in own_trees(plan) {
+            created = allow(created, walk.place(std::path::Path::new(tree))?, fs & !NOT_IN_A_TREE)?;
         }
         created = allow_devices(created, fs)?;
         created = allow_streams(created, fs)?;
@@ -120,18 +122,22 @@ fn allow(
     ruleset.add_rule(PathBeneath::new(object, rights)).map_err(refused("landlock_add_rule"))
 }
 
+/// What is mounted for the command alone.
+fn own_trees(plan: &Plan) -> impl Iterator<Item = &'static str> {
+    let own = plan.uses_namespaces();
+    [("/dev/shm", own), ("/tmp", own && plan.places.private_tmp)]
+        .into_iter()
+        .filter_map(|(tree, mounted)| mounted.then_some(tree))
+}
+
 fn allow_devices(
     mut ruleset: RulesetCreated,
     handled: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, SetupError> {
-    for (path, major_number, minor_number) in DEVICES {
+    for device in DEVICES {
         // A device that a container lacks is no device to open a hole for.
-        let Ok(device) = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) else { continue };
-        let status =
-            fstat(&device).map_err(|errno| SetupError::call(Step::Landlock, "fstat", errno).on(path))?;
-        let character = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
-        if character && (major(status.st_rdev), minor(status.st_rdev)) == (major_number, minor_number) {
-            ruleset = allow(ruleset, device, handled & ON_A_DEVICE)?;
+        if let Some(node) = device.open(Step::Landlock)? {
+            ruleset = allow(ruleset, node, handled & ON_A_DEVICE)?;
         }
     }
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

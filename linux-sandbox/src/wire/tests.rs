@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::{WireError, decode, encode};
-use crate::plan::{Command, Descriptors, Environment, Invocation, Network, Plan, WritableTree, Writes};
+use crate::plan::{Command, Descriptors, Environment, Invocation, Network, Plan, PlanPath, Writes};
 
 fn words(line: &str) -> Vec<OsString> {
     line.split(' ').map(OsString::from).collect()
@@ -20,7 +20,7 @@ fn the_five_original_permissions_are_understood() {
     let line =
         "-s disk-full-read-access -s disk-write-cwd -s disk-write-folder=/a/b -s network-full-access -- true";
     let plan = parse(line).unwrap().plan;
-    let tree = |path| WritableTree::new(path).unwrap();
+    let tree = |path| PlanPath::new(path).unwrap();
     assert_eq!(plan.writes, Writes::Beneath(vec![tree("/a/b"), tree("/here")]));
     assert_eq!(plan.network, Network::Full);
 
@@ -70,9 +70,9 @@ fn a_plan_that_is_not_understood_whole_is_refused() {
 fn trees_must_be_absolute_and_without_dot_dot() {
     for path in ["", "a", "./a", "/a/../b", "/.."] {
         let line = format!("-s disk-full-read-access -s disk-write-folder={path} -- true");
-        assert!(matches!(parse(&line), Err(WireError::Tree(_))), "{path:?}");
+        assert!(matches!(parse(&line), Err(WireError::Path { .. })), "{path:?}");
     }
-    assert_eq!(WritableTree::new("//a/./b/").unwrap().path().as_os_str(), "/a/b");
+    assert_eq!(PlanPath::new("//a/./b/").unwrap().path().as_os_str(), "/a/b");
 }
 
 fn bytes() -> impl Strategy<Value = OsString> {
@@ -87,12 +87,36 @@ fn absolute() -> impl Strategy<Value = PathBuf> {
     })
 }
 
-fn plan() -> impl Strategy<Value = Plan> {
-    let trees = prop::collection::vec(absolute().prop_map(|path| WritableTree::new(path).unwrap()), 0..5);
-    let writes = prop_oneof![Just(Writes::Everywhere), trees.prop_map(Writes::Beneath)];
-    (writes, prop::bool::ANY, prop::option::of(0_u8..)).prop_map(|(writes, full, landlock_abi_at_most)| {
-        Plan { writes, network: if full { Network::Full } else { Network::Off }, landlock_abi_at_most }
-    })
+fn paths() -> impl Strategy<Value = Vec<PlanPath>> {
+    prop::collection::vec(absolute().prop_map(|path| PlanPath::new(path).unwrap()), 0..5)
+}
+
+prop_compose! {
+    fn places()(
+        protected in prop::collection::vec((paths(), prop::bool::ANY), 0..3),
+        denied in paths(),
+        reopened in paths(),
+        private_tmp in prop::bool::ANY,
+    ) -> Places {
+        let protected = protected.into_iter().flat_map(|(paths, whole)| {
+            let protection = if whole { Protection::ReadOnly } else { Protection::Pinned };
+            paths.into_iter().map(move |path| Protected { path, protection })
+        });
+        Places { protected: protected.collect(), denied, reopened, private_tmp }
+    }
+}
+
+prop_compose! {
+    fn plan()(
+        writes in prop_oneof![Just(Writes::Everywhere), paths().prop_map(Writes::Beneath)],
+        full in prop::bool::ANY,
+        landlock_abi_at_most in prop::option::of(0_u8..),
+        places in prop::option::of(places()),
+    ) -> Plan {
+        let isolation = if places.is_some() { Isolation::Namespaces } else { Isolation::Landlock };
+        let network = if full { Network::Full } else { Network::Off };
+        Plan { places: places.unwrap_or_default(), landlock_abi_at_most, ..Plan::new(isolation, writes, network) }
+    }
 }
 
 prop_compose! {

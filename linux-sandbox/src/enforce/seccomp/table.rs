@@ -9,7 +9,7 @@ mod surface;
 
 use nix::errno::Errno;
 
-use crate::plan::{Network, Plan};
+use crate::plan::{Isolation, Network, Plan};
 
 /// How a denied call answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -162,13 +162,31 @@ const fn group(promise: &'static str, answer: Answer, rows: &'static [Row]) -> G
     Group { promise, answer, rows }
 }
 
-const fn groups(network: &'static [Row]) -> [Group; 10] {
+/// What is denied at level landlock, with one of the tables about sockets.
+const fn by_landlock(network: &'static [Row]) -> [Group; 11] {
     use Answer::{NotImplemented, NotPermitted};
     [
         group("P1", NotPermitted, surface::FILE_CONTROLS),
         group("P2", NotPermitted, network::ALWAYS),
         group("P2", NotPermitted, network),
         group("P2", NotPermitted, surface::SHARED_IPC),
+        group("P3", NotPermitted, surface::OTHER_PROCESSES),
+        group("P3", NotPermitted, surface::PROCESSES_BY_NUMBER),
+        group("P6", NotPermitted, surface::PRIVILEGED),
+        group("P6", NotPermitted, surface::NAMESPACES),
+        group("P6", NotPermitted, surface::TERMINAL),
+        group("P6", NotPermitted, surface::SET_USER_ID),
+        group("P6", NotImplemented, surface::UNREADABLE),
+    ]
+}
+
+/// The same inside namespaces, which need no denial for what is private to them.
+const fn in_namespaces(network: &'static [Row]) -> [Group; 9] {
+    use Answer::{NotImplemented, NotPermitted};
+    [
+        group("P1", NotPermitted, surface::FILE_CONTROLS),
+        group("P2", NotPermitted, network::ALWAYS),
+        group("P2", NotPermitted, network),
         group("P3", NotPermitted, surface::OTHER_PROCESSES),
         group("P6", NotPermitted, surface::PRIVILEGED),
         group("P6", NotPermitted, surface::NAMESPACES),
@@ -178,18 +196,24 @@ const fn groups(network: &'static [Row]) -> [Group; 10] {
     ]
 }
 
-/// What is denied with the network off.
-pub(super) const NETWORK_OFF: &[Group] = &groups(network::OFF);
-/// What is denied with the network on.
-pub(super) const NETWORK_ON: &[Group] = &groups(network::ON);
+/// Landlock, network off.
+pub(super) const LANDLOCK_OFF: &[Group] = &by_landlock(network::OFF);
+/// Landlock, network on.
+pub(super) const LANDLOCK_ON: &[Group] = &by_landlock(network::ON);
+/// Namespaces, network off.
+pub(super) const NAMESPACES_OFF: &[Group] = &in_namespaces(network::OFF_INSIDE);
+/// Namespaces, network on.
+pub(super) const NAMESPACES_ON: &[Group] = &in_namespaces(network::ON);
 
 /// The denials that a plan asks for, in the order of the tables.
 #[must_use]
 pub fn denials(plan: &Plan) -> Vec<Denial> {
-    let groups = match (plan.is_unrestricted(), plan.network) {
-        (true, _) => &[],
-        (false, Network::Off) => NETWORK_OFF,
-        (false, Network::Full) => NETWORK_ON,
+    let groups = match (plan.is_unrestricted(), plan.isolation, plan.network) {
+        (true, _, _) => &[],
+        (false, Isolation::Landlock, Network::Off) => LANDLOCK_OFF,
+        (false, Isolation::Landlock, Network::Full) => LANDLOCK_ON,
+        (false, Isolation::Namespaces, Network::Off) => NAMESPACES_OFF,
+        (false, Isolation::Namespaces, Network::Full) => NAMESPACES_ON,
     };
     let mut denials = Vec::new();
     for group in groups {

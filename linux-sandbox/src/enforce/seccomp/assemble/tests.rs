@@ -85,10 +85,11 @@ fn expected(denials: &[Denial], call: &Call) -> u32 {
 }
 
 fn compiled() -> Vec<(Vec<Denial>, BpfProgram)> {
-    let both = [Network::Off, Network::Full].into_iter();
-    both.map(|network| {
-        let plan = Plan { writes: Writes::Beneath(Vec::new()), network, landlock_abi_at_most: None };
-        (denials(&plan), filter(network))
+    let levels = [Isolation::Landlock, Isolation::Namespaces].into_iter();
+    let all = levels.flat_map(|isolation| [(isolation, Network::Off), (isolation, Network::Full)]);
+    all.map(|(isolation, network)| {
+        let plan = Plan::new(isolation, Writes::Beneath(Vec::new()), network);
+        (denials(&plan), filter(isolation, network).program())
     })
     .collect()
 }

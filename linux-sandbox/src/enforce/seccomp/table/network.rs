@@ -42,6 +42,26 @@ pub(super) const OFF: &[Row] = &[
     row!(SYS_sendto, [long(4, Test::IsNot(0))], "an address in the call reaches anybody"),
 ];
 
+/// Network off in a network namespace of our own: the internet protocols and netlink lead no further than its loopback.
+/// Unix sockets are not confined by it where they have a name in a file system.
+pub(super) const OFF_INSIDE: &[Row] = &[
+    row!(
+        SYS_socket,
+        [int(0, Test::IsNot(AF_INET)), int(0, Test::IsNot(AF_INET6)), int(0, Test::IsNot(AF_NETLINK))],
+        "kernel surface; host services (unix) and the hypervisor (vsock) are in no network namespace"
+    ),
+    row!(
+        SYS_socket,
+        [int(0, Test::Is(AF_NETLINK)), int(2, Test::IsNot(NETLINK_ROUTE))],
+        "programs need the routing answers of netlink; its other protocols are kernel administration"
+    ),
+    row!(
+        SYS_socket,
+        [int(1, Test::Masked { mask: TYPE_MASK, value: SOCK_PACKET })],
+        "the obsolete name of a packet socket, which the kernel still translates"
+    ),
+];
+
 /// Network on: the internet protocols and the kernel's answers about routes. Sockets of the host stay closed.
 pub(super) const ON: &[Row] = &[
     row!(

@@ -2,8 +2,8 @@
 
 use super::{Row, Test, int, long, row};
 
-/// Calls that reach into another process. `ptrace` access is also refused by Landlock; these are refused among the
-/// processes inside too, where none of them is needed to work.
+/// Calls that reach into another process. `ptrace` access is also refused by Landlock, and a PID namespace leaves no
+/// process outside to name; these are refused among the processes inside too, where none of them is needed to work.
 pub(super) const OTHER_PROCESSES: &[Row] = &[
     row!(SYS_ptrace, [], "reads and drives another process"),
     row!(SYS_process_vm_readv, [], "reads the memory of another process"),
@@ -13,7 +13,11 @@ pub(super) const OTHER_PROCESSES: &[Row] = &[
     row!(SYS_pidfd_getfd, [], "takes a descriptor out of another process"),
     row!(SYS_move_pages, [int(0, Test::IsNot(0))], "moves the memory of another process"),
     row!(SYS_migrate_pages, [int(0, Test::IsNot(0))], "moves the memory of another process"),
-    // A process of the same user may be slowed down or pinned by number. Its own number is 0 in all of these.
+];
+
+/// A process of the same user may be slowed down or pinned by number. Its own number is 0 in all of these. In a PID
+/// namespace, no number and no "all processes of the user" reaches a process outside.
+pub(super) const PROCESSES_BY_NUMBER: &[Row] = &[
     row!(
         SYS_setpriority,
         [int(0, Test::IsNot(0))],
@@ -37,7 +41,8 @@ pub(super) const OTHER_PROCESSES: &[Row] = &[
     ),
 ];
 
-/// Memory, semaphores and queues that all processes of a user share by name, in no directory that a rule could name.
+/// Memory, semaphores and queues that all processes of a user share by name, in no directory that a rule could name. An
+/// IPC namespace has its own.
 pub(super) const SHARED_IPC: &[Row] = &[
     row!(SYS_shmget, [], "System V shared memory is shared with the whole host"),
     row!(SYS_shmat, [], "System V shared memory is shared with the whole host"),

@@ -4,7 +4,7 @@ use super::{Answer, Denial, Test, denials};
 use crate::plan::{Network, Plan, Writes};
 
 fn restricted(network: Network) -> Vec<Denial> {
-    denials(&Plan { writes: Writes::Beneath(Vec::new()), network, landlock_abi_at_most: None })
+    denials(&Plan::new(Isolation::Landlock, Writes::Beneath(Vec::new()), network))
 }
 
 #[test]
@@ -14,7 +14,7 @@ fn an_unrestricted_plan_denies_nothing() {
 
 #[test]
 fn a_plan_that_lets_everything_be_written_closes_as_much_as_one_that_does_not() {
-    let external = Plan { writes: Writes::Everywhere, network: Network::Off, landlock_abi_at_most: None };
+    let external = Plan::new(Isolation::Landlock, Writes::Everywhere, Network::Off);
     assert_eq!(denials(&external), restricted(Network::Off));
 }
 

@@ -1,0 +1,102 @@
+//! What the command sees of the file system: everything read-only, in place, but for the writable trees; devices,
+//! processes and shared memory of its own.
+//!
+//! Nothing is mounted from the outside by name. Each place is looked up once, without following a link, and the mount
+//! is made of, or put on, what was found.
+
+mod devices;
+mod places;
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use super::walk::Walk;
+use crate::error::{SetupError, Step};
+use crate::plan::{Plan, Writes};
+use crate::sys::{self, MountAttributes};
+use devices::Devices;
+use places::Arrangement;
+
+/// How much of the memory a file system of the sandbox's own may take, as `tmpfs(5)` has it.
+const SHARE_OF_MEMORY: &CStr = c"25%";
+
+/// Arranges what the command sees. To be called by the first process of a new mount namespace.
+pub(super) fn arrange(plan: &Plan) -> Result<(), SetupError> {
+    let root = open_directory("/")?;
+    // What is mounted or unmounted outside from here on changes nothing inside: no tree can appear in a writable one.
+    sys::set_mounts_private(root.as_fd()).map_err(failed("mount_setattr", "/"))?;
+    let trees: &[_] = match &plan.writes {
+        Writes::Beneath(trees) => trees,
+        Writes::Everywhere => &[],
+    };
+    let confined = matches!(plan.writes, Writes::Beneath(_));
+    // Taken before everything becomes read-only, so that each mount in a writable tree keeps what it was.
+    let arrangement = Arrangement::plan(plan, trees)?;
+    let devices = if confined { Some(Devices::take()?) } else { None };
+    if confined {
+        // One call for every mount below: none of them is looked into, so that none can hang or start anything.
+        let attributes =
+            MountAttributes::READ_ONLY.and(MountAttributes::NO_SET_USER_ID).and(MountAttributes::NO_DEVICES);
+        sys::set_mount_attributes(root.as_fd(), attributes, true).map_err(failed("mount_setattr", "/"))?;
+    }
+    if let Some(devices) = devices {
+        devices.provide()?;
+    }
+    arrangement.apply()?;
+    processes()
+}
+
+/// `/proc` of the new PID namespace: no process outside is in it. Read-only, since much of what root could write there is
+/// the host's.
+fn processes() -> Result<(), SetupError> {
+    let attributes = MountAttributes::READ_ONLY
+        .and(MountAttributes::NO_SET_USER_ID)
+        .and(MountAttributes::NO_DEVICES)
+        .and(MountAttributes::NO_PROGRAMS);
+    let mount = sys::new_file_system(c"proc", &[], attributes).map_err(|(call, errno)| {
+        let error = SetupError::call(Step::Mounts, call, errno).on("/proc");
+        match errno {
+            Errno::EPERM => error.hint(
+                "the kernel gives a new /proc only to who sees all of the present one, and a container hides parts of it",
+            ),
+            _ => error,
+        }
+    })?;
+    put("/proc", &mount)
+}
+
+/// A file system of the sandbox's own.
+fn memory(mode: &CStr, attributes: MountAttributes, place: &str) -> Result<OwnedFd, SetupError> {
+    let attributes = MountAttributes::NO_SET_USER_ID.and(attributes);
+    sys::new_file_system(c"tmpfs", &[(c"mode", mode), (c"size", SHARE_OF_MEMORY)], attributes)
+        .map_err(|(call, errno)| SetupError::call(Step::Mounts, call, errno).on(place))
+}
+
+/// Mounts on a place that only root can have made.
+fn put(place: &str, mount: &OwnedFd) -> Result<(), SetupError> {
+    let directory = open_directory(place)?;
+    sys::attach_mount(mount.as_fd(), directory.as_fd()).map_err(failed("move_mount", place))
+}
+
+fn open_directory(place: &str) -> Result<OwnedFd, SetupError> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    open(place, flags, Mode::empty()).map_err(failed("open", place))
+}
+
+fn clone_of(place: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, SetupError> {
+    sys::clone_mount(place, true).map_err(|errno| SetupError::call(Step::Mounts, "open_tree", errno).on(path))
+}
+
+fn failed<'p>(call: &'static str, place: &'p str) -> impl Fn(Errno) -> SetupError + 'p {
+    move |errno| SetupError::call(Step::Mounts, call, errno).on(place)
+}
+
+/// Walks for mounts, whose failures are failures of this step.
+fn walk() -> Walk {
+    Walk::new(Step::Mounts)
+}

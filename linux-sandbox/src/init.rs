@@ -1,0 +1,130 @@
+//! PID 1 of the sandbox: starts the command, passes signals on to it, collects what has ended, and ends with it.
+//!
+//! When it ends, the kernel ends everything in the PID namespace before anybody is told. No signal from inside can end it,
+//! or stop it (`pid_namespaces(7)`).
+
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, getpgid};
+
+use crate::error::{Failure, SetupError, Step};
+use crate::handoff::{EnvironmentBlock, ExecError, become_command};
+use crate::plan::Command;
+use crate::report::Record;
+use crate::run::Reports;
+use crate::sys::{self, Ending};
+
+/// What the command finds of signals where the process that starts it has changed them for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallersSignals {
+    /// The blocked signals.
+    pub mask: SigSet,
+    /// Whether SIGCHLD was ignored. Who waits for children can't leave it so: the kernel would collect them itself.
+    pub sigchld_ignored: bool,
+}
+
+/// PID 1, and the command once it is there.
+pub(crate) struct Init {
+    signals: CallersSignals,
+    all: SigSet,
+    null: OwnedFd,
+    command: Pid,
+}
+
+impl Init {
+    /// Holds back every signal, to be taken one by one.
+    pub(crate) fn begin(signals: CallersSignals) -> Result<Self, SetupError> {
+        let all = SigSet::all();
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&all), None)
+            .map_err(|errno| SetupError::call(Step::Start, "rt_sigprocmask", errno))?;
+        sys::set_sigchld_ignored(false).map_err(|errno| SetupError::call(Step::Start, "sigaction", errno))?;
+        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(|errno| SetupError::call(Step::Start, "open", errno).on("/dev/null"))?;
+        Ok(Self { signals, all, null, command: Pid::from_raw(0) })
+    }
+
+    /// Hides from the command what this process was started with: it may be a copy of the agent, secrets and all.
+    pub(crate) fn hide(&self) -> Result<(), SetupError> {
+        sys::set_undumpable().map_err(|errno| SetupError::call(Step::Start, "prctl(PR_SET_DUMPABLE)", errno))
+    }
+
+    /// Starts the command, with signals as the caller has them.
+    pub(crate) fn start(&mut self, command: &Command, environment: &EnvironmentBlock) -> Result<(), Failure> {
+        let signals = self.signals;
+        let mut failure: Option<ExecError> = None;
+        let started = sys::run_vforked(|| {
+            let restored = sys::set_sigchld_ignored(signals.sigchld_ignored)
+                .and_then(|_| pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&signals.mask), None));
+            let error = match restored {
+                Ok(()) => {
+                    let Err(error) = become_command(command, environment);
+                    error
+                }
+                Err(errno) => ExecError::NotExecutable { program: command.program.clone(), errno },
+            };
+            let code = error.exit_code();
+            failure = Some(error);
+            code
+        });
+        let pid = started.map_err(|errno| SetupError::call(Step::Start, "clone", errno))?;
+        self.command = pid;
+        failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Stays until the command has ended.
+    pub(crate) fn run(self, reports: &mut Reports) -> Result<Infallible, Failure> {
+        self.let_go(reports)?;
+        loop {
+            let received = sys::next_signal(&self.all)
+                .map_err(|errno| SetupError::call(Step::Start, "rt_sigtimedwait", errno))?;
+            if received.signal == sys::CHILD_ENDED {
+                while let Some((pid, ending)) = sys::reap() {
+                    if pid == self.command {
+                        end_as(ending, reports);
+                    }
+                }
+            } else if !(received.from_kernel && self.command_is_in_our_group()) {
+                // What the terminal sends, it sends to the whole group.
+                match sys::kill(self.command, received.signal) {
+                    // It has ended, and SIGCHLD is on its way.
+                    Ok(()) | Err(Errno::ESRCH) => {}
+                    // Only a program that gained privileges could refuse, and none does.
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Holds no stream that the command has: who reads one sees its end when the command has closed it.
+    fn let_go(&self, reports: &Reports) -> Result<(), SetupError> {
+        let keep: Vec<_> = reports.descriptors().collect();
+        for stream in 0..=2 {
+            sys::replace_stream(&self.null, stream)
+                .map_err(|errno| SetupError::call(Step::Start, "dup3", errno))?;
+        }
+        sys::close_all_but(3, &keep).map_err(|errno| SetupError::call(Step::Start, "close_range", errno))
+    }
+
+    fn command_is_in_our_group(&self) -> bool {
+        // A group that was made outside has no number inside: both are 0 then.
+        getpgid(Some(self.command)) == getpgid(None)
+    }
+}
+
+fn end_as(ending: Ending, reports: &mut Reports) -> ! {
+    let code = match ending {
+        Ending::Exited { code } => code,
+        Ending::Signalled { signal, .. } => SIGNALLED + signal,
+    };
+    // Whoever is not there to read it sees the code.
+    drop(reports.tell(&Record::Ended(ending)));
+    sys::exit_now(code)
+}
+
+/// What shells add to the number of a signal.
+pub(crate) const SIGNALLED: i32 = 128;

@@ -1,0 +1,170 @@
+//! Making processes, waiting for them, and what PID 1 needs beside.
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::unistd::Pid;
+
+use super::exit_now;
+
+/// Copies this process, as `fork(2)` does, into new namespaces: `clone(2)`. `None` in the copy.
+///
+/// To be called while this process has one thread. The C library does not take notice: in the copy it still knows the
+/// thread by its old number, which only `raise(3)` and locks that are shared between processes would use.
+pub(crate) fn clone_process(namespaces: u64) -> Result<Option<Pid>, Errno> {
+    let flags = namespaces | u64::from(libc::SIGCHLD.unsigned_abs());
+    // JUSTIFICATION: the C library's clone wants a second stack, and its fork takes no flags.
+    // SAFETY: without a stack and without CLONE_VM the child continues on a copy of this one, as after fork(2). The
+    // process has one thread, so that the copy is whole and no lock is held by somebody who is not in it. The four
+    // zeroes mean the same in the order of every architecture.
+    let answer = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) };
+    let pid = libc::pid_t::try_from(Errno::result(answer)?).map_err(|_beyond| Errno::EOVERFLOW)?;
+    Ok((pid != 0).then(|| Pid::from_raw(pid)))
+}
+
+/// Runs `body` in a new process that shares this one's memory, while this one stands still, until it has executed a
+/// program or ended: `clone(2)` with `CLONE_VM | CLONE_VFORK`. What `body` returns is its exit code.
+///
+/// Copying the memory of a process takes longer than all the rest of starting one.
+pub(crate) fn run_vforked<F: FnMut() -> i32>(mut body: F) -> Result<Pid, Errno> {
+    extern "C" fn enter<F: FnMut() -> i32>(argument: *mut libc::c_void) -> libc::c_int {
+        // JUSTIFICATION: C passes one untyped pointer.
+        // SAFETY: it is the one given to clone below, to a closure that lives until the new process no longer shares
+        // this memory; its owner stands still meanwhile, so that the reference is the only one in use.
+        let body = unsafe { &mut *argument.cast::<F>() };
+        exit_now(body())
+    }
+    const STACK: usize = 256 * 1024;
+    // Untouched pages of it cost nothing.
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
+    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
+    let argument = (&raw mut body).cast::<libc::c_void>();
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // JUSTIFICATION: no safe wrapper exists; nix's is unsafe as well and takes a boxed closure.
+    // SAFETY: the stack is memory of our own, aligned to 16 bytes, and nobody else uses it; it grows down from its end.
+    // With CLONE_VFORK this process, which has one thread, does not run until the new one has left its memory, so that
+    // both are never in it at once, and `body` and the stack live long enough.
+    let answer = unsafe { libc::clone(enter::<F>, top.cast(), flags, argument) };
+    drop(stack);
+    Errno::result(answer).map(Pid::from_raw)
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself.
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
+    /// By a signal.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+        /// Whether the kernel wrote a core dump.
+        core_dumped: bool,
+    },
+}
+
+/// Collects a child that has ended, if there is one: `waitpid(2)`.
+pub(crate) fn reap() -> Option<(Pid, Ending)> {
+    let mut status: libc::c_int = 0;
+    // JUSTIFICATION: nix has no name for a real-time signal that ended a child, and gives an error in its place.
+    // SAFETY: the pointer is to a local that lives until the call returns.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    if pid <= 0 {
+        return None;
+    }
+    let ending = if libc::WIFEXITED(status) {
+        Ending::Exited { code: libc::WEXITSTATUS(status) }
+    } else {
+        Ending::Signalled { signal: libc::WTERMSIG(status), core_dumped: libc::WCOREDUMP(status) }
+    };
+    Some((Pid::from_raw(pid), ending))
+}
+
+/// A signal that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Its number: there are more than have names.
+    pub(crate) signal: libc::c_int,
+    /// Whether the kernel sent it by itself, which for a signal that a person causes means the terminal.
+    pub(crate) from_kernel: bool,
+}
+
+/// Waits for the next of these signals, which have to be blocked: `sigwaitinfo(2)`.
+pub(crate) fn next_signal(signals: &SigSet) -> Result<Received, Errno> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    loop {
+        // JUSTIFICATION: nix's wrapper does not tell who sent the signal.
+        // SAFETY: both pointers are to values that live until the call returns.
+        let answer = unsafe { libc::sigwaitinfo(signals.as_ref(), info.as_mut_ptr()) };
+        match Errno::result(answer) {
+            Ok(signal) => {
+                // JUSTIFICATION: the structure is plain numbers.
+                // SAFETY: it was zeroed, which is a valid value of it, and then filled by the kernel.
+                let info = unsafe { info.assume_init() };
+                return Ok(Received { signal, from_kernel: info.si_code == libc::SI_KERNEL });
+            }
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Sends a signal by its number: `kill(2)`.
+pub(crate) fn kill(pid: Pid, signal: libc::c_int) -> Result<(), Errno> {
+    // JUSTIFICATION: nix's wrapper takes signals with names only, and real-time ones have none.
+    // SAFETY: the call takes numbers only.
+    Errno::result(unsafe { libc::kill(pid.as_raw(), signal) }).map(drop)
+}
+
+/// Ends this process by a signal, as a program would end that nobody stands in for. No second core is dumped.
+pub(crate) fn end_by_signal(signal: libc::c_int, otherwise: i32) -> ! {
+    let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // JUSTIFICATION: nix is used without its feature for limits.
+    // SAFETY: the kernel reads one structure, which lives until the call returns.
+    let limited = Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core) });
+    // Where it failed, there is one core more than needed.
+    drop(limited);
+    // JUSTIFICATION: nix's wrapper takes signals with names only.
+    // SAFETY: SIG_DFL is no handler, so that no code of ours runs in a signal's context.
+    if unsafe { libc::signal(signal, libc::SIG_DFL) } != libc::SIG_ERR
+        && pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).is_ok()
+        && kill(nix::unistd::getpid(), signal).is_ok()
+    {
+        // It has ended by now, but for a signal that ends nobody.
+    }
+    exit_now(otherwise)
+}
+
+/// Hides this process's memory, environment and descriptors from every process without privileges over it:
+/// `prctl(2)`, `PR_SET_DUMPABLE`.
+pub(crate) fn set_undumpable() -> Result<(), Errno> {
+    nix::sys::prctl::set_dumpable(false)
+}
+
+/// Brings up the loopback device of this network namespace: `netdevice(7)`, `SIOCSIFFLAGS`.
+pub(crate) fn loopback_up() -> Result<(), Errno> {
+    let control: OwnedFd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    /// `struct ifreq` as this request uses it; its size is that of the kernel's.
+    #[repr(C)]
+    struct Request {
+        name: [u8; libc::IFNAMSIZ],
+        flags: libc::c_short,
+        rest: [u8; 22],
+    }
+    const _: () =
+        assert!(size_of::<Request>() == size_of::<libc::ifreq>(), "the kernel reads this many bytes");
+    let mut request = Request { name: [0; libc::IFNAMSIZ], flags: 1, rest: [0; 22] };
+    request.name[..2].copy_from_slice(b"lo");
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the kernel reads and writes one structure of this size, which lives until the call returns.
+    let answer = unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) };
+    Errno::result(answer).map(drop)
+}
+
+/// The signal by which a process is told of a child's end.
+pub(crate) const CHILD_ENDED: libc::c_int = Signal::SIGCHLD as libc::c_int;
