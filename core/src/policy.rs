@@ -1,10 +1,12 @@
 //! What the user allows: the policy as it was asked for, and its paths made real.
 
 mod model;
+mod protected;
 mod resolve;
 mod trace;
 
 pub use model::{NetworkAccess, SandboxMode, SandboxPolicy};
+pub use protected::{GitProtection, NAMES, ProtectedName, ProtectionSettings};
 pub use resolve::{
     PolicyError, ResolvedPolicy, ResolvedWrites, RootNote, RootOrigin, Surroundings, WritableRoot, resolve,
 };

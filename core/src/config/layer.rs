@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::problem::Place;
 use super::settings::{EnvironmentInherit, Isolation, Settings, Sourced, SourcedList};
 use crate::enforcement::Guarantee;
-use crate::policy::SandboxMode;
+use crate::policy::{GitProtection, SandboxMode};
 
 /// Settings of which any may be left unsaid.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,13 @@ pub(super) struct Layer {
     pub(super) codex_linux_sandbox_exe: Option<Sourced<PathBuf>>,
     pub(super) isolation: Option<Sourced<Isolation>>,
     pub(super) require: Option<SourcedList<Guarantee>>,
+    pub(super) git: Option<Sourced<GitProtection>>,
+    pub(super) protect: Option<SourcedList<PathBuf>>,
+    pub(super) unprotect: Option<SourcedList<String>>,
+    pub(super) deny_read: Option<SourcedList<PathBuf>>,
+    pub(super) allow_read: Option<SourcedList<PathBuf>>,
+    pub(super) private_tmp: Option<Sourced<bool>>,
+    pub(super) allow_unix_sockets: Option<SourcedList<PathBuf>>,
 }
 
 /// A whole file or override: a layer, and layers that apply only when they are chosen.
@@ -58,6 +65,13 @@ impl Layer {
             codex_linux_sandbox_exe,
             isolation,
             require,
+            git,
+            protect,
+            unprotect,
+            deny_read,
+            allow_read,
+            private_tmp,
+            allow_unix_sockets,
         } = self;
         let workspace_write = &mut settings.workspace_write;
         let environment = &mut settings.shell_environment_policy;
@@ -74,8 +88,16 @@ impl Layer {
         let helper =
             codex_linux_sandbox_exe.map(|Sourced { value, origin }| Sourced { value: Some(value), origin });
         replace(&mut settings.codex_linux_sandbox_exe, helper);
-        replace(&mut settings.sandbox.isolation, isolation);
-        replace(&mut settings.sandbox.require, require);
+        let sandbox = &mut settings.sandbox;
+        replace(&mut sandbox.isolation, isolation);
+        replace(&mut sandbox.require, require);
+        replace(&mut sandbox.git, git);
+        replace(&mut sandbox.protect, protect);
+        replace(&mut sandbox.unprotect, unprotect);
+        replace(&mut sandbox.deny_read, deny_read);
+        replace(&mut sandbox.allow_read, allow_read);
+        replace(&mut sandbox.private_tmp, private_tmp);
+        replace(&mut sandbox.allow_unix_sockets, allow_unix_sockets);
     }
 }
 

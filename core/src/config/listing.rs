@@ -53,9 +53,17 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     if let Some(program) = &helper.value {
         rows.add("codex_linux_sandbox_exe", path(program), &helper.origin);
     }
-    let isolation = &settings.sandbox.isolation;
+    let sandbox = &settings.sandbox;
+    let isolation = &sandbox.isolation;
     rows.add("sandbox.isolation", toml_string(isolation.value.name()), &isolation.origin);
-    rows.list("sandbox.require", &settings.sandbox.require, |guarantee| toml_string(guarantee.name()));
+    rows.list("sandbox.require", &sandbox.require, |guarantee| toml_string(guarantee.name()));
+    rows.add("sandbox.git", toml_string(sandbox.git.value.name()), &sandbox.git.origin);
+    rows.list("sandbox.protect", &sandbox.protect, |name| path(name));
+    rows.list("sandbox.unprotect", &sandbox.unprotect, |name| toml_string(name));
+    rows.list("sandbox.deny_read", &sandbox.deny_read, |denied| path(denied));
+    rows.list("sandbox.allow_read", &sandbox.allow_read, |allowed| path(allowed));
+    rows.add("sandbox.private_tmp", sandbox.private_tmp.value.to_string(), &sandbox.private_tmp.origin);
+    rows.list("sandbox.allow_unix_sockets", &sandbox.allow_unix_sockets, |socket| path(socket));
     rows.0
 }
 

@@ -27,6 +27,13 @@ pub enum NoticeKind {
         /// The flag or the override.
         over: Origin,
     },
+    /// The list is longer than a project may make it. What is beyond had no effect.
+    TooMany {
+        /// The key.
+        key: &'static str,
+        /// How many items a project may add.
+        at_most: usize,
+    },
     /// There is more to say than is worth listing.
     More {
         /// How many notices were left out.
@@ -70,6 +77,9 @@ impl fmt::Display for Notice {
                 ": ignored: `{key} = {}` would allow more than your own settings do",
                 printable(asked)
             ),
+            NoticeKind::TooMany { key, at_most } => {
+                write!(formatter, ": ignored: a project may add no more than {at_most} items to `{key}`")
+            }
             NoticeKind::More { count } => write!(formatter, ": {count} more notices"),
             NoticeKind::Narrowed { key, over } => {
                 write!(formatter, ": `{key}` is narrower here than {over} asks for, and holds")

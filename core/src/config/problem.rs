@@ -130,6 +130,27 @@ pub enum ProblemKind {
         /// Whether a path below `~/` would do as well.
         home: bool,
     },
+    /// A path has to be relative and to stay below what it is relative to, and isn't or doesn't.
+    #[error("`{}`: expected a name or a relative path without `.` and `..`, found `{}`", printable(.key), printable(.found))]
+    NotRelative {
+        /// The key.
+        key: String,
+        /// The path that was there.
+        found: String,
+    },
+    /// There is no such built-in protected name.
+    #[error(
+        "`{}`: `{}` is none of the built-in protected names{}",
+        printable(.key), printable(.found), did_you_mean(.suggestion.as_deref())
+    )]
+    NotBuiltIn {
+        /// The key.
+        key: String,
+        /// The name that was there.
+        found: String,
+        /// What may have been meant.
+        suggestion: Option<String>,
+    },
     /// A path starts with `~/`, and nobody knows the home directory.
     #[error("`{}`: cannot expand `{}`: the home directory is not known", printable(.key), printable(.found))]
     NoHome {

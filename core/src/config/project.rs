@@ -12,10 +12,12 @@ use super::reader::read_text;
 use super::settings::{EnvironmentInherit, Origin, Settings, Sourced, SourcedList};
 use super::source::Source;
 use crate::enforcement::Guarantee;
-use crate::policy::SandboxMode;
+use crate::policy::{GitProtection, SandboxMode};
 
 /// A repository can't bury what matters under a thousand lines of its own making.
 const MOST_NOTICES: usize = 20;
+/// Each of these paths costs every start a mount: a repository can't make all starts slow.
+const MOST_PATHS: usize = 100;
 
 /// Tightens `settings` by the project's file `text` at `path`.
 pub(super) fn tighten(settings: &mut Settings, path: &Path, text: &str, home: Option<&Path>) -> Vec<Notice> {
@@ -55,6 +57,13 @@ impl Tightening {
             codex_linux_sandbox_exe: _,
             isolation: _,
             require,
+            git,
+            protect,
+            unprotect: _,
+            deny_read,
+            allow_read: _,
+            private_tmp,
+            allow_unix_sockets: _,
         } = layer;
         self.mode(settings, sandbox_mode);
         self.network(settings, network_access);
@@ -73,7 +82,34 @@ impl Tightening {
         append(&mut environment.exclude, exclude, |ours, theirs: &String| ours.eq_ignore_ascii_case(theirs));
         self.include_only(&mut environment.include_only, include_only);
 
-        append(&mut settings.sandbox.require, require, |ours, theirs: &Guarantee| ours == theirs);
+        let sandbox = &mut settings.sandbox;
+        append(&mut sandbox.require, require, |ours, theirs: &Guarantee| ours == theirs);
+        self.git(&mut sandbox.git, git);
+        self.paths("sandbox.protect", &mut sandbox.protect, protect);
+        self.paths("sandbox.deny_read", &mut sandbox.deny_read, deny_read);
+        self.flag("sandbox.private_tmp", &mut sandbox.private_tmp, private_tmp, true);
+    }
+
+    fn git(&mut self, ours: &mut Sourced<GitProtection>, theirs: Option<Sourced<GitProtection>>) {
+        if let Some(theirs) = theirs {
+            let asked = theirs.value.name();
+            self.scalar("sandbox.git", ours, theirs, |git| git, asked);
+        }
+    }
+
+    /// Adds paths, up to a bound.
+    fn paths(
+        &mut self,
+        key: &'static str,
+        ours: &mut SourcedList<PathBuf>,
+        theirs: Option<SourcedList<PathBuf>>,
+    ) {
+        let Some(mut theirs) = theirs else { return };
+        if theirs.items.len() > MOST_PATHS {
+            theirs.items.truncate(MOST_PATHS);
+            self.notice(&theirs.origin, NoticeKind::TooMany { key, at_most: MOST_PATHS });
+        }
+        append(ours, Some(theirs), |ours, theirs: &PathBuf| ours == theirs);
     }
 
     fn mode(&mut self, settings: &mut Settings, theirs: Option<Sourced<SandboxMode>>) {

@@ -3,7 +3,7 @@
 //! A walk by hand rather than a derived deserialiser: it goes on after a mistake, it knows where every key and value
 //! stands, and its messages speak of settings instead of types.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -16,7 +16,7 @@ use super::schema::{self, Key, Node, Setting};
 use super::settings::{EnvironmentInherit, Isolation, Sourced, SourcedList};
 use super::source::Source;
 use crate::enforcement::Guarantee;
-use crate::policy::SandboxMode;
+use crate::policy::{GitProtection, NAMES, SandboxMode};
 
 /// A value of the tree.
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
@@ -177,17 +177,19 @@ impl<'a> Reader<'a> {
                     .and_then(|path| self.absolute_path(path, value, false))
                     .map(|path| self.sourced(path, value));
             }
-            Setting::WritableRoots => {
-                layer.writable_roots =
-                    self.list(value, expected, |reader, text, item, roots: &mut Vec<_>| {
-                        roots.extend(reader.absolute_path(text, item, true));
-                    });
-            }
+            Setting::WritableRoots => layer.writable_roots = self.absolute_paths(value, expected),
             Setting::Exclude => layer.exclude = self.list(value, expected, Self::pattern),
             Setting::IncludeOnly => layer.include_only = self.list(value, expected, Self::pattern),
             Setting::Require => {
                 layer.require = self.list(value, expected, Self::guarantees).map(without_repeats);
             }
+            Setting::Git => layer.git = self.word(value, &GitProtection::ALL, GitProtection::name),
+            Setting::Protect => layer.protect = self.list(value, expected, Self::relative_path),
+            Setting::Unprotect => layer.unprotect = self.list(value, expected, Self::built_in_name),
+            Setting::DenyRead => layer.deny_read = self.absolute_paths(value, expected),
+            Setting::AllowRead => layer.allow_read = self.absolute_paths(value, expected),
+            Setting::PrivateTmp => layer.private_tmp = self.boolean(value, expected),
+            Setting::AllowUnixSockets => layer.allow_unix_sockets = self.absolute_paths(value, expected),
         }
     }
 
@@ -273,6 +275,38 @@ impl<'a> Reader<'a> {
             self.unknown_word(text, guarantee_words(), value);
         }
         guarantees.extend(named);
+    }
+
+    /// A path that is followed from a directory chosen later, and leads nowhere but below it.
+    fn relative_path(&mut self, text: &str, value: &Value<'_>, paths: &mut Vec<PathBuf>) {
+        let offset = value.span().start;
+        if text.contains('\0') {
+            return self.report(offset, |key| ProblemKind::Nul { key });
+        }
+        let path = Path::new(text);
+        let plain = path.components().all(|component| matches!(component, Component::Normal(_)));
+        if text.is_empty() || !plain {
+            return self.report(offset, |key| ProblemKind::NotRelative { key, found: text.to_owned() });
+        }
+        paths.push(path.components().collect());
+    }
+
+    fn built_in_name(&mut self, text: &str, value: &Value<'_>, names: &mut Vec<String>) {
+        if NAMES.iter().any(|name| name.path == text) {
+            names.push(text.to_owned());
+        } else {
+            self.report(value.span().start, |key| ProblemKind::NotBuiltIn {
+                key,
+                found: text.to_owned(),
+                suggestion: nearest(text, NAMES.iter().map(|name| name.path)).map(|near| format!("`{near}`")),
+            });
+        }
+    }
+
+    fn absolute_paths(&mut self, value: &Value<'_>, expected: &'static str) -> Option<SourcedList<PathBuf>> {
+        self.list(value, expected, |reader, text, item, paths: &mut Vec<_>| {
+            paths.extend(reader.absolute_path(text, item, true));
+        })
     }
 
     fn absolute_path(&mut self, text: &str, value: &Value<'_>, home: bool) -> Option<PathBuf> {

@@ -17,18 +17,36 @@ pub(super) enum Setting {
     LinuxSandboxExe,
     Isolation,
     Require,
+    Git,
+    Protect,
+    Unprotect,
+    DenyRead,
+    AllowRead,
+    PrivateTmp,
+    AllowUnixSockets,
 }
 
 impl Setting {
     /// What a value of this setting has to be, for messages.
     pub(super) const fn expected(self) -> &'static str {
         match self {
-            Self::SandboxMode | Self::Inherit | Self::LinuxSandboxExe | Self::Isolation => "a string",
-            Self::WritableRoots | Self::Exclude | Self::IncludeOnly | Self::Require => "an array of strings",
+            Self::SandboxMode | Self::Inherit | Self::LinuxSandboxExe | Self::Isolation | Self::Git => {
+                "a string"
+            }
+            Self::WritableRoots
+            | Self::Exclude
+            | Self::IncludeOnly
+            | Self::Require
+            | Self::Protect
+            | Self::Unprotect
+            | Self::DenyRead
+            | Self::AllowRead
+            | Self::AllowUnixSockets => "an array of strings",
             Self::NetworkAccess
             | Self::ExcludeTmpdirEnvVar
             | Self::ExcludeSlashTmp
-            | Self::IgnoreDefaultExcludes => "a boolean (true or false)",
+            | Self::IgnoreDefaultExcludes
+            | Self::PrivateTmp => "a boolean (true or false)",
         }
     }
 }
@@ -54,7 +72,11 @@ impl Node {
         match self {
             Self::ProfileName
             | Self::Setting(
-                Setting::SandboxMode | Setting::Inherit | Setting::LinuxSandboxExe | Setting::Isolation,
+                Setting::SandboxMode
+                | Setting::Inherit
+                | Setting::LinuxSandboxExe
+                | Setting::Isolation
+                | Setting::Git,
             ) => true,
             Self::Setting(_) | Self::Table(_) | Self::Variables | Self::Profiles => false,
         }
@@ -120,8 +142,17 @@ static ENVIRONMENT: [Key; 5] = [
     setting("include_only", Setting::IncludeOnly),
 ];
 
-static SANDBOX: [Key; 2] =
-    [user_only("isolation", Node::Setting(Setting::Isolation)), setting("require", Setting::Require)];
+static SANDBOX: [Key; 9] = [
+    user_only("isolation", Node::Setting(Setting::Isolation)),
+    setting("require", Setting::Require),
+    setting("git", Setting::Git),
+    setting("protect", Setting::Protect),
+    user_only("unprotect", Node::Setting(Setting::Unprotect)),
+    setting("deny_read", Setting::DenyRead),
+    user_only("allow_read", Node::Setting(Setting::AllowRead)),
+    setting("private_tmp", Setting::PrivateTmp),
+    user_only("allow_unix_sockets", Node::Setting(Setting::AllowUnixSockets)),
+];
 
 /// The key of `keys` called `name`.
 pub(super) fn find<'k>(keys: &'k [Key], name: &str) -> Option<&'k Key> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::enforcement::Guarantee;
-use crate::policy::{NetworkAccess, SandboxMode, SandboxPolicy};
+use crate::policy::{GitProtection, NetworkAccess, ProtectionSettings, SandboxMode, SandboxPolicy};
 
 /// Where a setting's value came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,19 +106,22 @@ pub enum Isolation {
     /// The best level that this machine offers.
     #[default]
     Auto,
+    /// Namespaces, with Landlock and seccomp inside, or nothing runs.
+    Namespaces,
     /// Landlock and seccomp only.
     Landlock,
 }
 
 impl Isolation {
     /// Every choice.
-    pub const ALL: [Self; 2] = [Self::Auto, Self::Landlock];
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Namespaces, Self::Landlock];
 
     /// The name used in configuration, flags and reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Namespaces => "namespaces",
             Self::Landlock => "landlock",
         }
     }
@@ -187,6 +190,32 @@ pub struct SandboxSettings {
     pub isolation: Sourced<Isolation>,
     /// Promises that must be kept on this machine, or nothing runs.
     pub require: SourcedList<Guarantee>,
+    /// How far git directories are protected.
+    pub git: Sourced<GitProtection>,
+    /// Protected names beside the built-in ones, relative to the top of each root and of each repository.
+    pub protect: SourcedList<PathBuf>,
+    /// Built-in protected names that stay writable.
+    pub unprotect: SourcedList<String>,
+    /// Files and directories that commands can't read. Absolute.
+    pub deny_read: SourcedList<PathBuf>,
+    /// What can be read although it lies below one of `deny_read`. Absolute.
+    pub allow_read: SourcedList<PathBuf>,
+    /// Gives each command an empty `/tmp` of its own.
+    pub private_tmp: Sourced<bool>,
+    /// Unix sockets of the host that commands may connect to. Absolute.
+    pub allow_unix_sockets: SourcedList<PathBuf>,
+}
+
+impl SandboxSettings {
+    /// What is said about protected metadata.
+    #[must_use]
+    pub fn protection(&self) -> ProtectionSettings {
+        ProtectionSettings {
+            git: self.git.value,
+            protect: self.protect.values().cloned().collect(),
+            unprotect: self.unprotect.values().cloned().collect(),
+        }
+    }
 }
 
 /// Everything that configuration says, resolved to one value a setting.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Fixture;
 use crate::config::{ConfigSources, FlagLayer, Isolation, Loaded, Origin, Settings, Sourced, load, rows};
 use crate::enforcement::Guarantee;
-use crate::policy::{NetworkAccess, SandboxMode, SandboxPolicy};
+use crate::policy::{NAMES, NetworkAccess, SandboxMode, SandboxPolicy};
 
 const EVERYTHING: &str = r#"
 sandbox_mode = "workspace-write"
@@ -31,6 +31,13 @@ CI = "1"
 [sandbox]
 isolation = "landlock"
 require = ["P2", "network", "writes"]
+git = "read-only"
+protect = ["Makefile", "ci//run"]
+unprotect = [".husky"]
+deny_read = ["~/.ssh", "/srv/keys"]
+allow_read = ["~/.ssh/known_hosts"]
+private_tmp = true
+allow_unix_sockets = ["/run/docker.sock"]
 
 [profiles.ci]
 sandbox_mode = "read-only"
@@ -76,6 +83,13 @@ fn every_key_is_read_and_listed() {
             "codex_linux_sandbox_exe = \"/opt/helper\"  config.toml:3",
             "sandbox.isolation = \"landlock\"  config.toml:21",
             "sandbox.require = [\"network\", \"inner-sockets\", \"writes\"]  config.toml:22",
+            "sandbox.git = \"read-only\"  config.toml:23",
+            "sandbox.protect = [\"Makefile\", \"ci/run\"]  config.toml:24",
+            "sandbox.unprotect = [\".husky\"]  config.toml:25",
+            "sandbox.deny_read = [\"/home/me/.ssh\", \"/srv/keys\"]  config.toml:26",
+            "sandbox.allow_read = [\"/home/me/.ssh/known_hosts\"]  config.toml:27",
+            "sandbox.private_tmp = true  config.toml:28",
+            "sandbox.allow_unix_sockets = [\"/run/docker.sock\"]  config.toml:29",
         ]
     );
     assert_eq!(
@@ -136,7 +150,7 @@ fn tables_merge_and_lists_replace() {
     assert_eq!(environment.set["A.B"].value, "it's \"q\"");
     let roots = &settings.workspace_write.writable_roots;
     assert!(roots.is_empty());
-    assert!(matches!(&roots.origin, Origin::Profile { name, line: 26, .. } if name == "ci"), "{roots:?}");
+    assert!(matches!(&roots.origin, Origin::Profile { name, line: 33, .. } if name == "ci"), "{roots:?}");
 }
 
 #[test]
@@ -249,6 +263,20 @@ fn network_access_counts_in_workspace_write_and_the_flag_everywhere() {
         assert_eq!(full(&[&typed, key], &FlagLayer::default()), by_key, "{mode}");
         assert!(full(&[&typed], &network), "{mode}");
     }
+}
+
+#[test]
+fn protected_names_are_the_built_in_ones_less_some_and_more() {
+    let loaded = overridden(&[
+        "sandbox.unprotect=[\".husky\", \".envrc\"]",
+        "sandbox.protect=[\"Makefile\", \".envrc\", \".vscode\"]",
+    ]);
+    let protection = loaded.settings.sandbox.protection();
+    let paths = protection.paths();
+    assert!(paths.contains(&PathBuf::from(".vscode")) && !paths.contains(&PathBuf::from(".husky")));
+    // What is named in `protect` holds, whatever `unprotect` says.
+    assert_eq!(paths[paths.len() - 2..], ["Makefile", ".envrc"].map(PathBuf::from));
+    assert_eq!(paths.len(), NAMES.len());
 }
 
 #[test]

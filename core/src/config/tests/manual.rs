@@ -2,6 +2,7 @@
 
 use super::Fixture;
 use crate::config::schema::{Node, ROOT};
+use crate::policy::NAMES;
 
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
 
@@ -55,5 +56,13 @@ fn the_manual_knows_every_key() {
                 assert!(MANUAL.contains(&row), "{row}");
             }
         }
+    }
+}
+
+#[test]
+fn the_manual_lists_every_protected_name() {
+    for name in NAMES {
+        let row = format!("| `{}` | {} |", name.path, name.why);
+        assert!(MANUAL.contains(&row), "{row}");
     }
 }

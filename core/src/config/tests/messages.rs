@@ -41,7 +41,8 @@ fn a_key_of_another_table_is_pointed_to() {
 fn a_key_that_is_near_nothing_lists_what_there_is() {
     assert_eq!(
         error("[sandbox]\nxyzzy = 1"),
-        "config.toml:2:1: unknown key `sandbox.xyzzy`; known here: `isolation`, `require`"
+        "config.toml:2:1: unknown key `sandbox.xyzzy`; known here: `isolation`, `require`, `git`, `protect`, \
+         `unprotect`, `deny_read`, `allow_read`, `private_tmp`, `allow_unix_sockets`"
     );
 }
 
@@ -99,6 +100,30 @@ fn paths_have_to_be_absolute() {
     assert_eq!(
         error("codex_linux_sandbox_exe = \"/a\\u0000\""),
         "config.toml:1:27: `codex_linux_sandbox_exe`: the value holds a NUL character"
+    );
+}
+
+#[test]
+fn protected_names_are_relative_and_those_taken_out_are_known() {
+    assert_eq!(
+        error("[sandbox]\nprotect = [\"a/b\", \"/a\", \"../a\", \"\", \".\", \"a\\u0000\"]"),
+        "config.toml:2:19: `sandbox.protect`: expected a name or a relative path without `.` and `..`, found `/a`\n\
+         config.toml:2:25: `sandbox.protect`: expected a name or a relative path without `.` and `..`, found `../a`\n\
+         config.toml:2:33: `sandbox.protect`: expected a name or a relative path without `.` and `..`, found ``\n\
+         config.toml:2:37: `sandbox.protect`: expected a name or a relative path without `.` and `..`, found `.`\n\
+         config.toml:2:42: `sandbox.protect`: the value holds a NUL character"
+    );
+    assert_eq!(
+        error("sandbox.unprotect = [\".vscod\", \"src\"]"),
+        "config.toml:1:22: `sandbox.unprotect`: `.vscod` is none of the built-in protected names; \
+         did you mean `.vscode`?\n\
+         config.toml:1:32: `sandbox.unprotect`: `src` is none of the built-in protected names"
+    );
+    assert_eq!(
+        error("sandbox.git = \"readonly\"\nsandbox.deny_read = [\"x\"]"),
+        "config.toml:1:15: `sandbox.git`: expected `read-only`, `commit` or `open`, found `readonly`; \
+         did you mean `read-only`?\n\
+         config.toml:2:22: `sandbox.deny_read`: expected an absolute path or one below `~/`, found `x`"
     );
 }
 

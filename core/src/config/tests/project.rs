@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Fixture;
 use crate::config::{FlagLayer, Origin, Settings, Sourced};
 use crate::enforcement::Guarantee;
-use crate::policy::{NetworkAccess, SandboxMode, SandboxPolicy};
+use crate::policy::{GitProtection, NetworkAccess, SandboxMode, SandboxPolicy};
 
 const LOOSE: &str = r#"
 sandbox_mode = "workspace-write"
@@ -118,6 +118,68 @@ sandbox_mode = 1
     assert_eq!(
         notices[6],
         ".codex/config.toml:7: ignored: `sandbox_mode`: expected a string, found an integer"
+    );
+}
+
+#[test]
+fn protection_grows_and_never_shrinks() {
+    let (settings, notices) = tightened(
+        "sandbox = { protect = [\"a\"], deny_read = [\"/k\"] }",
+        r#"[sandbox]
+git = "read-only"
+protect = ["a", "b"]
+deny_read = ["/k", "~/l"]
+private_tmp = true
+unprotect = [".husky"]
+allow_read = ["/k"]
+allow_unix_sockets = ["/run/docker.sock"]
+"#,
+    );
+    let sandbox = &settings.sandbox;
+    assert_eq!(sandbox.git.value, GitProtection::ReadOnly);
+    assert_eq!(
+        sandbox.protect.values().collect::<Vec<_>>(),
+        ["a", "b"].map(PathBuf::from).iter().collect::<Vec<_>>()
+    );
+    let denied = ["/k", "/home/me/l"].map(PathBuf::from);
+    assert_eq!(sandbox.deny_read.values().collect::<Vec<_>>(), denied.iter().collect::<Vec<_>>());
+    assert!(sandbox.private_tmp.value);
+    assert!(
+        sandbox.unprotect.is_empty()
+            && sandbox.allow_read.is_empty()
+            && sandbox.allow_unix_sockets.is_empty()
+    );
+    for (notice, (line, key)) in
+        notices.iter().zip([(6, "unprotect"), (7, "allow_read"), (8, "allow_unix_sockets")])
+    {
+        let expected = format!(
+            ".codex/config.toml:{line}: ignored: `sandbox.{key}` is for the user to set, not for a project"
+        );
+        assert_eq!(*notice, expected);
+    }
+    assert_eq!(notices.len(), 3);
+
+    let user = "sandbox = { git = \"read-only\", private_tmp = true }";
+    let (settings, notices) = tightened(user, "sandbox = { git = \"open\", private_tmp = false }");
+    assert_eq!(settings.sandbox.git.value, GitProtection::ReadOnly);
+    assert!(settings.sandbox.private_tmp.value);
+    assert_eq!(
+        notices,
+        [
+            ".codex/config.toml:1: ignored: `sandbox.git = open` would allow more than your own settings do",
+            ".codex/config.toml:1: ignored: `sandbox.private_tmp = false` would allow more than your own settings do",
+        ]
+    );
+}
+
+#[test]
+fn a_project_adds_no_more_paths_than_a_start_can_bear() {
+    let names: Vec<String> = (0..1000).map(|number| format!("\"n{number}\"")).collect();
+    let (settings, notices) = tightened("", &format!("sandbox.protect = [{}]", names.join(",")));
+    assert_eq!(settings.sandbox.protect.items.len(), 100);
+    assert_eq!(
+        notices,
+        [".codex/config.toml:1: ignored: a project may add no more than 100 items to `sandbox.protect`"]
     );
 }
 

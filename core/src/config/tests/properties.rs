@@ -60,10 +60,19 @@ fn lines() -> impl Strategy<Value = Lines> {
     let rest = (
         option::weighted(0.75, word(MODES)),
         option::weighted(0.75, word(&["/opt/a", "/opt/b"])),
-        option::weighted(0.75, word(&["auto", "landlock"])),
+        option::weighted(0.75, word(&["auto", "namespaces", "landlock"])),
         option::weighted(0.75, list(REQUIRE)),
     );
-    (workspace, environment, rest).prop_map(|(workspace, environment, rest)| {
+    let files = (
+        option::weighted(0.75, word(&["read-only", "commit", "open"])),
+        option::weighted(0.75, list(&["a", "a/b", ".envrc"])),
+        option::weighted(0.75, list(&[".envrc", ".husky"])),
+        option::weighted(0.75, list(&PATHS)),
+        option::weighted(0.75, list(&PATHS)),
+        option::weighted(0.75, boolean()),
+        option::weighted(0.75, list(&["/run/a", "/run/b"])),
+    );
+    (workspace, environment, rest, files).prop_map(|(workspace, environment, rest, files)| {
         let keyed = [
             ("sandbox_workspace_write.writable_roots", workspace.0),
             ("sandbox_workspace_write.network_access", workspace.1),
@@ -78,6 +87,13 @@ fn lines() -> impl Strategy<Value = Lines> {
             ("codex_linux_sandbox_exe", rest.1),
             ("sandbox.isolation", rest.2),
             ("sandbox.require", rest.3),
+            ("sandbox.git", files.0),
+            ("sandbox.protect", files.1),
+            ("sandbox.unprotect", files.2),
+            ("sandbox.deny_read", files.3),
+            ("sandbox.allow_read", files.4),
+            ("sandbox.private_tmp", files.5),
+            ("sandbox.allow_unix_sockets", files.6),
         ];
         keyed.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     })
@@ -168,6 +184,8 @@ fn is_no_looser(tight: &Settings, loose: &Settings) -> Result<(), &'static str> 
     };
     let (only, only_before) = (strings(&ours.include_only), strings(&theirs.include_only));
     let required: Vec<&Guarantee> = tight.sandbox.require.values().collect();
+    let protected = |settings: &Settings| settings.sandbox.protection().paths();
+    let denied: Vec<&PathBuf> = tight.sandbox.deny_read.values().collect();
     let roots_before: Vec<&PathBuf> = loose.workspace_write.writable_roots.values().collect();
     let checks = [
         (allows_no_more(&tight.policy(), &loose.policy()), "policy"),
@@ -185,6 +203,13 @@ fn is_no_looser(tight: &Settings, loose: &Settings) -> Result<(), &'static str> 
         (tight.codex_linux_sandbox_exe == loose.codex_linux_sandbox_exe, "helper"),
         (tight.sandbox.isolation == loose.sandbox.isolation, "isolation"),
         (contains_all(loose.sandbox.require.values(), &required), "require"),
+        (tight.sandbox.git.value <= loose.sandbox.git.value, "git"),
+        (contains_all(protected(loose).iter(), &protected(tight).iter().collect::<Vec<_>>()), "protected"),
+        (tight.sandbox.unprotect == loose.sandbox.unprotect, "unprotect"),
+        (contains_all(loose.sandbox.deny_read.values(), &denied), "deny_read"),
+        (tight.sandbox.allow_read == loose.sandbox.allow_read, "allow_read"),
+        (tight.sandbox.private_tmp.value >= loose.sandbox.private_tmp.value, "private_tmp"),
+        (tight.sandbox.allow_unix_sockets == loose.sandbox.allow_unix_sockets, "allow_unix_sockets"),
     ];
     checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(broken))
 }
