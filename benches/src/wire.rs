@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use codex_linux_sandbox::{Command, Invocation, Network, Plan, PlanPath, Writes, wire};
+use codex_linux_sandbox::{Command, Invocation, Isolation, Network, Plan, PlanPath, Writes, wire};
 
 use crate::Outcome;
 use crate::measure::{Case, in_turn};

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use codex_core::config::{ConfigError, ConfigSources, FlagLayer, Loaded, Origin, Sourced, load};
 use codex_core::environment::{self, EnvironmentError};
 use codex_core::exec::{Helper, Sandbox, SandboxError, SandboxOptions};
-use codex_core::policy::{SandboxMode, Surroundings};
+use codex_core::policy::{PlaceRules, SandboxMode, Surroundings};
 use codex_linux_sandbox::shown;
 
 use crate::args::PolicyOptions;
@@ -107,6 +107,12 @@ impl Meaning {
         };
         let helper = settings.codex_linux_sandbox_exe.value.clone();
         let mut options = SandboxOptions::new(helper.map_or(Helper::ThisProgram, Helper::Program));
+        options.isolation = settings.sandbox.isolation.value;
+        options.places = PlaceRules {
+            deny_read: settings.sandbox.deny_read.values().cloned().collect(),
+            allow_read: settings.sandbox.allow_read.values().cloned().collect(),
+            private_tmp: settings.sandbox.private_tmp.value,
+        };
         options.require = settings.sandbox.require.values().copied().collect();
         options.secrets_filtered = !settings.shell_environment_policy.ignore_default_excludes.value;
         Ok(Sandbox::prepare(&policy, surroundings, options)?)

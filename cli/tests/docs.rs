@@ -86,15 +86,37 @@ fn every_field_of_the_result_is_in_the_manual() {
 
 /// The denials as the specification shows them: a table a promise, a line a reason.
 fn tables() -> String {
-    let of =
-        |network| denials(&Plan::new(Isolation::Landlock, Writes::Beneath(Vec::new()), network));
-    let (off, on) = (of(Network::Off), of(Network::Full));
-    let always: Vec<&Denial> = off.iter().filter(|denial| on.contains(denial)).collect();
-    let only_off: Vec<&Denial> = off.iter().filter(|denial| !on.contains(denial)).collect();
-    let only_on: Vec<&Denial> = on.iter().filter(|denial| !off.contains(denial)).collect();
+    let of = |isolation, network| denials(&Plan::new(isolation, Writes::Beneath(Vec::new()), network));
+    let all = [Isolation::Landlock, Isolation::Namespaces].map(|isolation| {
+        [Network::Off, Network::Full].map(|network| of(isolation, network))
+    });
+    let mut distinct: Vec<&Denial> = Vec::new();
+    for denial in all.iter().flatten().flatten() {
+        if !distinct.contains(&denial) {
+            distinct.push(denial);
+        }
+    }
+    // Where a denial holds: at level landlock with the network off and on, at level namespaces the same.
+    let held = |denial: &Denial| all.each_ref().map(|level| level.each_ref().map(|table| table.contains(denial)));
+    let titles = [
+        ([[true, true], [true, true]], ""),
+        ([[true, false], [true, false]], ", network off"),
+        ([[false, true], [false, true]], ", network on"),
+        ([[true, true], [false, false]], ", level landlock"),
+        ([[true, false], [false, false]], ", level landlock, network off"),
+        ([[false, true], [false, false]], ", level landlock, network on"),
+        ([[false, false], [true, true]], ", level namespaces"),
+        ([[false, false], [true, false]], ", level namespaces, network off"),
+        ([[false, false], [false, true]], ", level namespaces, network on"),
+        ([[true, true], [false, true]], ", but for level namespaces with the network off"),
+        ([[false, true], [true, true]], ", but for level landlock with the network off"),
+    ];
+    assert!(distinct.iter().all(|denial| titles.iter().any(|(where_held, _)| *where_held == held(denial))));
     let mut text = String::new();
     for promise in ["P1", "P2", "P3", "P6"] {
-        for (title, denials) in [("", &always), (", network off", &only_off), (", network on", &only_on)] {
+        for (where_held, title) in titles {
+            let denials: Vec<&Denial> =
+                distinct.iter().copied().filter(|denial| held(denial) == where_held).collect();
             let mut rows: Vec<(&Denial, Vec<&str>)> = Vec::new();
             for denial in denials.iter().filter(|denial| denial.promise == promise) {
                 let same = |(first, _): &&mut (&Denial, _)| {
@@ -129,11 +151,16 @@ fn every_denied_call_is_in_the_specification() {
         let expected = tables();
         assert!(written.trim() == expected.trim(), "docs/specification.md should have:\n{expected}");
     }
-    for network in [Network::Off, Network::Full] {
-        let plan = Plan::new(Isolation::Landlock, Writes::Beneath(Vec::new()), network);
-        for denial in denials(&plan) {
-            let named = quoted(written).any(|word| word == denial.name);
-            assert!(named && written.contains(denial.reason), "docs/specification.md lacks {}", denial.name);
+    for isolation in [Isolation::Landlock, Isolation::Namespaces] {
+        for network in [Network::Off, Network::Full] {
+            for denial in denials(&Plan::new(isolation, Writes::Beneath(Vec::new()), network)) {
+                let named = quoted(written).any(|word| word == denial.name);
+                assert!(
+                    named && written.contains(denial.reason),
+                    "docs/specification.md lacks {}",
+                    denial.name
+                );
+            }
         }
     }
 }

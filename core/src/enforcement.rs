@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use codex_linux_sandbox::{Capabilities, Enforced, Network, Plan, Writes};
+use codex_linux_sandbox::{Capabilities, Enforced, Isolation, Network, Plan, Writes};
 use serde::Serialize;
 
 /// One thing that the sandbox promises, finer than the numbered promises of `docs/specification.md`.
@@ -126,6 +126,8 @@ impl Serialize for Holding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
+    /// Namespaces of the command's own, with Landlock and seccomp inside.
+    Namespaces,
     /// Landlock and seccomp.
     Landlock,
     /// Nothing was asked for: the policy restricts nothing.
@@ -137,6 +139,7 @@ impl Level {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Namespaces => "namespaces",
             Self::Landlock => "landlock",
             Self::None => "none",
         }
@@ -146,6 +149,8 @@ impl Level {
 /// What the kernel refuses for a run, mechanism by mechanism.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mechanisms {
+    /// The kinds of namespaces that are the command's own.
+    pub namespaces: Vec<&'static str>,
     /// The Landlock ABI in use. 0 without Landlock.
     pub landlock_abi: u8,
     /// The rights on files that Landlock refuses outside of what the policy allows.
@@ -161,6 +166,9 @@ pub struct Mechanisms {
     pub capabilities: &'static str,
 }
 
+/// Kinds of namespaces by their bit in `CLONE_NEW*` (`linux/sched.h`).
+const NAMESPACES: [(u32, &str); 7] =
+    [(28, "user"), (17, "mount"), (29, "pid"), (27, "ipc"), (26, "uts"), (25, "cgroup"), (30, "net")];
 /// Landlock's rights on files by their bit, from bit 0 on (`linux/landlock.h`).
 const LANDLOCK_FS: [&str; 17] = [
     "execute",
@@ -191,7 +199,9 @@ impl Mechanisms {
         let names = |bits: u64, names: &[&'static str]| {
             names.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| *name).collect()
         };
+        let namespaces = NAMESPACES.iter().filter(|(bit, _)| enforced.namespaces >> bit & 1 == 1);
         Self {
+            namespaces: namespaces.map(|(_, name)| *name).collect(),
             landlock_abi: enforced.landlock_abi,
             landlock_fs: names(enforced.landlock_fs, &LANDLOCK_FS),
             landlock_net: names(enforced.landlock_net, &LANDLOCK_NET),
@@ -221,7 +231,11 @@ impl Enforcement {
     /// What a plan holds by what is enforced, and with an environment that was or was not filtered.
     #[must_use]
     pub fn of(plan: &Plan, enforced: &Enforced, secrets_filtered: bool) -> Self {
-        let level = if plan.is_unrestricted() { Level::None } else { Level::Landlock };
+        let level = match plan.isolation {
+            _ if plan.is_unrestricted() => Level::None,
+            Isolation::Namespaces => Level::Namespaces,
+            Isolation::Landlock => Level::Landlock,
+        };
         let promises = Guarantee::ALL
             .into_iter()
             .map(|guarantee| {
@@ -229,6 +243,7 @@ impl Enforcement {
                     (Guarantee::Secrets, _) => secrets(secrets_filtered),
                     (Guarantee::Survivors, Level::None) => SURVIVORS,
                     (_, Level::None) => (Hold::NotRequested, "the policy restricts nothing"),
+                    (_, Level::Namespaces) => in_namespaces(guarantee, plan, enforced.landlock_abi),
                     (_, Level::Landlock) => at_landlock(guarantee, plan, enforced.landlock_abi),
                 };
                 Holding { guarantee, hold, why: Cow::Borrowed(why) }
@@ -258,6 +273,47 @@ fn secrets(filtered: bool) -> (Hold, &'static str) {
             Hold::NotRequested,
             "shell_environment_policy.ignore_default_excludes keeps variables that look like secrets",
         )
+    }
+}
+
+fn in_namespaces(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static str) {
+    let nothing_is_writable = match &plan.writes {
+        Writes::Everywhere => None,
+        Writes::Beneath(trees) => Some(trees.is_empty()),
+    };
+    match (guarantee, nothing_is_writable) {
+        (Guarantee::Writes | Guarantee::Metadata | Guarantee::ProtectedMetadata, None) => {
+            (Hold::NotRequested, "the policy leaves the file system to somebody else")
+        }
+        (Guarantee::Writes, Some(_)) if abi == 0 => {
+            (Hold::Enforced, "read-only mounts; there is no Landlock")
+        }
+        (Guarantee::Writes, Some(_)) => (Hold::Enforced, "read-only mounts, and Landlock"),
+        (Guarantee::Metadata, Some(_)) => (Hold::Enforced, "read-only mounts"),
+        (Guarantee::ProtectedMetadata, Some(true)) => (Hold::Enforced, "nothing is writable"),
+        (Guarantee::ProtectedMetadata, Some(false)) => (Hold::Enforced, "read-only mounts"),
+        (Guarantee::Network, _) => match plan.network {
+            Network::Full => {
+                (Hold::NotRequested, "the policy allows the network; sockets of the host stay closed")
+            }
+            Network::Off => (Hold::Enforced, "a network namespace, and seccomp"),
+        },
+        (Guarantee::InnerSockets, _) => match plan.network {
+            Network::Full => {
+                (Hold::Partial, "loopback is the host's; unix sockets are closed, but for socket pairs")
+            }
+            Network::Off => {
+                (Hold::Partial, "a loopback of its own; unix sockets are closed, but for socket pairs")
+            }
+        },
+        (Guarantee::Processes, _) => (Hold::Enforced, "a PID namespace, with a /proc of its own"),
+        (Guarantee::Survivors, _) => {
+            (Hold::Enforced, "the PID namespace ends with the command, and with the caller")
+        }
+        (Guarantee::Privilege, _) => {
+            (Hold::Enforced, "no_new_privs, a user namespace, capabilities given up, seccomp")
+        }
+        (Guarantee::Secrets, _) => secrets(true),
     }
 }
 
@@ -313,7 +369,7 @@ fn at_landlock(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static st
 
 #[cfg(test)]
 mod tests {
-    use super::{Enforced, Enforcement, Guarantee, Hold, Level, Network, Plan, Writes};
+    use super::{Enforced, Enforcement, Guarantee, Hold, Isolation, Level, Network, Plan, Writes};
 
     fn of(plan: &Plan, abi: u8) -> Enforcement {
         Enforcement::of(plan, &Enforced::expected(plan, abi), true)
@@ -357,6 +413,28 @@ mod tests {
         }
         assert_eq!(hold(&of(&read_only(), 2), Guarantee::Writes), Hold::Partial);
         assert_eq!(hold(&of(&read_only(), 3), Guarantee::Writes), Hold::Enforced);
+    }
+
+    #[test]
+    fn namespaces_never_hold_less_than_landlock() {
+        for (network, writes) in [
+            (Network::Off, Writes::Beneath(Vec::new())),
+            (Network::Full, Writes::Beneath(Vec::new())),
+            (Network::Off, Writes::Everywhere),
+        ] {
+            let at = |isolation| of(&Plan::new(isolation, writes.clone(), network), 7);
+            let (landlock, namespaces) = (at(Isolation::Landlock), at(Isolation::Namespaces));
+            assert_eq!(namespaces.level, Level::Namespaces);
+            for guarantee in Guarantee::ALL {
+                let better = match hold(&landlock, guarantee) {
+                    Hold::Enforced => hold(&namespaces, guarantee) == Hold::Enforced,
+                    Hold::Partial => matches!(hold(&namespaces, guarantee), Hold::Enforced | Hold::Partial),
+                    Hold::Absent => hold(&namespaces, guarantee) != Hold::NotRequested,
+                    Hold::NotRequested => hold(&namespaces, guarantee) == Hold::NotRequested,
+                };
+                assert!(better, "{guarantee:?}");
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! sandbox ─┘
 //! ```
 
+mod level;
 mod outcome;
 mod request;
 mod sandbox;
@@ -19,12 +20,14 @@ mod tree;
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use codex_linux_sandbox::Record;
+use codex_linux_sandbox::{Ending, Record};
 use nix::errno::Errno;
 use tokio::time::Instant;
 
+pub use codex_linux_sandbox::CallersSignals;
+pub use level::{NamespacesRefused, namespaces_refused, try_namespaces};
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
-pub use request::{CallersSignals, DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
+pub use request::{DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
 pub use sandbox::{
     Helper, LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, Sandbox, SandboxError, SandboxOptions, SandboxType,
 };
@@ -32,9 +35,9 @@ pub use subreaper::Subreaper;
 pub use sys::{SigchldDisposition, set_sigchld, watch};
 
 use crate::output::{Capture, OutputBudget};
-use spawn::Spawn;
+use level::Rung;
+use spawn::{Spawn, Spawned};
 use supervise::{Killed, Limits, Seen};
-use sys::WaitStatus;
 
 /// Runs one command under a sandbox, to its end.
 ///
@@ -46,37 +49,77 @@ use sys::WaitStatus;
 /// [`ExecError`] for a request that can't be started: an empty command, a NUL byte, a directory that can't be entered,
 /// a helper that is not there, no descriptors left.
 pub async fn process_exec_tool_call(
-    request: ExecRequest,
+    mut request: ExecRequest,
     sandbox: &Sandbox,
 ) -> Result<ExecResult, ExecError> {
     let program = request.program()?.to_owned();
-    let invocation = sandbox.invocation(&request, &program);
-    let ExecRequest {
-        env, stdio, signals, deadline, drain, cancellation, budget, forward, subreaper, ..
-    } = request;
-    let spawn =
-        Spawn { helper: sandbox.helper().clone(), invocation, env: sandbox.environment(env), stdio, signals };
-
+    let mut rung = sandbox.best();
+    // What a set-up takes counts: the deadline is the call's, not the last attempt's.
     let started = Instant::now();
+    loop {
+        let result = attempt(&mut request, sandbox, rung, &program, started).await?;
+        let refused = match &result.outcome {
+            Outcome::SetupFailed { step: Some(step), call, errno, message, .. } => {
+                level::note_refusal(*step, call.as_deref().unwrap_or_default(), *errno, message)
+            }
+            _ => false,
+        };
+        match sandbox.below(rung) {
+            // Nothing has run, and nothing of this machine will make it run at this level.
+            Some(below) if refused => {
+                tracing::info!(outcome = %result.outcome.sentence(), "no namespaces here: going on without");
+                rung = below;
+            }
+            _ => return Ok(result),
+        }
+    }
+}
+
+/// Runs the command at one level.
+async fn attempt(
+    request: &mut ExecRequest,
+    sandbox: &Sandbox,
+    rung: &Rung,
+    program: &OsStr,
+    started: Instant,
+) -> Result<ExecResult, ExecError> {
+    let spawn = Spawn {
+        helper: sandbox.helper().clone(),
+        invocation: sandbox.invocation(rung, request, program),
+        env: Sandbox::environment(rung, &request.env),
+        stdio: request.stdio,
+        signals: request.signals,
+    };
     let spawned = spawner::on_lasting_thread(move || spawn::spawn(spawn))
         .await
         .map_err(|errno| ExecError::Prepare { call: "a thread to start processes from", errno })?;
     let (child, pipes) = match spawned {
         // What is too much for the helper is too much for the command, and a shell would say so of the command.
         Err(ExecError::Helper { errno: Errno::E2BIG, .. }) => {
-            return Ok(too_large(&program, sandbox, budget));
+            return Ok(nothing_ran(too_large(program), rung, request.budget));
         }
-        spawned => spawned?,
+        Ok(Spawned::Failed(error)) => {
+            return Ok(nothing_ran(setup_failed(Record::from(&error)), rung, request.budget));
+        }
+        Ok(Spawned::Started(child, pipes)) => (child, pipes),
+        Err(error) => return Err(error),
     };
-    if let Some(subreaper) = &subreaper {
+    if let Some(subreaper) = &request.subreaper {
         subreaper.started(child.pid());
     }
-    let limits = Limits { started, deadline, drain, cancellation, forward, subreaper };
-    let seen = supervise::supervise(child, pipes, limits, budget).await?;
+    let limits = Limits {
+        started,
+        deadline: request.deadline,
+        drain: request.drain,
+        cancellation: request.cancellation.clone(),
+        forward: &mut request.forward,
+        subreaper: request.subreaper.clone(),
+    };
+    let seen = supervise::supervise(child, pipes, limits, request.budget).await?;
 
     let enforced = seen.records.iter().find_map(|record| match record {
         Record::Enforced(enforced) => Some(enforced.clone()),
-        Record::Failed { .. } | Record::Exec { .. } => None,
+        Record::Failed { .. } | Record::Exec { .. } | Record::Ended(_) => None,
     });
     Ok(ExecResult {
         outcome: outcome(&seen),
@@ -86,28 +129,33 @@ pub async fn process_exec_tool_call(
         output: seen.output,
         streams_left_open: seen.streams_left_open,
         enforcement: enforced
-            .map_or_else(|| sandbox.expected().clone(), |enforced| sandbox.enforcement(&enforced)),
+            .map_or_else(|| rung.expected.clone(), |enforced| sandbox.enforcement(rung, &enforced)),
         rusage: seen.status.map(|(_, usage)| usage),
     })
 }
 
 /// Arguments and environment that no program can be given.
-fn too_large(program: &OsStr, sandbox: &Sandbox, budget: OutputBudget) -> ExecResult {
+fn too_large(program: &OsStr) -> Outcome {
     let error =
         codex_linux_sandbox::ExecError::NotExecutable { program: program.to_owned(), errno: Errno::E2BIG };
+    Outcome::NotExecuted {
+        exit_code: error.exit_code(),
+        errno: Some(Errno::E2BIG),
+        message: error.to_string(),
+    }
+}
+
+/// The result of a call that did not come as far as a process.
+fn nothing_ran(outcome: Outcome, rung: &Rung, budget: OutputBudget) -> ExecResult {
     let nothing = || Capture::new(budget).finish();
     ExecResult {
-        outcome: Outcome::NotExecuted {
-            exit_code: error.exit_code(),
-            errno: Some(Errno::E2BIG),
-            message: error.to_string(),
-        },
+        outcome,
         duration: Duration::ZERO,
         stdout: nothing(),
         stderr: nothing(),
         output: nothing(),
         streams_left_open: false,
-        enforcement: sandbox.expected().clone(),
+        enforcement: rung.expected.clone(),
         rusage: None,
     }
 }
@@ -115,18 +163,12 @@ fn too_large(program: &OsStr, sandbox: &Sandbox, budget: OutputBudget) -> ExecRe
 /// What happened, by what the helper said and how the process ended.
 fn outcome(seen: &Seen) -> Outcome {
     let mut enforced = false;
+    let mut ending = None;
     for record in &seen.records {
         match record {
             Record::Enforced(_) => enforced = true,
-            Record::Failed { step, call, target, errno, message } => {
-                return Outcome::SetupFailed {
-                    step: Some(*step),
-                    call: Some(call.clone()),
-                    target: target.clone(),
-                    errno: *errno,
-                    message: message.clone(),
-                };
-            }
+            Record::Ended(end) => ending = Some(*end),
+            Record::Failed { .. } => return setup_failed(record.clone()),
             Record::Exec { errno, exit_code, message } => {
                 return Outcome::NotExecuted {
                     exit_code: *exit_code,
@@ -144,24 +186,39 @@ fn outcome(seen: &Seen) -> Outcome {
     if !enforced {
         // Whatever it was that ran, it never said that the sandbox stood: it can't be called the command.
         let message = match seen.status {
-            Some((WaitStatus::Signalled { signal, .. }, _)) => {
+            Some((Ending::Signalled { signal, .. }, _)) => {
                 format!("the helper was ended by signal {signal} before it reported")
             }
             _ => "the helper ended without a report; is codex_linux_sandbox_exe the helper?".to_owned(),
         };
         return Outcome::SetupFailed { step: None, call: None, target: None, errno: None, message };
     }
-    match seen.status {
-        Some((WaitStatus::Exited(code), _)) => Outcome::Exited { code },
-        Some((WaitStatus::Signalled { signal, core_dumped }, _)) => {
-            Outcome::Signalled { signal, core_dumped }
-        }
+    // Who stands for the command can't end as it did, and says how that was.
+    match ending.or(seen.status.map(|(status, _)| status)) {
+        Some(Ending::Exited { code }) => Outcome::Exited { code },
+        Some(Ending::Signalled { signal, core_dumped }) => Outcome::Signalled { signal, core_dumped },
         None => Outcome::SetupFailed {
             step: None,
             call: Some("wait4".to_owned()),
             target: None,
             errno: None,
             message: "the command ended, but its status was collected by somebody else".to_owned(),
+        },
+    }
+}
+
+/// A step of the set-up that failed, as it was told.
+fn setup_failed(record: Record) -> Outcome {
+    match record {
+        Record::Failed { step, call, target, errno, message } => {
+            Outcome::SetupFailed { step: Some(step), call: Some(call), target, errno, message }
+        }
+        Record::Enforced(_) | Record::Exec { .. } | Record::Ended(_) => Outcome::SetupFailed {
+            step: None,
+            call: None,
+            target: None,
+            errno: None,
+            message: "the helper said nothing of use".to_owned(),
         },
     }
 }

@@ -1,11 +1,13 @@
 //! What the user allows: the policy as it was asked for, and its paths made real.
 
 mod model;
+mod places;
 mod protected;
 mod resolve;
 mod trace;
 
 pub use model::{NetworkAccess, SandboxMode, SandboxPolicy};
+pub use places::{PlaceRules, ResolvedPlaces};
 pub use protected::{GitProtection, NAMES, ProtectedName, ProtectionSettings};
 pub use resolve::{
     PolicyError, ResolvedPolicy, ResolvedWrites, RootNote, RootOrigin, Surroundings, WritableRoot, resolve,

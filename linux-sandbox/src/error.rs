@@ -20,8 +20,10 @@ pub enum Step {
     Environment,
     /// Making namespaces.
     Namespaces,
-    /// Arranging what is mounted in them.
+    /// Arranging what is mounted in them, whatever the plan.
     Mounts,
+    /// Arranging the places that the plan names.
+    Places,
     /// Entering the command's working directory.
     Directory,
     /// Marking inherited descriptors to be closed.
@@ -40,12 +42,13 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Arguments,
         Self::ParentDeath,
         Self::Environment,
         Self::Namespaces,
         Self::Mounts,
+        Self::Places,
         Self::Directory,
         Self::Descriptors,
         Self::Privileges,
@@ -64,6 +67,7 @@ impl Step {
             Self::Environment => "environment",
             Self::Namespaces => "namespaces",
             Self::Mounts => "mounts",
+            Self::Places => "places",
             Self::Directory => "directory",
             Self::Descriptors => "descriptors",
             Self::Privileges => "privileges",

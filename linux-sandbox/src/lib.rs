@@ -26,6 +26,7 @@ mod error;
 mod handoff;
 mod init;
 mod plan;
+mod probe;
 mod relay;
 mod report;
 mod run;
@@ -43,6 +44,7 @@ pub use plan::{
     Command, Descriptors, Environment, Invocation, Isolation, Network, Places, Plan, PlanError, PlanPath,
     Protected, Protection, Writes,
 };
+pub use probe::probe_namespaces;
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
 pub use run::{EXIT_SETUP_FAILED, run_forked, run_init, run_main};
 pub use shown::shown;

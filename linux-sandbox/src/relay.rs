@@ -58,7 +58,7 @@ impl Relay {
         drop(writing);
         // Nobody waits for the end of a stream because we hold it. A failure leaves it open, which only delays them.
         let let_go = (0..=2).try_for_each(|stream| sys::replace_stream(&null, stream));
-        drop(let_go.and_then(|()| sys::close_all_but(3, &[reading.as_raw_fd()])));
+        if let Err(_held) = let_go.and_then(|()| sys::close_all_but(3, &[reading.as_raw_fd()])) {}
         let ending = loop {
             match sys::next_signal(&taken) {
                 Ok(received) if received.signal == sys::CHILD_ENDED => {

@@ -32,15 +32,15 @@ const FIRST_INHERITED: u32 = 3;
 
 /// Runs the helper: takes the plan from the arguments, applies it to this process, becomes the command.
 ///
-/// Never returns. Where the command can't be reached, one line on standard error says why, the status pipe says the
-/// same to the parent, and the exit code is 125 (set-up), 126 (found, not executable) or 127 (not found).
+/// Never returns. Where the command can't be reached, the status pipe says why to the parent, or, without one, a line on
+/// standard error to whoever is there; the exit code is 125 (set-up), 126 (found, not executable) or 127 (not found).
 pub fn run_main() -> ! {
     std::panic::set_hook(Box::new(|_panic| {
         complain("internal error: this is a bug in the sandbox; nothing was run");
         sys::exit_now(EXIT_SETUP_FAILED);
     }));
     let Err(failure) = start();
-    end(&failure)
+    end(failure)
 }
 
 /// The helper in a process that was forked instead of executed: the same steps, with everything at hand already.
@@ -49,7 +49,7 @@ pub fn run_main() -> ! {
 /// the time of executing the program once more, a third of a start.
 pub fn run_forked(invocation: &Invocation, environment: EnvironmentBlock, status: OwnedFd) -> ! {
     let Err(failure) = become_sandboxed(invocation, Some(environment), Some(Status::to(status)));
-    end(&failure)
+    end(failure)
 }
 
 /// The same in the first process of new namespaces, which starts the command and stays, as [`fork_init`] leaves it.
@@ -69,12 +69,26 @@ pub fn run_init(
     )
 }
 
-fn end(failure: &Failure) -> ! {
-    complain(&failure.to_string());
+/// A failure, and whether somebody was told of it who can say it better.
+struct Unfinished {
+    failure: Failure,
+    told: bool,
+}
+
+impl<F: Into<Failure>> From<F> for Unfinished {
+    fn from(failure: F) -> Self {
+        Self { failure: failure.into(), told: false }
+    }
+}
+
+fn end(Unfinished { failure, told }: Unfinished) -> ! {
+    if !told {
+        complain(&failure.to_string());
+    }
     sys::exit_now(failure.exit_code())
 }
 
-fn start() -> Result<Infallible, Failure> {
+fn start() -> Result<Infallible, Unfinished> {
     let invocation = wire::decode(std::env::args_os().skip(1), current_directory)?;
     // Taken first of all, so that every later failure can be told.
     let status = invocation.status.map(Status::take).transpose()?;
@@ -87,7 +101,7 @@ fn start() -> Result<Infallible, Failure> {
 }
 
 /// Makes the namespaces and stays outside, in the place of the command.
-fn relay(invocation: &Invocation, mut status: Option<Status>) -> Result<Infallible, Failure> {
+fn relay(invocation: &Invocation, status: Option<Status>) -> Result<Infallible, Unfinished> {
     let made = (|| -> Result<_, SetupError> {
         if let Some(parent) = invocation.parent {
             die_with(parent)?;
@@ -105,12 +119,7 @@ fn relay(invocation: &Invocation, mut status: Option<Status>) -> Result<Infallib
             drop(status);
             relay.stand_for(pid)
         }
-        Err(error) => {
-            if let Some(status) = &mut status {
-                status.tell(&Record::from(&error))?;
-            }
-            Err(error.into())
-        }
+        Err(error) => Err(Reports { status, relay: None }.unfinished(error.into())),
     }
 }
 
@@ -125,7 +134,7 @@ struct Inside {
 /// The first process of new namespaces, to its end.
 fn lead(invocation: &Invocation, inside: Inside) -> ! {
     let Inside { gate, environment, signals, mut reports } = inside;
-    let Err(failure) = (|| {
+    let Err(failure) = (|| -> Result<Infallible, Failure> {
         // A signal that comes from here on waits until there is a command to pass it on to.
         let mut init = Init::begin(signals)?;
         let (enforced, environment) = set_up(invocation, environment, Some(gate))?;
@@ -134,33 +143,24 @@ fn lead(invocation: &Invocation, inside: Inside) -> ! {
         init.start(&invocation.command, &environment)?;
         init.run(&mut reports)
     })();
-    if let Some(record) = Record::of(&failure)
-        && let Err(untold) = reports.tell(&record)
-    {
-        end(&untold.into());
-    }
-    end(&failure)
+    end(reports.unfinished(failure))
 }
 
 fn become_sandboxed(
     invocation: &Invocation,
     environment: Option<EnvironmentBlock>,
-    mut status: Option<Status>,
-) -> Result<Infallible, Failure> {
+    status: Option<Status>,
+) -> Result<Infallible, Unfinished> {
+    let mut reports = Reports { status, relay: None };
     let failure = match set_up(invocation, environment, None) {
         Ok((enforced, environment)) => {
-            if let Some(status) = &mut status {
-                status.tell(&Record::Enforced(enforced))?;
-            }
+            reports.tell(&Record::Enforced(enforced))?;
             let Err(error) = become_command(&invocation.command, &environment);
             Failure::Exec(error)
         }
         Err(error) => Failure::Setup(error),
     };
-    if let (Some(status), Some(record)) = (&mut status, Record::of(&failure)) {
-        status.tell(&record)?;
-    }
-    Err(failure)
+    Err(reports.unfinished(failure))
 }
 
 /// Everything between the arguments and `execve(2)`, in order.
@@ -239,6 +239,15 @@ pub(crate) struct Reports {
 impl Reports {
     pub(crate) fn tell(&mut self, record: &Record) -> Result<(), SetupError> {
         [&mut self.status, &mut self.relay].into_iter().flatten().try_for_each(|reader| reader.tell(record))
+    }
+
+    /// Tells what kept the command from running.
+    fn unfinished(&mut self, failure: Failure) -> Unfinished {
+        match Record::of(&failure).map(|record| self.tell(&record)) {
+            Some(Ok(())) => Unfinished { failure, told: self.status.is_some() },
+            Some(Err(untold)) => untold.into(),
+            None => failure.into(),
+        }
     }
 
     /// The numbers of the descriptors.

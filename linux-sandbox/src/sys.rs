@@ -13,7 +13,7 @@ pub(crate) use mount::{
 };
 pub use process::Ending;
 pub(crate) use process::{
-    CHILD_ENDED, clone_process, end_by_signal, kill, loopback_up, next_signal, reap, run_vforked,
+    CHILD_ENDED, clone_process, collect, end_by_signal, kill, loopback_up, next_signal, reap, run_vforked,
     set_undumpable,
 };
 

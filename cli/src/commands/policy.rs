@@ -1,5 +1,7 @@
 //! `codex debug policy`: what is in effect, and why.
 
+use codex_core::exec::try_namespaces;
+
 use crate::args::PolicyArgs;
 use crate::meaning::Meaning;
 use crate::render;
@@ -9,6 +11,7 @@ pub(crate) fn policy(args: &PolicyArgs) -> i32 {
         Ok(meaning) => meaning,
         Err(error) => return render::refusal(&error.to_string(), error.exit_code()),
     };
+    try_namespaces();
     // A refused policy is shown all the same: this is where one looks for the reason.
     let sandbox = meaning.sandbox();
     let printed = if args.json {

@@ -161,17 +161,12 @@ fn exit_code(result: &ExecResult, ended_by: Option<Signal>) -> i32 {
     }
 }
 
-/// What a person has to be told and has not been: the helper itself explains why a command did not start.
+/// What a person has to be told and would not see otherwise.
 fn unsaid(result: &ExecResult) -> Option<String> {
-    let outcome = &result.outcome;
-    match outcome {
-        // Not even the helper was started.
-        Outcome::NotExecuted { .. } if result.rusage.is_none() => Some(outcome.sentence()),
-        Outcome::TimedOut { .. } | Outcome::SetupFailed { step: None, .. } => Some(outcome.sentence()),
-        Outcome::Exited { .. }
-        | Outcome::Signalled { .. }
-        | Outcome::Cancelled
-        | Outcome::SetupFailed { .. }
-        | Outcome::NotExecuted { .. } => None,
+    match &result.outcome {
+        outcome @ (Outcome::TimedOut { .. } | Outcome::SetupFailed { .. } | Outcome::NotExecuted { .. }) => {
+            Some(outcome.sentence())
+        }
+        Outcome::Exited { .. } | Outcome::Signalled { .. } | Outcome::Cancelled => None,
     }
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_linux_sandbox::CallersSignals;
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
@@ -39,15 +40,6 @@ pub enum Signals {
     Default,
     /// Dispositions as the calling process has them, but for these.
     Inherit(CallersSignals),
-}
-
-/// What a program that stands for one command was started with, and has changed for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallersSignals {
-    /// The blocked signals.
-    pub mask: SigSet,
-    /// Whether SIGCHLD was ignored. Who waits for children can't leave it so: the kernel would collect them itself.
-    pub sigchld_ignored: bool,
 }
 
 /// One command to run.

@@ -3,14 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use codex_linux_sandbox::{
-    Command, Descriptors, Enforced, Invocation, PROGRAM, Plan, PlanError, Support, wire,
-};
+use codex_linux_sandbox::{Command, Descriptors, Enforced, Invocation, PROGRAM, PlanError, wire};
 
+use super::level::{Rung, ladder, namespaces_refused};
 use super::request::{ExecRequest, Stdio};
+use crate::config::Isolation;
 use crate::enforcement::{Enforcement, Guarantee, Hold, Level};
-use crate::lower::lower;
-use crate::policy::{PolicyError, ResolvedPolicy, SandboxPolicy, Surroundings, resolve};
+use crate::policy::{PlaceRules, PolicyError, ResolvedPolicy, SandboxPolicy, Surroundings, resolve};
 
 /// Names the level that a command runs at. Unset where nothing is restricted.
 pub const LEVEL_VARIABLE: &str = "CODEX_SANDBOX";
@@ -83,6 +82,10 @@ impl From<&str> for Helper {
 pub struct SandboxOptions {
     /// Where the helper comes from.
     pub helper: Helper,
+    /// How the level of isolation is chosen.
+    pub isolation: Isolation,
+    /// Rules about single places.
+    pub places: PlaceRules,
     /// Guarantees without which nothing may run.
     pub require: Vec<Guarantee>,
     /// Whether the environment that commands get has been cleared of what looks like secrets; for the report.
@@ -97,6 +100,8 @@ impl SandboxOptions {
     pub fn new(helper: impl Into<Helper>) -> Self {
         Self {
             helper: helper.into(),
+            isolation: Isolation::default(),
+            places: PlaceRules::default(),
             require: Vec::new(),
             secrets_filtered: true,
             landlock_abi_at_most: None,
@@ -121,6 +126,22 @@ pub enum SandboxError {
         mode: crate::policy::SandboxMode,
         /// The platform.
         platform: &'static str,
+    },
+    /// This machine gives no namespaces, and the user wants nothing less.
+    #[error(
+        "this machine gives no namespaces ({why}), so that the policy {mode} can't be enforced as asked for"
+    )]
+    NoNamespaces {
+        /// The policy's mode.
+        mode: crate::policy::SandboxMode,
+        /// What failed.
+        why: String,
+    },
+    /// A rule that would not hold must not look as if it did.
+    #[error("sandbox.deny_read and sandbox.private_tmp need namespaces, which are not to be had: {why}")]
+    PlacesNeedNamespaces {
+        /// Why there are none.
+        why: String,
     },
     /// This kernel has no Landlock for us.
     #[error(
@@ -169,9 +190,9 @@ const fn hold_name(hold: Hold) -> &'static str {
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     policy: ResolvedPolicy,
-    plan: Plan,
+    /// The levels at which commands may run, the best first. Never empty.
+    rungs: Vec<Rung>,
     options: SandboxOptions,
-    expected: Enforcement,
 }
 
 impl Sandbox {
@@ -192,34 +213,26 @@ impl Sandbox {
             }
         }
         let policy = resolve(policy, surroundings)?;
-        let plan = Plan { landlock_abi_at_most: options.landlock_abi_at_most, ..lower(&policy)? };
-        let mut landlock_abi = 0;
-        if !plan.is_unrestricted() {
-            let support = Support::probe();
-            let (mode, describe) =
-                (policy.mode, |errno: nix::errno::Errno| format!("{}, {errno:?}", errno.desc()));
-            if let Err(errno) = support.seccomp {
-                return Err(SandboxError::NoSeccomp { mode, why: describe(errno) });
-            }
-            landlock_abi = support.landlock_abi(plan.landlock_abi_at_most);
-            let needed = plan.landlock_abi_needed();
-            if landlock_abi < needed {
-                let too_old = || format!("ABI {landlock_abi}, and ABI {needed} is needed");
-                let why = support.landlock.err().map_or_else(too_old, describe);
-                return Err(SandboxError::NoLandlock { mode, why });
-            }
-        }
-        let expected =
-            Enforcement::of(&plan, &Enforced::expected(&plan, landlock_abi), options.secrets_filtered);
-        for guarantee in &options.require {
-            if let Some(holding) = expected.holding(*guarantee)
-                && holding.hold != Hold::Enforced
-            {
-                let (guarantee, hold, why) = (*guarantee, holding.hold, holding.why.clone().into_owned());
-                return Err(SandboxError::Unmet { guarantee, hold, why });
-            }
-        }
-        Ok(Self { policy, plan, options, expected })
+        let places = options.places.resolve()?;
+        let rungs = ladder(&policy, &places, &options)?;
+        Ok(Self { policy, rungs, options })
+    }
+
+    /// The level at which the next command runs, as far as is known.
+    fn rung(&self) -> &Rung {
+        let refused = namespaces_refused().is_some();
+        let possible = |rung: &&Rung| !(refused && rung.plan.uses_namespaces());
+        // A ladder has at least one rung. Where none is possible, the first one says why.
+        self.rungs.iter().find(possible).unwrap_or(&self.rungs[0])
+    }
+
+    /// The level to go on at where the machine refused this one.
+    pub(super) fn below(&self, rung: &Rung) -> Option<&Rung> {
+        self.rungs.iter().skip_while(|above| above.plan != rung.plan).nth(1)
+    }
+
+    pub(super) fn best(&self) -> &Rung {
+        self.rung()
     }
 
     /// The policy, its paths made real.
@@ -230,8 +243,8 @@ impl Sandbox {
 
     /// What will hold, by what the kernel offers. What did hold is in a run's result.
     #[must_use]
-    pub const fn expected(&self) -> &Enforcement {
-        &self.expected
+    pub fn expected(&self) -> &Enforcement {
+        &self.rung().expected
     }
 
     /// Where the helper comes from.
@@ -240,37 +253,37 @@ impl Sandbox {
     }
 
     /// What holds, by what the helper reports.
-    pub(super) fn enforcement(&self, enforced: &Enforced) -> Enforcement {
-        Enforcement::of(&self.plan, enforced, self.options.secrets_filtered)
+    pub(super) fn enforcement(&self, rung: &Rung, enforced: &Enforced) -> Enforcement {
+        Enforcement::of(&rung.plan, enforced, self.options.secrets_filtered)
     }
 
     /// Whether a command under this sandbox is restricted at all.
     #[must_use]
     pub fn is_restricted(&self) -> bool {
-        self.expected.level != Level::None
+        self.expected().level != Level::None
     }
 
     /// A command's environment: what the caller built, and the two variables by which commands know where they are.
-    #[must_use]
-    pub fn environment(&self, mut base: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
-        base.retain(|(name, _)| name != LEVEL_VARIABLE && name != NETWORK_DISABLED_VARIABLE);
-        if self.is_restricted() {
-            base.push((LEVEL_VARIABLE.into(), self.expected.level.name().into()));
+    pub(super) fn environment(rung: &Rung, base: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
+        let ours = |name: &OsStr| name == LEVEL_VARIABLE || name == NETWORK_DISABLED_VARIABLE;
+        let mut environment: Vec<_> = base.iter().filter(|(name, _)| !ours(name)).cloned().collect();
+        if rung.expected.level != Level::None {
+            environment.push((LEVEL_VARIABLE.into(), rung.expected.level.name().into()));
         }
-        if self.plan.network == codex_linux_sandbox::Network::Off {
-            base.push((NETWORK_DISABLED_VARIABLE.into(), "1".into()));
+        if rung.plan.network == codex_linux_sandbox::Network::Off {
+            environment.push((NETWORK_DISABLED_VARIABLE.into(), "1".into()));
         }
-        base
+        environment
     }
 
     /// The plan and a command as the helper takes them, without what belongs to one run (descriptors, parent).
-    pub(super) fn invocation(&self, request: &ExecRequest, program: &OsStr) -> Invocation {
+    pub(super) fn invocation(&self, rung: &Rung, request: &ExecRequest, program: &OsStr) -> Invocation {
         let command = Command {
             program: program.to_owned(),
             argv0: request.arg0.clone(),
             arguments: request.command.iter().skip(1).cloned().collect(),
         };
-        let mut invocation = Invocation::new(self.plan.clone(), command);
+        let mut invocation = Invocation::new(rung.plan.clone(), command);
         invocation.directory = request.cwd.clone();
         if !self.is_restricted() && request.stdio == Stdio::Inherit {
             // Without restrictions the command gets what it would get without us, a make's job server among it.
@@ -284,7 +297,7 @@ impl Sandbox {
     pub fn command_line(&self, request: &ExecRequest) -> Vec<OsString> {
         let program = request.command.first().cloned().unwrap_or_default();
         let mut line = vec![OsString::from(PROGRAM)];
-        line.extend(wire::encode(&self.invocation(request, &program)));
+        line.extend(wire::encode(&self.invocation(self.rung(), request, &program)));
         line
     }
 }

@@ -8,7 +8,10 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
-use codex_linux_sandbox::{Environment, EnvironmentBlock, Invocation, PROGRAM, wire};
+use codex_linux_sandbox::{
+    CallersSignals, Ending, Environment, EnvironmentBlock, ForkedInit, Invocation, PROGRAM, SetupError,
+    fork_init, wire,
+};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
@@ -18,10 +21,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, pipe2};
 
 use super::outcome::{ExecError, ResourceUsage};
-use super::request::{CallersSignals, Signals, Stdio};
+use super::request::{Signals, Stdio};
 use super::sandbox::Helper;
-use super::sys::{self, Fork, SigchldDisposition, WaitStatus};
-use super::tree::kill_below;
+use super::sys::{self, Fork, SigchldDisposition};
+use super::tree::{kill_below, kill_children};
 
 /// The descriptor by which the helper reports. The first after the standard streams.
 const STATUS: RawFd = 3;
@@ -48,11 +51,23 @@ pub(super) struct Pipes {
     pub(super) status: OwnedFd,
 }
 
-/// The helper, then the command: one process, ended and collected when this is dropped.
+/// What a child of ours stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    /// It is the helper, then the command.
+    ForItself,
+    /// It is the first process of a PID namespace: all that is in it ends with it.
+    ForANamespace,
+    /// It waits for the first process of a PID namespace, which is its child.
+    BeforeANamespace,
+}
+
+/// The helper, then the command or who stands for it: one process, ended and collected when this is dropped.
 #[derive(Debug)]
 pub(super) struct Child {
     pid: Pid,
     pidfd: OwnedFd,
+    stands: Stands,
     /// Whether it leads a process group of its own.
     leads_group: bool,
     reaped: bool,
@@ -79,8 +94,15 @@ impl Child {
 
     /// Ends the process and everything below it.
     pub(super) fn kill_tree(&self) {
-        // Descendants before the process: once it has ended, they are somebody else's.
-        drop(kill_below(self.pid, &BTreeSet::new()));
+        match self.stands {
+            Stands::ForANamespace => {}
+            // It ends by itself once the namespace is empty: then nothing is left when it is gone.
+            Stands::BeforeANamespace if kill_children(self.pid) => return,
+            // Descendants before the process: once it has ended, they are somebody else's.
+            Stands::ForItself | Stands::BeforeANamespace => {
+                drop(kill_below(self.pid, &BTreeSet::new()));
+            }
+        }
         if let Err(errno) = sys::pidfd_send_signal(self.pidfd.as_fd(), Signal::SIGKILL)
             && errno != Errno::ESRCH
         {
@@ -102,7 +124,7 @@ impl Child {
     }
 
     /// Collects the process, which has ended.
-    pub(super) fn reap(&mut self) -> Result<(WaitStatus, ResourceUsage), Errno> {
+    pub(super) fn reap(&mut self) -> Result<(Ending, ResourceUsage), Errno> {
         let collected = sys::reap(self.pid);
         self.reaped = true;
         collected
@@ -132,8 +154,15 @@ fn collect(pid: Pid) {
     }
 }
 
+/// What came of starting the helper.
+pub(super) enum Spawned {
+    Started(Child, Pipes),
+    /// A step of the set-up failed that is taken before there is another process.
+    Failed(SetupError),
+}
+
 /// Starts the helper. To be called on a thread that lasts.
-pub(super) fn spawn(mut spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
+pub(super) fn spawn(mut spawn: Spawn) -> Result<Spawned, ExecError> {
     spawn.invocation.parent = Some(getpid().as_raw());
     match (&spawn.helper, spawn.stdio, spawn.signals) {
         (Helper::ThisProgram, Stdio::Inherit, Signals::Inherit(signals)) => match fork(&spawn, signals) {
@@ -145,13 +174,26 @@ pub(super) fn spawn(mut spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
 }
 
 /// Forks the helper off this single-threaded process.
-fn fork(spawn: &Spawn, signals: CallersSignals) -> Result<(Child, Pipes), ExecError> {
+fn fork(spawn: &Spawn, signals: CallersSignals) -> Result<Spawned, ExecError> {
+    let failed = |errno| ExecError::Helper { helper: shown(&spawn.helper), errno };
+    sys::require_single_thread().map_err(failed)?;
     let entries = spawn.env.iter().map(|(name, value)| c_string(entry(name, value)));
     let environment = EnvironmentBlock::new(entries.collect::<Result<_, _>>()?);
     let (status, status_end) = status_pipe()?;
-    let failed = |errno| ExecError::Helper { helper: shown(&spawn.helper), errno };
+    let streams = |status| Pipes { stdout: None, stderr: None, status };
+    if spawn.invocation.plan.uses_namespaces() {
+        return Ok(match fork_init(&spawn.invocation.plan) {
+            Ok(ForkedInit::Inside(gate)) => {
+                codex_linux_sandbox::run_init(&spawn.invocation, environment, status_end, gate, signals)
+            }
+            Ok(ForkedInit::Outside(pid)) => {
+                Spawned::Started(child(pid, Stands::ForANamespace, false)?, streams(status))
+            }
+            Err(error) => Spawned::Failed(error),
+        });
+    }
     match sys::fork_if_single_threaded().map_err(failed)? {
-        Fork::Parent(pid) => Ok((child(pid, false)?, Pipes { stdout: None, stderr: None, status })),
+        Fork::Parent(pid) => Ok(Spawned::Started(child(pid, Stands::ForItself, false)?, streams(status))),
         Fork::Child => {
             let sigchld = if signals.sigchld_ignored {
                 SigchldDisposition::Ignored
@@ -170,7 +212,7 @@ fn fork(spawn: &Spawn, signals: CallersSignals) -> Result<(Child, Pipes), ExecEr
     }
 }
 
-fn execute(spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
+fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
     let Spawn { helper, mut invocation, env, stdio, signals } = spawn;
     let actions = PosixSpawnFileActions::init().map_err(preparing("posix_spawn_file_actions"))?;
     let mut places = Places { actions, held: Vec::new() };
@@ -202,11 +244,13 @@ fn execute(spawn: Spawn) -> Result<(Child, Pipes), ExecError> {
     let path = c_string(helper.path().as_os_str().to_owned())?;
     let pid = posix_spawn(path.as_c_str(), &places.actions, &attributes, &arguments, &no_environment)
         .map_err(|errno| ExecError::Helper { helper: shown(&helper), errno })?;
-    Ok((child(pid, stdio == Stdio::Capture)?, Pipes { stdout, stderr, status }))
+    let stands = if invocation.plan.uses_namespaces() { Stands::BeforeANamespace } else { Stands::ForItself };
+    let child = child(pid, stands, stdio == Stdio::Capture)?;
+    Ok(Spawned::Started(child, Pipes { stdout, stderr, status }))
 }
 
 /// Takes charge of a process that was just started.
-fn child(pid: Pid, leads_group: bool) -> Result<Child, ExecError> {
+fn child(pid: Pid, stands: Stands, leads_group: bool) -> Result<Child, ExecError> {
     let pidfd = sys::pidfd_open(pid).map_err(|errno| {
         // Nothing else stands for it yet, so that it has to be ended here.
         if nix::sys::signal::kill(pid, Signal::SIGKILL).is_ok() {
@@ -214,7 +258,7 @@ fn child(pid: Pid, leads_group: bool) -> Result<Child, ExecError> {
         }
         ExecError::Prepare { call: "pidfd_open", errno }
     })?;
-    Ok(Child { pid, pidfd, leads_group, reaped: false })
+    Ok(Child { pid, pidfd, stands, leads_group, reaped: false })
 }
 
 /// Descriptors on their way to the numbers at which the helper finds them.

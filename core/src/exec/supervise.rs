@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_linux_sandbox::{MAX_RECORD, Record};
+use codex_linux_sandbox::{Ending, MAX_RECORD, Record};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::read;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::outcome::{ExecError, ResourceUsage};
 use super::spawn::{Child, Pipes};
 use super::subreaper::Subreaper;
-use super::sys::{self, WaitStatus};
+use super::sys;
 use crate::output::{Capture, Captured, OutputBudget};
 
 /// How much is read from a stream at once. What a pipe holds by default.
@@ -44,16 +44,16 @@ pub(super) enum Killed {
 }
 
 /// When to end a run.
-pub(super) struct Limits {
+pub(super) struct Limits<'a> {
     pub(super) started: Instant,
     pub(super) deadline: Option<Duration>,
     pub(super) drain: Duration,
     pub(super) cancellation: CancellationToken,
-    pub(super) forward: Option<UnboundedReceiver<Signal>>,
+    pub(super) forward: &'a mut Option<UnboundedReceiver<Signal>>,
     pub(super) subreaper: Option<Arc<Subreaper>>,
 }
 
-impl Limits {
+impl Limits<'_> {
     /// Ends the command, and what it has left behind so far.
     fn kill(&self, child: &Child) {
         child.kill_tree();
@@ -65,7 +65,7 @@ impl Limits {
 
 /// Everything that was seen of a run.
 pub(super) struct Seen {
-    pub(super) status: Option<(WaitStatus, ResourceUsage)>,
+    pub(super) status: Option<(Ending, ResourceUsage)>,
     pub(super) killed: Option<Killed>,
     pub(super) ended: Instant,
     pub(super) stdout: Captured,
@@ -79,7 +79,7 @@ pub(super) struct Seen {
 pub(super) async fn supervise(
     mut child: Child,
     pipes: Pipes,
-    mut limits: Limits,
+    limits: Limits<'_>,
     budget: OutputBudget,
 ) -> Result<Seen, ExecError> {
     let watching = |errno: std::io::Error| ExecError::Prepare {
@@ -118,7 +118,7 @@ pub(super) async fn supervise(
                 limits.kill(&child);
                 killed = Some((Killed::Cancelled, Instant::now()));
             }
-            signal = next(&mut limits.forward), if ended.is_none() => child.signal(signal),
+            signal = next(limits.forward), if ended.is_none() => child.signal(signal),
             ready = pidfd.readable(), if ended.is_none() => {
                 ready.map_err(watching)?.retain_ready();
                 ended = Some(Instant::now());

@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
+use codex_linux_sandbox::Ending;
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::Pid;
@@ -96,16 +97,23 @@ pub(super) enum Fork {
     Child,
 }
 
+/// Makes sure that this thread is the only one.
+///
+/// # Errors
+///
+/// `EDEADLK` where there are others: a forked child could wait for ever for a lock that one of them held.
+pub(super) fn require_single_thread() -> Result<(), Errno> {
+    let threads = std::fs::read_dir("/proc/self/task").map_err(|_unknown| Errno::EDEADLK)?.take(2).count();
+    if threads == 1 { Ok(()) } else { Err(Errno::EDEADLK) }
+}
+
 /// Forks, if this thread is the only one: `fork(2)`.
 ///
 /// # Errors
 ///
-/// `EDEADLK` where there are other threads: the child could wait for ever for a lock that one of them held.
+/// As [`require_single_thread`], and those of the kernel.
 pub(super) fn fork_if_single_threaded() -> Result<Fork, Errno> {
-    let threads = std::fs::read_dir("/proc/self/task").map_err(|_unknown| Errno::EDEADLK)?.take(2).count();
-    if threads != 1 {
-        return Err(Errno::EDEADLK);
-    }
+    require_single_thread()?;
     // JUSTIFICATION: no safe wrapper exists, since the child of a threaded process may do next to nothing.
     // SAFETY: this thread is the only one, and only it could start another, so that the child is a whole copy of the
     // process: no lock is held by anybody else, and everything that was allowed before is allowed in it.
@@ -151,15 +159,8 @@ pub(super) fn collect(pid: Pid) -> bool {
     }
 }
 
-/// A wait status as the kernel encodes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WaitStatus {
-    Exited(i32),
-    Signalled { signal: i32, core_dumped: bool },
-}
-
 /// Collects a child that has ended, or waits for its end: `wait4(2)`.
-pub(super) fn reap(pid: Pid) -> Result<(WaitStatus, ResourceUsage), Errno> {
+pub(super) fn reap(pid: Pid) -> Result<(Ending, ResourceUsage), Errno> {
     let mut status: libc::c_int = 0;
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     loop {
@@ -176,9 +177,9 @@ pub(super) fn reap(pid: Pid) -> Result<(WaitStatus, ResourceUsage), Errno> {
     // SAFETY: it was zeroed, which is a valid value of it, and then filled by the kernel.
     let usage = unsafe { usage.assume_init() };
     let status = if libc::WIFEXITED(status) {
-        WaitStatus::Exited(libc::WEXITSTATUS(status))
+        Ending::Exited { code: libc::WEXITSTATUS(status) }
     } else {
-        WaitStatus::Signalled { signal: libc::WTERMSIG(status), core_dumped: libc::WCOREDUMP(status) }
+        Ending::Signalled { signal: libc::WTERMSIG(status), core_dumped: libc::WCOREDUMP(status) }
     };
     let count = |number: libc::c_long| u64::try_from(number).unwrap_or(0);
     let microseconds = |time: libc::timeval| count(time.tv_sec) * 1_000_000 + count(time.tv_usec);

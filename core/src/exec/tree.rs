@@ -59,6 +59,19 @@ pub(super) fn kill_below(of: Pid, spared: &BTreeSet<Pid>) -> Vec<Descendant> {
     stopped
 }
 
+/// Kills the children of a process of ours. Says whether there were any.
+pub(super) fn kill_children(of: Pid) -> bool {
+    let mut any = false;
+    for pid in children(of) {
+        let Ok(pidfd) = sys::pidfd_open(pid) else { continue };
+        // As above: seen to be its child while the descriptor was held.
+        if children(of).contains(&pid) {
+            any |= sys::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL).is_ok();
+        }
+    }
+    any
+}
+
 /// The children of every thread of a process, as `/proc` lists them (`proc_tid_children(5)`, Linux 3.5).
 pub(super) fn children(parent: Pid) -> Vec<Pid> {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };

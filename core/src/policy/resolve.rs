@@ -117,6 +117,14 @@ pub enum PolicyError {
     /// There is nothing there.
     #[error("writable root {path}: no such directory; create it or take it out of the writable roots", path = shown(.0))]
     Missing(PathBuf),
+    /// A place that a rule names can't be looked at.
+    #[error("{path}: {why}", path = shown(.path), why = .errno.desc())]
+    Place {
+        /// The place.
+        path: PathBuf,
+        /// The kernel's answer.
+        errno: Errno,
+    },
     /// It is a file or something else that is no directory.
     #[error("writable root {path}: not a directory", path = shown(.0))]
     NotADirectory(PathBuf),

@@ -8,14 +8,12 @@ mod devices;
 mod places;
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::walk::Walk;
 use crate::error::{SetupError, Step};
 use crate::plan::{Plan, Writes};
 use crate::sys::{self, MountAttributes};
@@ -88,15 +86,6 @@ fn open_directory(place: &str) -> Result<OwnedFd, SetupError> {
     open(place, flags, Mode::empty()).map_err(failed("open", place))
 }
 
-fn clone_of(place: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, SetupError> {
-    sys::clone_mount(place, true).map_err(|errno| SetupError::call(Step::Mounts, "open_tree", errno).on(path))
-}
-
 fn failed<'p>(call: &'static str, place: &'p str) -> impl Fn(Errno) -> SetupError + 'p {
     move |errno| SetupError::call(Step::Mounts, call, errno).on(place)
-}
-
-/// Walks for mounts, whose failures are failures of this step.
-fn walk() -> Walk {
-    Walk::new(Step::Mounts)
 }

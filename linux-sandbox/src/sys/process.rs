@@ -85,6 +85,15 @@ pub(crate) fn reap() -> Option<(Pid, Ending)> {
     Some((Pid::from_raw(pid), ending))
 }
 
+/// Waits for the end of a child that was killed.
+pub(crate) fn collect(pid: Pid) {
+    // JUSTIFICATION: as above.
+    // SAFETY: a null pointer for the status is allowed; no memory is touched.
+    while Errno::result(unsafe { libc::waitpid(pid.as_raw(), std::ptr::null_mut(), 0) }) == Err(Errno::EINTR)
+    {
+    }
+}
+
 /// A signal that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Received {
@@ -126,9 +135,9 @@ pub(crate) fn end_by_signal(signal: libc::c_int, otherwise: i32) -> ! {
     let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // JUSTIFICATION: nix is used without its feature for limits.
     // SAFETY: the kernel reads one structure, which lives until the call returns.
-    let limited = Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core) });
+    let limited = unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core) };
     // Where it failed, there is one core more than needed.
-    drop(limited);
+    if let Err(_unlimited) = Errno::result(limited) {}
     // JUSTIFICATION: nix's wrapper takes signals with names only.
     // SAFETY: SIG_DFL is no handler, so that no code of ours runs in a signal's context.
     if unsafe { libc::signal(signal, libc::SIG_DFL) } != libc::SIG_ERR

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::{WireError, decode, encode};
-use crate::plan::{Command, Descriptors, Environment, Invocation, Network, Plan, PlanPath, Writes};
+use crate::plan::{
+    Command, Descriptors, Environment, Invocation, Isolation, Network, Places, Plan, PlanPath, Protected,
+    Protection, Writes,
+};
 
 fn words(line: &str) -> Vec<OsString> {
     line.split(' ').map(OsString::from).collect()

@@ -2,7 +2,7 @@
 //! shallower ones.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::unistd::geteuid;
 
-use super::{clone_of, failed, memory, put, walk};
+use super::{memory, put};
 use crate::enforce::walk::Walk;
 use crate::error::{SetupError, Step};
 use crate::plan::{Plan, PlanPath, Protected, Protection};
@@ -59,7 +59,7 @@ impl Arrangement {
     pub(super) fn plan(plan: &Plan, trees: &[PlanPath]) -> Result<Self, SetupError> {
         let places = &plan.places;
         let mut arrangement = Self { private_tmp: places.private_tmp, rules: BTreeMap::new() };
-        let mut walk = walk();
+        let mut walk = Walk::new(Step::Places);
         for tree in trees {
             let mount = clone_of(walk.directory(tree)?, tree.path())?;
             arrangement.add(tree.path(), Rule::Writable(mount));
@@ -118,12 +118,12 @@ impl Arrangement {
             put("/tmp", &memory(c"1777", MountAttributes::NO_DEVICES, "/tmp")?)?;
         }
         let paths: Vec<PathBuf> = self.rules.keys().cloned().collect();
-        let mut walk = walk();
+        let mut walk = Walk::new(Step::Places);
         let mut covers = Covers::default();
         for (index, (path, rule)) in self.rules.into_iter().enumerate() {
             let attach = |walk: &mut Walk, mount: &OwnedFd| {
                 sys::attach_mount(mount.as_fd(), walk.place(&path)?)
-                    .map_err(|errno| SetupError::call(Step::Mounts, "move_mount", errno).on(&path))
+                    .map_err(|errno| SetupError::call(Step::Places, "move_mount", errno).on(&path))
             };
             match rule {
                 Rule::Writable(mount) => {
@@ -163,9 +163,17 @@ impl Arrangement {
 const READ: MountAttributes =
     MountAttributes::READ_ONLY.and(MountAttributes::NO_SET_USER_ID).and(MountAttributes::NO_DEVICES);
 
+fn clone_of(place: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, SetupError> {
+    sys::clone_mount(place, true).map_err(|errno| SetupError::call(Step::Places, "open_tree", errno).on(path))
+}
+
+fn failed<'p>(call: &'static str, place: &'p str) -> impl Fn(Errno) -> SetupError + 'p {
+    move |errno| SetupError::call(Step::Places, call, errno).on(place)
+}
+
 fn restrict(mount: &OwnedFd, attributes: MountAttributes, path: &Path) -> Result<(), SetupError> {
     sys::set_mount_attributes(mount.as_fd(), attributes, true)
-        .map_err(|errno| SetupError::call(Step::Mounts, "mount_setattr", errno).on(path))
+        .map_err(|errno| SetupError::call(Step::Places, "mount_setattr", errno).on(path))
 }
 
 /// What lies on top of hidden places.
@@ -184,13 +192,8 @@ const WAY: Mode = Mode::S_IXUSR.union(Mode::S_IXGRP).union(Mode::S_IXOTH);
 
 impl Covers {
     /// Something without content to put over a place.
-    fn over(
-        &mut self,
-        place: std::os::fd::BorrowedFd<'_>,
-        deeper: bool,
-        path: &Path,
-    ) -> Result<OwnedFd, SetupError> {
-        let call = |call| move |errno| SetupError::call(Step::Mounts, call, errno).on(path);
+    fn over(&mut self, place: BorrowedFd<'_>, deeper: bool, path: &Path) -> Result<OwnedFd, SetupError> {
+        let call = |call| move |errno| SetupError::call(Step::Places, call, errno).on(path);
         let directory = is_directory(place).map_err(call("fstat"))?;
         if directory && deeper {
             let cover = memory(c"0111", MountAttributes::NO_DEVICES.and(MountAttributes::NO_PROGRAMS), "/")?;
@@ -217,14 +220,13 @@ impl Covers {
 
     /// Makes a place for a mount where an empty file system lies on top of the one that had it.
     fn make_way(&self, walk: &mut Walk, path: &Path, mount: &OwnedFd) -> Result<(), SetupError> {
-        let call = |call| move |errno| SetupError::call(Step::Mounts, call, errno).on(path);
+        let call = |call| move |errno| SetupError::call(Step::Places, call, errno).on(path);
         match walk.place(path) {
             Ok(_) => return Ok(()),
             Err(error) if error.errno == Some(Errno::ENOENT) => {}
             Err(error) => return Err(error),
         }
-        let missing: Vec<&Path> =
-            path.ancestors().take_while(|above| walk.place(above).is_err()).collect();
+        let missing: Vec<&Path> = path.ancestors().take_while(|above| walk.place(above).is_err()).collect();
         for place in missing.into_iter().rev() {
             let (Some(above), Some(name)) = (place.parent(), place.file_name()) else { continue };
             let above = walk.place(above)?;
@@ -249,7 +251,7 @@ impl Covers {
 /// Before it becomes read-only.
 const READ_LATER: MountAttributes = MountAttributes::NO_DEVICES.and(MountAttributes::NO_PROGRAMS);
 
-fn is_directory(place: std::os::fd::BorrowedFd<'_>) -> Result<bool, Errno> {
+fn is_directory(place: BorrowedFd<'_>) -> Result<bool, Errno> {
     let mode = fstat(place)?.st_mode;
     Ok(SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR)
 }

@@ -4,7 +4,7 @@ use seccompiler::{BpfProgram, sock_filter};
 use super::super::filter;
 use super::super::table::{Answer, Condition, Denial, NEWEST_REVIEWED, Test, Width, denials};
 use super::{NATIVE, X32};
-use crate::plan::{Network, Plan, Writes};
+use crate::plan::{Isolation, Network, Plan, Writes};
 
 /// What the kernel hands to a filter: `struct seccomp_data`.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::{Answer, Denial, Test, denials};
-use crate::plan::{Network, Plan, Writes};
+use crate::plan::{Isolation, Network, Plan, Writes};
 
 fn restricted(network: Network) -> Vec<Denial> {
     denials(&Plan::new(Isolation::Landlock, Writes::Beneath(Vec::new()), network))

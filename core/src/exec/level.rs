@@ -1,0 +1,156 @@
+//! The ladder of levels: which ones a policy may run at, the best first, and what was learned of this machine.
+
+use std::sync::OnceLock;
+
+use codex_linux_sandbox::{Enforced, Isolation, Plan, Step, Support, probe_namespaces};
+use nix::errno::Errno;
+
+use super::sandbox::{SandboxError, SandboxOptions};
+use crate::config;
+use crate::enforcement::{Enforcement, Hold};
+use crate::lower::lower;
+use crate::policy::{ResolvedPlaces, ResolvedPolicy};
+
+/// A level that a policy may run at.
+#[derive(Clone, Debug)]
+pub(super) struct Rung {
+    pub(super) plan: Plan,
+    pub(super) expected: Enforcement,
+}
+
+/// Why this machine gives no namespaces: the call that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespacesRefused {
+    /// The step of the set-up.
+    pub step: Step,
+    /// The system call.
+    pub call: String,
+    /// Its error.
+    pub errno: Errno,
+    /// All of it in one line.
+    pub message: String,
+}
+
+/// What was learned. It does not change while a process lives.
+static REFUSED: OnceLock<NamespacesRefused> = OnceLock::new();
+
+/// Why there are no namespaces on this machine, as far as this process has learned.
+#[must_use]
+pub fn namespaces_refused() -> Option<&'static NamespacesRefused> {
+    REFUSED.get()
+}
+
+/// Finds out whether there are namespaces on this machine, by making some. For reports: a run finds out by itself.
+pub fn try_namespaces() {
+    if let Err(error) = probe_namespaces() {
+        note_refusal(error.step, error.call, error.errno, &error.to_string());
+    }
+}
+
+/// Remembers a failure that says something about the machine. Returns whether it was one.
+pub(super) fn note_refusal(step: Step, call: &str, errno: Option<Errno>, message: &str) -> bool {
+    match errno.filter(|errno| says_no(step, *errno)) {
+        Some(errno) => {
+            let (call, message) = (call.to_owned(), message.to_owned());
+            REFUSED.get_or_init(|| NamespacesRefused { step, call, errno, message });
+            true
+        }
+        None => false,
+    }
+}
+
+/// Whether a failure means that this machine gives no namespaces, and not that something was wrong with this plan or at
+/// this moment: a command that could make its successor's set-up fail must not choose its level by that.
+const fn says_no(step: Step, errno: Errno) -> bool {
+    matches!(step, Step::Namespaces | Step::Mounts)
+        && matches!(
+            errno,
+            Errno::EPERM
+                | Errno::EACCES
+                | Errno::ENOSPC
+                | Errno::EUSERS
+                | Errno::EINVAL
+                | Errno::ENOSYS
+                | Errno::ENODEV
+                | Errno::EOPNOTSUPP
+        )
+}
+
+/// The levels at which a policy may run, the best first. At least one.
+pub(super) fn ladder(
+    policy: &ResolvedPolicy,
+    places: &ResolvedPlaces,
+    options: &SandboxOptions,
+) -> Result<Vec<Rung>, SandboxError> {
+    let levels: &[Isolation] = match options.isolation {
+        config::Isolation::Auto => &[Isolation::Namespaces, Isolation::Landlock],
+        config::Isolation::Namespaces => &[Isolation::Namespaces],
+        config::Isolation::Landlock => &[Isolation::Landlock],
+    };
+    let mut rungs = Vec::new();
+    let mut refusal = None;
+    for isolation in levels {
+        match rung(policy, places, options, *isolation) {
+            Ok(rung) => {
+                let unrestricted = rung.plan.is_unrestricted();
+                rungs.push(rung);
+                if unrestricted {
+                    break;
+                }
+            }
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
+    }
+    match refusal {
+        Some(error) if rungs.is_empty() => Err(error),
+        _ => Ok(rungs),
+    }
+}
+
+fn rung(
+    policy: &ResolvedPolicy,
+    places: &ResolvedPlaces,
+    options: &SandboxOptions,
+    isolation: Isolation,
+) -> Result<Rung, SandboxError> {
+    let plan =
+        Plan { landlock_abi_at_most: options.landlock_abi_at_most, ..lower(policy, places, isolation)? };
+    let mode = policy.mode;
+    let mut landlock_abi = 0;
+    if !plan.is_unrestricted() {
+        let support = Support::probe();
+        let describe = |errno: Errno| format!("{}, {errno:?}", errno.desc());
+        if isolation == Isolation::Namespaces
+            && let Some(error) = namespaces_refused()
+        {
+            return Err(SandboxError::NoNamespaces { mode, why: error.message.clone() });
+        }
+        if isolation == Isolation::Landlock && places.need_namespaces() {
+            let why = match namespaces_refused() {
+                Some(error) => error.message.clone(),
+                None => "sandbox.isolation asks for level landlock".to_owned(),
+            };
+            return Err(SandboxError::PlacesNeedNamespaces { why });
+        }
+        if let Err(errno) = support.seccomp {
+            return Err(SandboxError::NoSeccomp { mode, why: describe(errno) });
+        }
+        landlock_abi = support.landlock_abi(plan.landlock_abi_at_most);
+        let needed = plan.landlock_abi_needed();
+        if landlock_abi < needed {
+            let too_old = || format!("ABI {landlock_abi}, and ABI {needed} is needed");
+            let why = support.landlock.err().map_or_else(too_old, describe);
+            return Err(SandboxError::NoLandlock { mode, why });
+        }
+    }
+    let expected = Enforcement::of(&plan, &Enforced::expected(&plan, landlock_abi), options.secrets_filtered);
+    for guarantee in &options.require {
+        if let Some(holding) = expected.holding(*guarantee)
+            && holding.hold != Hold::Enforced
+        {
+            let (guarantee, hold, why) = (*guarantee, holding.hold, holding.why.clone().into_owned());
+            return Err(SandboxError::Unmet { guarantee, hold, why });
+        }
+    }
+    Ok(Rung { plan, expected })
+}
