@@ -78,7 +78,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Nested => write!(out, "codex runs in its own sandbox, which gives no further namespaces"),
             Self::ContainerSeccomp(kind) => {
-                write!(out, "the container's seccomp profile refuses it ({})", kind.name())
+                write!(out, "the seccomp profile of the container ({}) refuses it", kind.name())
             }
             Self::SeccompFilter => write!(out, "a seccomp filter of whoever started codex refuses it"),
             Self::NamespaceLimit(kinds) if kinds.is_empty() => {

@@ -19,14 +19,16 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    pub(super) fn read(tree: &Tree, mounts: &[Mount]) -> Self {
+    /// `nested` is whether a sandbox is around us: its Landlock is not asked where rights are looked up.
+    pub(super) fn read(tree: &Tree, mounts: &[Mount], nested: bool) -> Self {
         let text = tree.text("/proc/self/cgroup").unwrap_or_default();
         let unified = text.lines().find_map(|line| line.strip_prefix("0::"));
         let legacy = text.lines().any(|line| !line.starts_with("0::"));
         let directory = unified.and_then(|group| directory(Path::new(group), mounts));
-        let delegated = directory
-            .as_ref()
-            .is_some_and(|group| tree.writable(group) && tree.writable(&group.join("cgroup.procs")));
+        let delegated = !nested
+            && directory
+                .as_ref()
+                .is_some_and(|group| tree.writable(group) && tree.writable(&group.join("cgroup.procs")));
         Self { unified: unified.is_some(), legacy, directory, delegated }
     }
 }

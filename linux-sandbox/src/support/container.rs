@@ -20,16 +20,16 @@ pub enum ContainerKind {
 }
 
 impl ContainerKind {
-    /// The name as people write it.
+    /// The name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Docker => "Docker",
-            Self::Podman => "Podman",
-            Self::Kubernetes => "Kubernetes",
-            Self::Lxc => "LXC",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Kubernetes => "kubernetes",
+            Self::Lxc => "lxc",
             Self::Nspawn => "systemd-nspawn",
-            Self::Unknown => "an unknown engine",
+            Self::Unknown => "unknown",
         }
     }
 

@@ -173,7 +173,7 @@ impl Facts {
             ptrace_scope: tree.number("/proc/sys/kernel/yama/ptrace_scope"),
             container: Container::read(tree, !proc_covers.is_empty()),
             chroot: !mounts.is_empty() && !mounts.iter().any(|mount| mount.point.as_os_str() == "/"),
-            cgroup: Cgroup::read(tree, &mounts),
+            cgroup: Cgroup::read(tree, &mounts, nested),
             proc_covers,
             nested,
         }
