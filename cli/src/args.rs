@@ -31,6 +31,8 @@ Examples:
       codex sandbox --full-auto --add-dir ~/.cargo -- cargo build
   See what would hold here, and where each setting came from:
       codex debug policy
+  See what this machine gives, and what would lift each limit:
+      codex doctor
   Get the outcome as data, after at most ten seconds:
       codex sandbox --json --timeout 10s -- ./run-tests
 
@@ -38,6 +40,11 @@ Exit codes:
       the command's own; 128+n where signal n ended it; 124 deadline; 126 not executable;
       127 not found; 130 interrupted; 125 the sandbox could not be set up, or the policy is
       refused; 2 usage or configuration";
+
+const DOCTOR_CODES: &str = "\
+Exit codes:
+      0 commands would run; 1 they would be refused: a guarantee in sandbox.require can't be kept,
+      or the policy can't be enforced; 2 usage or configuration";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -47,6 +54,9 @@ pub(crate) enum Verb {
     /// Look at the sandbox from outside, or run a command in it.
     #[command(subcommand, arg_required_else_help = true)]
     Debug(Debug),
+    /// Show what this machine gives, what holds here, and what would lift each limit.
+    #[command(after_long_help = DOCTOR_CODES)]
+    Doctor(DoctorArgs),
     /// Print completions for a shell.
     Completion(CompletionArgs),
 }
@@ -147,6 +157,16 @@ pub(crate) struct PolicyArgs {
     pub(crate) json: bool,
 }
 
+/// `codex doctor`.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+    /// Print it as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `codex completion`.
 #[derive(Args, Debug)]
 pub(crate) struct CompletionArgs {
@@ -190,7 +210,7 @@ mod tests {
         let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
         match Cli::read(&arguments).unwrap().verb {
             Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => args,
-            Verb::Debug(Debug::Policy(_)) | Verb::Completion(_) => panic!("another verb"),
+            Verb::Debug(Debug::Policy(_)) | Verb::Doctor(_) | Verb::Completion(_) => panic!("another verb"),
         }
     }
 

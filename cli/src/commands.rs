@@ -1,9 +1,11 @@
 //! The verbs.
 
 mod completion;
+mod doctor;
 mod policy;
 mod sandbox;
 
 pub(crate) use completion::completion;
+pub(crate) use doctor::{Examination, doctor};
 pub(crate) use policy::policy;
 pub(crate) use sandbox::sandbox;

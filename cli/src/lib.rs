@@ -39,6 +39,7 @@ fn main(arguments: Vec<OsString>) -> i32 {
     match cli.verb {
         Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => commands::sandbox(&args),
         Verb::Debug(Debug::Policy(args)) => commands::policy(&args),
+        Verb::Doctor(args) => commands::doctor(&args),
         Verb::Completion(args) => commands::completion(&args),
     }
 }

@@ -8,6 +8,7 @@ use codex_core::exec::ExecResult;
 
 use crate::exit_code;
 
+pub(crate) mod doctor;
 pub(crate) mod policy;
 mod quote;
 mod table;

@@ -15,6 +15,8 @@ const CODEX_HOME: &str = "CODEX_HOME";
 const HOME: &str = "HOME";
 /// Where temporary files go.
 const TMPDIR: &str = "TMPDIR";
+/// The level of the sandbox that this process is in already, where we put it there.
+const SANDBOX: &str = codex_core::exec::LEVEL_VARIABLE;
 /// Set, it asks for output without colours (no-color.org).
 const NO_COLOR: &str = "NO_COLOR";
 
@@ -26,6 +28,11 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
 /// Whether the user asked for output without colours.
 pub(crate) fn no_color() -> bool {
     variable(NO_COLOR).is_some()
+}
+
+/// Whether a sandbox of ours is around this process, by what it says itself.
+pub(crate) fn nested() -> bool {
+    variable(SANDBOX).is_some()
 }
 
 /// Why the surroundings make no sense.

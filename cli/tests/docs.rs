@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use codex_core::exec::{EXIT_CANCELLED, EXIT_TIMED_OUT};
 use codex_linux_sandbox::{
-    Denial, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SETUP_FAILED, Network, Plan, Writes, denials,
+    Denial, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SETUP_FAILED, Isolation, Network, Plan, Writes, denials,
 };
 
 const CLI: &str = include_str!("../../docs/cli.md");
@@ -87,9 +87,8 @@ fn every_field_of_the_result_is_in_the_manual() {
 /// The denials as the specification shows them: a table a promise, a line a reason.
 fn tables() -> String {
     let of = |isolation, network| denials(&Plan::new(isolation, Writes::Beneath(Vec::new()), network));
-    let all = [Isolation::Landlock, Isolation::Namespaces].map(|isolation| {
-        [Network::Off, Network::Full].map(|network| of(isolation, network))
-    });
+    let all = [Isolation::Landlock, Isolation::Namespaces]
+        .map(|isolation| [Network::Off, Network::Full].map(|network| of(isolation, network)));
     let mut distinct: Vec<&Denial> = Vec::new();
     for denial in all.iter().flatten().flatten() {
         if !distinct.contains(&denial) {
@@ -97,7 +96,8 @@ fn tables() -> String {
         }
     }
     // Where a denial holds: at level landlock with the network off and on, at level namespaces the same.
-    let held = |denial: &Denial| all.each_ref().map(|level| level.each_ref().map(|table| table.contains(denial)));
+    let held =
+        |denial: &Denial| all.each_ref().map(|level| level.each_ref().map(|table| table.contains(denial)));
     let titles = [
         ([[true, true], [true, true]], ""),
         ([[true, false], [true, false]], ", network off"),

@@ -25,12 +25,12 @@ use nix::errno::Errno;
 use tokio::time::Instant;
 
 pub use codex_linux_sandbox::CallersSignals;
-pub use level::{NamespacesRefused, namespaces_refused, try_namespaces};
+pub use level::{
+    LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, NamespacesRefused, namespaces_refused, try_namespaces,
+};
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
 pub use request::{DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
-pub use sandbox::{
-    Helper, LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, Sandbox, SandboxError, SandboxOptions, SandboxType,
-};
+pub use sandbox::{Helper, Sandbox, SandboxError, SandboxOptions, SandboxType};
 pub use subreaper::Subreaper;
 pub use sys::{SigchldDisposition, set_sigchld, watch};
 
@@ -86,7 +86,7 @@ async fn attempt(
     let spawn = Spawn {
         helper: sandbox.helper().clone(),
         invocation: sandbox.invocation(rung, request, program),
-        env: Sandbox::environment(rung, &request.env),
+        env: rung.environment(request.env.clone()),
         stdio: request.stdio,
         signals: request.signals,
     };

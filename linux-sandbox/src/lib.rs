@@ -10,7 +10,8 @@
 //!   itself with the command. It is single-threaded and never returns. [`run_forked`] is the same in a forked child.
 //! - A [`Record`] is what the helper tells its parent over the status pipe: what it enforced, or which step failed.
 //!
-//! The order of enforcement stands on one page, in `run.rs`. The `unsafe` of the crate stands in `sys.rs`.
+//! The order of enforcement stands on one page, in `run.rs`. The `unsafe` of the crate stands in `sys.rs`
+//! and, for questions about the machine, in `support/sys.rs`.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("codex-linux-sandbox enforces with Landlock and seccomp: it can only be built for Linux");
@@ -48,7 +49,10 @@ pub use probe::probe_namespaces;
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
 pub use run::{EXIT_SETUP_FAILED, run_forked, run_init, run_main};
 pub use shown::shown;
-pub use support::Support;
+pub use support::{
+    AppArmor, Cause, Cgroup, Container, ContainerKind, Facts, Finding, Mechanism, Privileges, Remedy,
+    Support, UserNamespaces, findings,
+};
 pub use sys::Ending;
 
 /// The name under which the program acts as the helper, and the `argv[0]` that a parent gives it.

@@ -1,8 +1,30 @@
-//! What the running kernel offers. Asking changes nothing and takes microseconds.
+//! What the running kernel offers, what around us takes away from it, and what would give it back.
+//!
+//! - [`Support`] is what every run asks: Landlock and seccomp. It changes nothing and takes microseconds.
+//! - [`crate::probe_namespaces`] tries the namespaces in a process of its own: only an attempt can tell.
+//! - [`Facts`] are what a person would look up by hand: limits, security modules, the container around us.
+//! - [`findings`] makes causes and remedies of failed attempts and facts. It is a table without a system call.
+
+mod cause;
+mod cgroup;
+mod container;
+mod diagnosis;
+mod facts;
+mod mounts;
+mod remedy;
+mod tree;
+
+#[cfg(test)]
+mod tests;
 
 use nix::errno::Errno;
 
-use crate::sys;
+pub use cause::Cause;
+pub use cgroup::Cgroup;
+pub use container::{Container, ContainerKind};
+pub use diagnosis::{Finding, Mechanism, findings};
+pub use facts::{AppArmor, Facts, Privileges, UserNamespaces};
+pub use remedy::Remedy;
 
 /// The kernel's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +43,8 @@ impl Support {
     /// Asks the kernel.
     #[must_use]
     pub fn probe() -> Self {
-        let landlock = sys::landlock_abi().map(|abi| u8::try_from(abi).unwrap_or(u8::MAX));
-        Self { landlock, seccomp: sys::seccomp_errno_available() }
+        let landlock = crate::sys::landlock_abi().map(|abi| u8::try_from(abi).unwrap_or(u8::MAX));
+        Self { landlock, seccomp: crate::sys::seccomp_action_available(libc::SECCOMP_RET_ERRNO) }
     }
 
     /// The Landlock ABI to use: the kernel's, at most the newest one known, at most `limit`. 0 where there is none.

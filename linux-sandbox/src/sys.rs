@@ -40,10 +40,8 @@ pub(crate) fn landlock_abi() -> Result<i64, Errno> {
     Errno::result(abi)
 }
 
-/// Whether the kernel knows seccomp filters that answer with an errno: `seccomp(2)` with `SECCOMP_GET_ACTION_AVAIL`
-/// (Linux 4.14).
-pub(crate) fn seccomp_errno_available() -> Result<(), Errno> {
-    let action: u32 = libc::SECCOMP_RET_ERRNO;
+/// Whether the kernel knows an action of seccomp filters: `seccomp(2)` with `SECCOMP_GET_ACTION_AVAIL` (Linux 4.14).
+pub(crate) fn seccomp_action_available(action: u32) -> Result<(), Errno> {
     // JUSTIFICATION: no wrapper exists.
     // SAFETY: the kernel reads four bytes at the address of `action`, which lives until the call returns.
     let answer = unsafe {

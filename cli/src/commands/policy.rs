@@ -11,7 +11,8 @@ pub(crate) fn policy(args: &PolicyArgs) -> i32 {
         Ok(meaning) => meaning,
         Err(error) => return render::refusal(&error.to_string(), error.exit_code()),
     };
-    try_namespaces();
+    // Shown below, as the level and the reason for it.
+    drop(try_namespaces());
     // A refused policy is shown all the same: this is where one looks for the reason.
     let sandbox = meaning.sandbox();
     let printed = if args.json {

@@ -1,21 +1,41 @@
 //! The ladder of levels: which ones a policy may run at, the best first, and what was learned of this machine.
 
+use std::ffi::OsString;
 use std::sync::OnceLock;
 
-use codex_linux_sandbox::{Enforced, Isolation, Plan, Step, Support, probe_namespaces};
+use codex_linux_sandbox::{Enforced, Isolation, Network, Plan, SetupError, Step, Support, probe_namespaces};
 use nix::errno::Errno;
 
 use super::sandbox::{SandboxError, SandboxOptions};
 use crate::config;
-use crate::enforcement::{Enforcement, Hold};
+use crate::enforcement::{Enforcement, Hold, Level};
 use crate::lower::lower;
 use crate::policy::{ResolvedPlaces, ResolvedPolicy};
+
+/// Names the level that a command runs at. Unset where nothing is restricted.
+pub const LEVEL_VARIABLE: &str = "CODEX_SANDBOX";
+/// Set to 1 exactly where the policy keeps the network off.
+pub const NETWORK_DISABLED_VARIABLE: &str = "CODEX_SANDBOX_NETWORK_DISABLED";
 
 /// A level that a policy may run at.
 #[derive(Clone, Debug)]
 pub(super) struct Rung {
     pub(super) plan: Plan,
     pub(super) expected: Enforcement,
+}
+
+impl Rung {
+    /// A command's environment: what the caller built, and the two variables by which commands know where they are.
+    pub(super) fn environment(&self, mut base: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
+        base.retain(|(name, _)| name != LEVEL_VARIABLE && name != NETWORK_DISABLED_VARIABLE);
+        if self.expected.level != Level::None {
+            base.push((LEVEL_VARIABLE.into(), self.expected.level.name().into()));
+        }
+        if self.plan.network == Network::Off {
+            base.push((NETWORK_DISABLED_VARIABLE.into(), "1".into()));
+        }
+        base
+    }
 }
 
 /// Why this machine gives no namespaces: the call that was refused.
@@ -40,11 +60,16 @@ pub fn namespaces_refused() -> Option<&'static NamespacesRefused> {
     REFUSED.get()
 }
 
-/// Finds out whether there are namespaces on this machine, by making some. For reports: a run finds out by itself.
-pub fn try_namespaces() {
-    if let Err(error) = probe_namespaces() {
+/// Finds out whether there are namespaces on this machine, by making some, and remembers it. For reports: a run finds out
+/// by itself. To be called while this process has one thread.
+///
+/// # Errors
+///
+/// The step that failed.
+pub fn try_namespaces() -> Result<(), SetupError> {
+    probe_namespaces().inspect_err(|error| {
         note_refusal(error.step, error.call, error.errno, &error.to_string());
-    }
+    })
 }
 
 /// Remembers a failure that says something about the machine. Returns whether it was one.

@@ -11,11 +11,6 @@ use crate::config::Isolation;
 use crate::enforcement::{Enforcement, Guarantee, Hold, Level};
 use crate::policy::{PlaceRules, PolicyError, ResolvedPolicy, SandboxPolicy, Surroundings, resolve};
 
-/// Names the level that a command runs at. Unset where nothing is restricted.
-pub const LEVEL_VARIABLE: &str = "CODEX_SANDBOX";
-/// Set to 1 exactly where the policy keeps the network off.
-pub const NETWORK_DISABLED_VARIABLE: &str = "CODEX_SANDBOX_NETWORK_DISABLED";
-
 /// By what commands are confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SandboxType {
@@ -264,16 +259,9 @@ impl Sandbox {
     }
 
     /// A command's environment: what the caller built, and the two variables by which commands know where they are.
-    pub(super) fn environment(rung: &Rung, base: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
-        let ours = |name: &OsStr| name == LEVEL_VARIABLE || name == NETWORK_DISABLED_VARIABLE;
-        let mut environment: Vec<_> = base.iter().filter(|(name, _)| !ours(name)).cloned().collect();
-        if rung.expected.level != Level::None {
-            environment.push((LEVEL_VARIABLE.into(), rung.expected.level.name().into()));
-        }
-        if rung.plan.network == codex_linux_sandbox::Network::Off {
-            environment.push((NETWORK_DISABLED_VARIABLE.into(), "1".into()));
-        }
-        environment
+    #[must_use]
+    pub fn environment(&self, base: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
+        self.rung().environment(base)
     }
 
     /// The plan and a command as the helper takes them, without what belongs to one run (descriptors, parent).
