@@ -4,10 +4,11 @@
 //! Nothing is mounted from the outside by name. Each place is looked up once, without following a link, and the mount
 //! is made of, or put on, what was found.
 
+mod covers;
 mod devices;
+mod memory;
 mod places;
 
-use std::ffi::CStr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use nix::errno::Errno;
@@ -18,10 +19,8 @@ use crate::error::{SetupError, Step};
 use crate::plan::{Plan, Writes};
 use crate::sys::{self, MountAttributes};
 use devices::Devices;
+use memory::Memory;
 use places::Arrangement;
-
-/// How much of the memory a file system of the sandbox's own may take, as `tmpfs(5)` has it.
-const SHARE_OF_MEMORY: &CStr = c"25%";
 
 /// Arranges what the command sees. To be called by the first process of a new mount namespace.
 pub(super) fn arrange(plan: &Plan) -> Result<(), SetupError> {
@@ -42,10 +41,11 @@ pub(super) fn arrange(plan: &Plan) -> Result<(), SetupError> {
             MountAttributes::READ_ONLY.and(MountAttributes::NO_SET_USER_ID).and(MountAttributes::NO_DEVICES);
         sys::set_mount_attributes(root.as_fd(), attributes, true).map_err(failed("mount_setattr", "/"))?;
     }
+    let memory = Memory::make()?;
     if let Some(devices) = devices {
-        devices.provide()?;
+        devices.provide(&memory)?;
     }
-    arrangement.apply()?;
+    arrangement.apply(&memory)?;
     processes()
 }
 
@@ -66,13 +66,6 @@ fn processes() -> Result<(), SetupError> {
         }
     })?;
     put("/proc", &mount)
-}
-
-/// A file system of the sandbox's own.
-fn memory(mode: &CStr, attributes: MountAttributes, place: &str) -> Result<OwnedFd, SetupError> {
-    let attributes = MountAttributes::NO_SET_USER_ID.and(attributes);
-    sys::new_file_system(c"tmpfs", &[(c"mode", mode), (c"size", SHARE_OF_MEMORY)], attributes)
-        .map_err(|(call, errno)| SetupError::call(Step::Mounts, call, errno).on(place))
 }
 
 /// Mounts on a place that only root can have made.

@@ -6,7 +6,8 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::symlinkat;
 
-use super::{failed, memory, put};
+use super::memory::{EVERYBODY, Memory};
+use super::{failed, put};
 use crate::enforce::device::{DEVICES, RANDOM};
 use crate::error::{SetupError, Step};
 use crate::sys::{self, MountAttributes};
@@ -44,9 +45,10 @@ impl Devices {
     }
 
     /// Puts the new `/dev` in place.
-    pub(super) fn provide(self) -> Result<(), SetupError> {
+    pub(super) fn provide(self, memory: &Memory) -> Result<(), SetupError> {
         let here = |call| failed(call, "/dev");
-        let mount = memory(c"0755", MountAttributes::NO_PROGRAMS, "/dev")?;
+        let everybody_reads = Mode::S_IRWXU | Mode::S_IRGRP | Mode::S_IXGRP | Mode::S_IROTH | Mode::S_IXOTH;
+        let mount = memory.directory("dev", everybody_reads)?;
         let file = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         for (name, _) in &self.0 {
             drop(openat(&mount, *name, file, Mode::empty()).map_err(here("openat"))?);
@@ -68,8 +70,8 @@ impl Devices {
         let terminals = sys::new_file_system(c"devpts", &options, attributes)
             .map_err(|(call, errno)| failed(call, "/dev/pts")(errno))?;
         put("/dev/pts", &terminals)?;
-        put("/dev/shm", &memory(c"1777", MountAttributes::NO_DEVICES, "/dev/shm")?)?;
-        sys::set_mount_attributes(mount.as_fd(), MountAttributes::READ_ONLY, false)
-            .map_err(here("mount_setattr"))
+        put("/dev/shm", &memory.directory("shm", EVERYBODY)?)?;
+        let attributes = MountAttributes::READ_ONLY.and(MountAttributes::NO_PROGRAMS);
+        sys::set_mount_attributes(mount.as_fd(), attributes, false).map_err(here("mount_setattr"))
     }
 }

@@ -6,11 +6,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::unistd::geteuid;
 
-use super::{memory, put};
+use super::covers::{Covers, READ};
+use super::memory::{EVERYBODY, Memory};
+use super::put;
 use crate::enforce::walk::Walk;
 use crate::error::{SetupError, Step};
 use crate::plan::{Plan, PlanPath, Protected, Protection};
@@ -113,13 +113,13 @@ impl Arrangement {
     }
 
     /// Puts every rule in place.
-    pub(super) fn apply(self) -> Result<(), SetupError> {
+    pub(super) fn apply(self, memory: &Memory) -> Result<(), SetupError> {
         if self.private_tmp {
-            put("/tmp", &memory(c"1777", MountAttributes::NO_DEVICES, "/tmp")?)?;
+            put("/tmp", &memory.directory("tmp", EVERYBODY)?)?;
         }
         let paths: Vec<PathBuf> = self.rules.keys().cloned().collect();
         let mut walk = Walk::new(Step::Places);
-        let mut covers = Covers::default();
+        let mut covers = Covers::of(memory);
         for (index, (path, rule)) in self.rules.into_iter().enumerate() {
             let attach = |walk: &mut Walk, mount: &OwnedFd| {
                 sys::attach_mount(mount.as_fd(), walk.place(&path)?)
@@ -159,99 +159,11 @@ impl Arrangement {
     }
 }
 
-/// What a mount that is only read has.
-const READ: MountAttributes =
-    MountAttributes::READ_ONLY.and(MountAttributes::NO_SET_USER_ID).and(MountAttributes::NO_DEVICES);
-
 fn clone_of(place: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, SetupError> {
     sys::clone_mount(place, true).map_err(|errno| SetupError::call(Step::Places, "open_tree", errno).on(path))
-}
-
-fn failed<'p>(call: &'static str, place: &'p str) -> impl Fn(Errno) -> SetupError + 'p {
-    move |errno| SetupError::call(Step::Places, call, errno).on(place)
 }
 
 fn restrict(mount: &OwnedFd, attributes: MountAttributes, path: &Path) -> Result<(), SetupError> {
     sys::set_mount_attributes(mount.as_fd(), attributes, true)
         .map_err(|errno| SetupError::call(Step::Places, "mount_setattr", errno).on(path))
-}
-
-/// What lies on top of hidden places.
-#[derive(Default)]
-struct Covers {
-    /// A file system with one directory and one file that nobody may open.
-    plain: Option<OwnedFd>,
-    /// Covers with something shown in them.
-    deep: Vec<OwnedFd>,
-}
-
-const DIRECTORY: &str = "directory";
-const FILE: &str = "file";
-/// Nothing can be listed, and what is shown in it can be reached.
-const WAY: Mode = Mode::S_IXUSR.union(Mode::S_IXGRP).union(Mode::S_IXOTH);
-
-impl Covers {
-    /// Something without content to put over a place.
-    fn over(&mut self, place: BorrowedFd<'_>, deeper: bool, path: &Path) -> Result<OwnedFd, SetupError> {
-        let call = |call| move |errno| SetupError::call(Step::Places, call, errno).on(path);
-        let directory = is_directory(place).map_err(call("fstat"))?;
-        if directory && deeper {
-            let cover = memory(c"0111", MountAttributes::NO_DEVICES.and(MountAttributes::NO_PROGRAMS), "/")?;
-            self.deep.push(cover.try_clone().map_err(|_full| call("fcntl")(Errno::EMFILE))?);
-            return Ok(cover);
-        }
-        if self.plain.is_none() {
-            let plain = memory(c"0700", READ_LATER, "/proc")?;
-            let file = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-            drop(openat(&plain, FILE, file, Mode::empty()).map_err(failed("openat", "/proc"))?);
-            mkdirat(&plain, DIRECTORY, Mode::empty()).map_err(failed("mkdirat", "/proc"))?;
-            // Only what is mounted can be mounted a second time. A new /proc will lie on top of it.
-            put("/proc", &plain)?;
-            sys::set_mount_attributes(plain.as_fd(), READ, false)
-                .map_err(failed("mount_setattr", "/proc"))?;
-            self.plain = Some(plain);
-        }
-        let Some(plain) = &self.plain else { return Err(call("fsmount")(Errno::ENOENT)) };
-        let name = if directory { DIRECTORY } else { FILE };
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let cover = openat(plain, name, flags, Mode::empty()).map_err(call("openat"))?;
-        clone_of(cover.as_fd(), path)
-    }
-
-    /// Makes a place for a mount where an empty file system lies on top of the one that had it.
-    fn make_way(&self, walk: &mut Walk, path: &Path, mount: &OwnedFd) -> Result<(), SetupError> {
-        let call = |call| move |errno| SetupError::call(Step::Places, call, errno).on(path);
-        match walk.place(path) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.errno == Some(Errno::ENOENT) => {}
-            Err(error) => return Err(error),
-        }
-        let missing: Vec<&Path> = path.ancestors().take_while(|above| walk.place(above).is_err()).collect();
-        for place in missing.into_iter().rev() {
-            let (Some(above), Some(name)) = (place.parent(), place.file_name()) else { continue };
-            let above = walk.place(above)?;
-            if place != path || is_directory(mount.as_fd()).map_err(call("fstat"))? {
-                mkdirat(above, name, WAY).map_err(call("mkdirat"))?;
-            } else {
-                let file = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-                drop(openat(above, name, file, Mode::empty()).map_err(call("openat"))?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Nothing is put into a cover from here on.
-    fn close(self) -> Result<(), SetupError> {
-        self.deep.iter().try_for_each(|cover| {
-            sys::set_mount_attributes(cover.as_fd(), READ, false).map_err(failed("mount_setattr", "/"))
-        })
-    }
-}
-
-/// Before it becomes read-only.
-const READ_LATER: MountAttributes = MountAttributes::NO_DEVICES.and(MountAttributes::NO_PROGRAMS);
-
-fn is_directory(place: BorrowedFd<'_>) -> Result<bool, Errno> {
-    let mode = fstat(place)?.st_mode;
-    Ok(SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR)
 }
