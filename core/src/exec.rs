@@ -24,7 +24,7 @@ use codex_linux_sandbox::{Ending, Record};
 use nix::errno::Errno;
 use tokio::time::Instant;
 
-pub use codex_linux_sandbox::CallersSignals;
+pub use codex_linux_sandbox::{CallersSignals, EarlyInit};
 pub use level::{
     LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, NamespacesRefused, namespaces_refused, try_namespaces,
 };
@@ -89,6 +89,7 @@ async fn attempt(
         env: rung.environment(request.env.clone()),
         stdio: request.stdio,
         signals: request.signals,
+        early: request.early.take(),
     };
     let spawned = spawner::on_lasting_thread(move || spawn::spawn(spawn))
         .await

@@ -9,16 +9,16 @@ pub(crate) mod seccomp;
 mod walk;
 
 use crate::error::SetupError;
-use crate::plan::Plan;
+use crate::plan::{Footing, Plan};
 use crate::report::{Capabilities, Enforced};
 use crate::support::Support;
 use landlock::Handled;
+pub(crate) use mounts::Ground;
 
-/// Takes possession of the namespaces that this process is the first one in. Everything that needs the privileges which
-/// come with them is done here: what follows gives them up.
-pub(crate) fn enter_namespaces(plan: &Plan) -> Result<(), SetupError> {
-    namespaces::furnish(plan)?;
-    mounts::arrange(plan)
+/// Takes possession of the namespaces that this process is the first one in: what every plan has on this footing.
+pub(crate) fn enter_namespaces(footing: Footing) -> Result<Ground, SetupError> {
+    namespaces::furnish(footing)?;
+    mounts::prepare(footing)
 }
 
 /// Applies the plan to this process and tells what holds. Irreversible: a failure leaves the process half confined, and

@@ -102,8 +102,18 @@ impl EnvironmentBlock {
             let errno = error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
             SetupError::call(Step::Environment, "read", errno)
         })?;
+        Self::parse(&bytes)
+    }
+
+    /// The entries as bytes, each ended by a NUL byte.
+    pub(crate) fn bytes(&self) -> impl Iterator<Item = u8> {
+        self.0.iter().flat_map(|entry| entry.as_bytes_with_nul()).copied()
+    }
+
+    /// Takes entries apart, each ended by a NUL byte.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, SetupError> {
         let mut entries = Vec::new();
-        let mut rest = bytes.as_slice();
+        let mut rest = bytes;
         while !rest.is_empty() {
             let entry = CStr::from_bytes_until_nul(rest).map_err(|_unterminated| {
                 SetupError::condition(Step::Environment, "read", "the last entry is not ended by a NUL byte")

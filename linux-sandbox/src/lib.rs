@@ -22,6 +22,7 @@ compile_error!(
      enforce/seccomp before building for it"
 );
 
+mod early;
 mod enforce;
 mod error;
 mod handoff;
@@ -36,18 +37,18 @@ mod support;
 mod sys;
 pub mod wire;
 
-pub use enforce::namespaces::{ForkedInit, Gate, fork_init};
+pub use early::EarlyInit;
 pub use enforce::seccomp::{Answer, Denial, denials};
 pub use error::{Failure, SetupError, Step};
 pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EnvironmentBlock, ExecError};
 pub use init::CallersSignals;
 pub use plan::{
-    Command, Descriptors, Environment, Invocation, Isolation, Network, Places, Plan, PlanError, PlanPath,
-    Protected, Protection, Writes,
+    Command, Descriptors, Environment, Footing, Invocation, Isolation, Network, Places, Plan, PlanError,
+    PlanPath, Protected, Protection, Writes,
 };
 pub use probe::probe_namespaces;
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
-pub use run::{EXIT_SETUP_FAILED, run_forked, run_init, run_main};
+pub use run::{EXIT_SETUP_FAILED, run_forked, run_main};
 pub use shown::shown;
 pub use support::{
     AppArmor, Cause, Cgroup, Container, ContainerKind, Facts, Finding, Mechanism, Privileges, Remedy,

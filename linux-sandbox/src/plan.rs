@@ -179,6 +179,23 @@ impl Plan {
     }
 }
 
+/// What of a plan has to be known before its namespaces are made. The rest may come while they are being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footing {
+    /// Whether commands may reach the network.
+    pub network: Network,
+    /// Whether writes are confined.
+    pub confined: bool,
+}
+
+impl Footing {
+    /// What a plan stands on.
+    #[must_use]
+    pub const fn of(plan: &Plan) -> Self {
+        Self { network: plan.network, confined: matches!(plan.writes, Writes::Beneath(_)) }
+    }
+}
+
 /// The command: what is looked up and executed, and what it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {

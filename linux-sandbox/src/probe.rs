@@ -13,7 +13,7 @@ use nix::unistd::{Pid, pipe2};
 use crate::enforce;
 use crate::enforce::namespaces::{ForkedInit, fork_init};
 use crate::error::{SetupError, Step};
-use crate::plan::{Isolation, Network, Plan, Writes};
+use crate::plan::{Footing, Isolation, Network, Plan, Writes};
 use crate::report::{MAX_RECORD, Record};
 use crate::sys;
 
@@ -30,10 +30,13 @@ pub fn probe_namespaces() -> Result<(), SetupError> {
     let plan = Plan::new(Isolation::Namespaces, Writes::Beneath(Vec::new()), Network::Off);
     let failed = |call, errno| SetupError::call(Step::Namespaces, call, errno);
     let (answer, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("pipe2", errno))?;
-    let pid = match fork_init(&plan)? {
-        ForkedInit::Outside(pid) => pid,
+    let pid = match fork_init(Footing::of(&plan))? {
+        ForkedInit::Outside(pid, _) => pid,
         ForkedInit::Inside(gate) => {
-            let tried = gate.pass().and_then(|()| enforce::enter_namespaces(&plan));
+            let tried = gate
+                .pass()
+                .and_then(|_| enforce::enter_namespaces(Footing::of(&plan)))
+                .and_then(|ground| ground.arrange(&plan));
             let record = tried.map_or_else(|error| Record::from(&error).to_line(), |()| b"\n".to_vec());
             let told = File::from(tell).write_all(&record);
             sys::exit_now(i32::from(told.is_err()));

@@ -14,12 +14,13 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{chdir, getppid};
 
-use crate::enforce;
+use crate::early;
 use crate::enforce::namespaces::{ForkedInit, Gate, fork_init};
+use crate::enforce::{self, Ground};
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::{EnvironmentBlock, become_command};
 use crate::init::{CallersSignals, Init};
-use crate::plan::{Descriptors, Environment, Invocation};
+use crate::plan::{Descriptors, Environment, Footing, Invocation};
 use crate::relay::Relay;
 use crate::report::{Enforced, Record};
 use crate::{PROGRAM, sys, wire};
@@ -52,21 +53,11 @@ pub fn run_forked(invocation: &Invocation, environment: EnvironmentBlock, status
     end(failure)
 }
 
-/// The same in the first process of new namespaces, which starts the command and stays, as [`fork_init`] leaves it.
-///
-/// [`fork_init`]: crate::fork_init
-pub fn run_init(
-    invocation: &Invocation,
-    environment: EnvironmentBlock,
-    status: OwnedFd,
-    gate: Gate,
-    signals: CallersSignals,
-) -> ! {
-    let status = Some(Status::to(status));
-    lead(
-        invocation,
-        Inside { gate, environment: Some(environment), signals, reports: Reports { status, relay: None } },
-    )
+/// The same in the first process of new namespaces, which learns of its plan and command over a pipe from outside, starts
+/// the command and stays.
+pub(crate) fn run_early(footing: Footing, gate: Gate, signals: CallersSignals, status: OwnedFd) -> ! {
+    let reports = Reports { status: Some(Status::to(status)), relay: None };
+    lead(Inside { gate, footing, orders: Orders::FromThePipe, signals, reports })
 }
 
 /// A failure, and whether somebody was told of it who can say it better.
@@ -94,28 +85,29 @@ fn start() -> Result<Infallible, Unfinished> {
     let status = invocation.status.map(Status::take).transpose()?;
     sys::undo_spawn().map_err(|errno| SetupError::call(Step::Descriptors, "rt_sigaction", errno))?;
     if invocation.plan.uses_namespaces() {
-        relay(&invocation, status)
+        relay(invocation, status)
     } else {
         become_sandboxed(&invocation, None, status)
     }
 }
 
 /// Makes the namespaces and stays outside, in the place of the command.
-fn relay(invocation: &Invocation, status: Option<Status>) -> Result<Infallible, Unfinished> {
+fn relay(invocation: Invocation, status: Option<Status>) -> Result<Infallible, Unfinished> {
     let made = (|| -> Result<_, SetupError> {
         if let Some(parent) = invocation.parent {
             die_with(parent)?;
         }
         let relay = Relay::prepare()?;
-        Ok((fork_init(&invocation.plan)?, relay))
+        Ok((fork_init(Footing::of(&invocation.plan))?, relay))
     })();
     match made {
         Ok((ForkedInit::Inside(gate), relay)) => {
             let signals = relay.callers;
             let reports = Reports { status, relay: Some(Status::to(relay.into_writing_end())) };
-            lead(invocation, Inside { gate, environment: None, signals, reports })
+            let footing = Footing::of(&invocation.plan);
+            lead(Inside { gate, footing, orders: Orders::AtHand(Box::new(invocation)), signals, reports })
         }
-        Ok((ForkedInit::Outside(pid), relay)) => {
+        Ok((ForkedInit::Outside(pid, _), relay)) => {
             drop(status);
             relay.stand_for(pid)
         }
@@ -123,21 +115,39 @@ fn relay(invocation: &Invocation, status: Option<Status>) -> Result<Infallible, 
     }
 }
 
+/// Where the first process of new namespaces learns what to run.
+enum Orders {
+    /// It knows.
+    AtHand(Box<Invocation>),
+    /// From the one outside, who may not know yet.
+    FromThePipe,
+}
+
 /// What the first process of new namespaces has at hand.
 struct Inside {
     gate: Gate,
-    environment: Option<EnvironmentBlock>,
+    footing: Footing,
+    orders: Orders,
     signals: CallersSignals,
     reports: Reports,
 }
 
 /// The first process of new namespaces, to its end.
-fn lead(invocation: &Invocation, inside: Inside) -> ! {
-    let Inside { gate, environment, signals, mut reports } = inside;
+fn lead(inside: Inside) -> ! {
+    let Inside { gate, footing, orders, signals, mut reports } = inside;
     let Err(failure) = (|| -> Result<Infallible, Failure> {
         // A signal that comes from here on waits until there is a command to pass it on to.
         let mut init = Init::begin(signals)?;
-        let (enforced, environment) = set_up(invocation, environment, Some(gate))?;
+        let mut pipe = gate.pass()?;
+        let ground = enforce::enter_namespaces(footing)?;
+        let (invocation, environment) = match orders {
+            Orders::AtHand(invocation) => (*invocation, None),
+            Orders::FromThePipe => {
+                let (invocation, environment) = early::receive(&mut pipe)?;
+                (invocation, Some(environment))
+            }
+        };
+        let (enforced, environment) = set_up(&invocation, environment, Some(ground))?;
         init.hide()?;
         reports.tell(&Record::Enforced(enforced))?;
         init.start(&invocation.command, &environment)?;
@@ -167,13 +177,11 @@ fn become_sandboxed(
 fn set_up(
     invocation: &Invocation,
     environment: Option<EnvironmentBlock>,
-    gate: Option<Gate>,
+    ground: Option<Ground>,
 ) -> Result<(Enforced, EnvironmentBlock), SetupError> {
-    // 1. From here on, the end of the parent is ours.
-    match (gate, invocation.parent) {
-        (Some(gate), _) => gate.pass()?,
-        (None, Some(parent)) => die_with(parent)?,
-        (None, None) => {}
+    // 1. From here on, the end of the parent is ours. In namespaces of our own it is already.
+    if let (None, Some(parent)) = (&ground, invocation.parent) {
+        die_with(parent)?;
     }
     // 2. The environment is data for execve(2) alone: nothing in this process looks at it.
     let environment = match (environment, invocation.environment) {
@@ -186,10 +194,10 @@ fn set_up(
         }
     };
     // 3. What the command sees of the file system, where it has namespaces of its own.
-    let directory = if invocation.plan.uses_namespaces() {
+    let directory = if let Some(ground) = ground {
         // Where we are now is below mounts that are about to be covered.
         let here = current_directory();
-        enforce::enter_namespaces(&invocation.plan)?;
+        ground.arrange(&invocation.plan)?;
         // One that was removed has no name, and nothing in it.
         invocation.directory.clone().or(here.ok())
     } else {

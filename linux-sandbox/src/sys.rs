@@ -9,7 +9,8 @@ mod mount;
 mod process;
 
 pub(crate) use mount::{
-    MountAttributes, attach_mount, clone_mount, new_file_system, set_mount_attributes, set_mounts_private,
+    MountAttributes, attach_mount, clone_mount, new_file_system, set_mount_attributes, set_mount_writable,
+    set_mounts_private,
 };
 pub use process::Ending;
 pub(crate) use process::{

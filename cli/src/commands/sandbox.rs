@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_arg0::AliasDirectory;
+use codex_core::config::Isolation;
 use codex_core::exec::{
-    ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio, Subreaper,
+    EarlyInit, ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio, Subreaper,
     process_exec_tool_call, watch,
 };
 use codex_core::output::OutputBudget;
+use codex_core::policy::SandboxMode;
+use codex_linux_sandbox::{Footing, Network};
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
@@ -25,10 +29,48 @@ use crate::signals::Signals;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 pub(crate) fn sandbox(args: &SandboxArgs) -> i32 {
+    if args.print_plan {
+        return match prepare(args) {
+            Ok((sandbox, request)) => render::command_line(&sandbox.command_line(&request)),
+            Err(error) => render::refusal(&error.to_string(), error.exit_code()),
+        };
+    }
+    let begun = match Begun::begin(args) {
+        Ok(begun) => begun,
+        Err(errno) => {
+            return render::refusal(&format!("the run can't be prepared: {errno}"), exit_code::REFUSED);
+        }
+    };
     match prepare(args) {
-        Ok((sandbox, request)) if args.print_plan => render::command_line(&sandbox.command_line(&request)),
-        Ok((sandbox, request)) => run(args, &sandbox, request),
-        Err(error) => render::refusal(&error.to_string(), error.exit_code()),
+        Ok((sandbox, request)) => run(args, &sandbox, request, begun),
+        Err(error) => {
+            drop(begun);
+            render::refusal(&error.to_string(), error.exit_code())
+        }
+    }
+}
+
+/// What is begun before the configuration is read.
+struct Begun {
+    signals: Signals,
+    subreaper: Arc<Subreaper>,
+    /// Namespaces take longer than the configuration, and are made meanwhile.
+    early: Option<EarlyInit>,
+}
+
+impl Begun {
+    fn begin(args: &SandboxArgs) -> Result<Self, Errno> {
+        let signals = Signals::block()?;
+        let subreaper = Subreaper::begin()?;
+        // A guess at what the configuration will say. Where it is wrong, or they can't be had, the run finds out.
+        let options = &args.policy;
+        let guess = !args.json
+            && options.isolation != Some(Isolation::Landlock)
+            && !matches!(options.sandbox, Some(SandboxMode::DangerFullAccess | SandboxMode::ExternalSandbox));
+        let network = if options.network { Network::Full } else { Network::Off };
+        let begin = || EarlyInit::begin(Footing { network, confined: true }, signals.callers).ok();
+        let early = guess.then(begin).flatten();
+        Ok(Self { signals, subreaper, early })
     }
 }
 
@@ -70,18 +112,15 @@ fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString)]) {
     }
 }
 
-fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest) -> i32 {
-    let prepared = Signals::block().map_err(std::io::Error::from).and_then(|signals| {
-        let subreaper = Subreaper::begin()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        Ok((signals, subreaper, runtime))
-    });
-    let (signals, subreaper, runtime) = match prepared {
-        Ok(prepared) => prepared,
+fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: Begun) -> i32 {
+    let Begun { signals, subreaper, early } = begun;
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
+        Ok(runtime) => runtime,
         Err(error) => {
             return render::refusal(&format!("the run can't be prepared: {error}"), exit_code::REFUSED);
         }
     };
+    request.early = early;
     request.signals = SignalsFor::Inherit(signals.callers);
     let cancellation = request.cancellation.clone();
     let (forward, forwarded) = unbounded_channel();

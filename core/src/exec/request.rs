@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_linux_sandbox::CallersSignals;
+use codex_linux_sandbox::{CallersSignals, EarlyInit};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -69,6 +69,9 @@ pub struct ExecRequest {
     pub forward: Option<UnboundedReceiver<Signal>>,
     /// Who answers for what the command leaves behind, where the calling process stands for this one command.
     pub subreaper: Option<Arc<Subreaper>>,
+    /// Namespaces that were made ahead, for whoever has one thread and a command that shares its streams. Used where they
+    /// are what the command takes.
+    pub early: Option<EarlyInit>,
 }
 
 impl ExecRequest {
@@ -88,6 +91,7 @@ impl ExecRequest {
             cancellation: CancellationToken::new(),
             forward: None,
             subreaper: None,
+            early: None,
         }
     }
 

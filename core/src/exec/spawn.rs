@@ -9,8 +9,8 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use codex_linux_sandbox::{
-    CallersSignals, Ending, Environment, EnvironmentBlock, ForkedInit, Invocation, PROGRAM, SetupError,
-    fork_init, wire,
+    CallersSignals, EarlyInit, Ending, Environment, EnvironmentBlock, Footing, Invocation, PROGRAM,
+    SetupError, wire,
 };
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -42,6 +42,7 @@ pub(super) struct Spawn {
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) stdio: Stdio,
     pub(super) signals: Signals,
+    pub(super) early: Option<EarlyInit>,
 }
 
 /// The reading ends of what the helper and the command write to.
@@ -165,7 +166,7 @@ pub(super) enum Spawned {
 pub(super) fn spawn(mut spawn: Spawn) -> Result<Spawned, ExecError> {
     spawn.invocation.parent = Some(getpid().as_raw());
     match (&spawn.helper, spawn.stdio, spawn.signals) {
-        (Helper::ThisProgram, Stdio::Inherit, Signals::Inherit(signals)) => match fork(&spawn, signals) {
+        (Helper::ThisProgram, Stdio::Inherit, Signals::Inherit(signals)) => match fork(&mut spawn, signals) {
             Err(ExecError::Helper { errno: Errno::EDEADLK, .. }) => execute(spawn),
             forked => forked,
         },
@@ -174,24 +175,28 @@ pub(super) fn spawn(mut spawn: Spawn) -> Result<Spawned, ExecError> {
 }
 
 /// Forks the helper off this single-threaded process.
-fn fork(spawn: &Spawn, signals: CallersSignals) -> Result<Spawned, ExecError> {
+fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError> {
     let failed = |errno| ExecError::Helper { helper: shown(&spawn.helper), errno };
-    sys::require_single_thread().map_err(failed)?;
     let entries = spawn.env.iter().map(|(name, value)| c_string(entry(name, value)));
     let environment = EnvironmentBlock::new(entries.collect::<Result<_, _>>()?);
-    let (status, status_end) = status_pipe()?;
     let streams = |status| Pipes { stdout: None, stderr: None, status };
     if spawn.invocation.plan.uses_namespaces() {
-        return Ok(match fork_init(&spawn.invocation.plan) {
-            Ok(ForkedInit::Inside(gate)) => {
-                codex_linux_sandbox::run_init(&spawn.invocation, environment, status_end, gate, signals)
+        let early = match spawn.early.take().filter(|early| early.fits(&spawn.invocation)) {
+            Some(early) => Ok(early),
+            None => {
+                sys::require_single_thread().map_err(failed)?;
+                EarlyInit::begin(Footing::of(&spawn.invocation.plan), signals)
             }
-            Ok(ForkedInit::Outside(pid)) => {
-                Spawned::Started(child(pid, Stands::ForANamespace, false)?, streams(status))
+        };
+        return match early.and_then(|early| early.order(&spawn.invocation, &environment)) {
+            Ok((pid, status)) => {
+                never_wait(&status)?;
+                Ok(Spawned::Started(child(pid, Stands::ForANamespace, false)?, streams(status)))
             }
-            Err(error) => Spawned::Failed(error),
-        });
+            Err(error) => Ok(Spawned::Failed(error)),
+        };
     }
+    let (status, status_end) = status_pipe()?;
     match sys::fork_if_single_threaded().map_err(failed)? {
         Fork::Parent(pid) => Ok(Spawned::Started(child(pid, Stands::ForItself, false)?, streams(status))),
         Fork::Child => {
@@ -213,7 +218,7 @@ fn fork(spawn: &Spawn, signals: CallersSignals) -> Result<Spawned, ExecError> {
 }
 
 fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
-    let Spawn { helper, mut invocation, env, stdio, signals } = spawn;
+    let Spawn { helper, mut invocation, env, stdio, signals, .. } = spawn;
     let actions = PosixSpawnFileActions::init().map_err(preparing("posix_spawn_file_actions"))?;
     let mut places = Places { actions, held: Vec::new() };
 
@@ -315,8 +320,12 @@ fn environment_file(env: &[(OsString, OsString)]) -> Result<OwnedFd, ExecError> 
 /// A pipe whose reader never waits.
 fn status_pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
     let (reading, writing) = pipe()?;
-    fcntl(&reading, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(preparing("fcntl"))?;
+    never_wait(&reading)?;
     Ok((reading, writing))
+}
+
+fn never_wait(pipe: &OwnedFd) -> Result<(), ExecError> {
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(preparing("fcntl")).map(drop)
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {

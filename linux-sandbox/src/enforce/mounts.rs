@@ -9,44 +9,71 @@ mod devices;
 mod memory;
 mod places;
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use crate::error::{SetupError, Step};
-use crate::plan::{Plan, Writes};
+use crate::plan::{Footing, Plan, Writes};
 use crate::sys::{self, MountAttributes};
-use devices::Devices;
 use memory::Memory;
 use places::Arrangement;
 
-/// Arranges what the command sees. To be called by the first process of a new mount namespace.
-pub(super) fn arrange(plan: &Plan) -> Result<(), SetupError> {
+/// A mount namespace with all that is the same for every plan on one footing.
+pub(crate) struct Ground {
+    root: OwnedFd,
+    /// The host's `/dev`, for plans that name a place in it.
+    devices: OwnedFd,
+    memory: Memory,
+    /// What stays writable when all else becomes read-only.
+    own: Vec<OwnedFd>,
+    confined: bool,
+}
+
+/// Lays the ground. To be called by the first process of a new mount namespace.
+pub(super) fn prepare(footing: Footing) -> Result<Ground, SetupError> {
     let root = open_directory("/")?;
     // What is mounted or unmounted outside from here on changes nothing inside: no tree can appear in a writable one.
     sys::set_mounts_private(root.as_fd()).map_err(failed("mount_setattr", "/"))?;
-    let trees: &[_] = match &plan.writes {
-        Writes::Beneath(trees) => trees,
-        Writes::Everywhere => &[],
-    };
-    let confined = matches!(plan.writes, Writes::Beneath(_));
-    // Taken before everything becomes read-only, so that each mount in a writable tree keeps what it was.
-    let arrangement = Arrangement::plan(plan, trees)?;
-    let devices = if confined { Some(Devices::take()?) } else { None };
-    if confined {
-        // One call for every mount below: none of them is looked into, so that none can hang or start anything.
-        let attributes =
-            MountAttributes::READ_ONLY.and(MountAttributes::NO_SET_USER_ID).and(MountAttributes::NO_DEVICES);
-        sys::set_mount_attributes(root.as_fd(), attributes, true).map_err(failed("mount_setattr", "/"))?;
-    }
+    let devices = open_directory("/dev")?;
     let memory = Memory::make()?;
-    if let Some(devices) = devices {
-        devices.provide(&memory)?;
+    let own = if footing.confined {
+        // Devices are taken before there are none: a node that lies in some directory tree is nobody's business.
+        let nodes = devices::nodes()?;
+        let attributes = MountAttributes::NO_DEVICES.and(MountAttributes::NO_SET_USER_ID);
+        sys::set_mount_attributes(root.as_fd(), attributes, true).map_err(failed("mount_setattr", "/"))?;
+        devices::provide(nodes, &memory)?
+    } else {
+        Vec::new()
+    };
+    processes()?;
+    Ok(Ground { root, devices, memory, own, confined: footing.confined })
+}
+
+impl Ground {
+    /// Arranges what the command sees under a plan.
+    pub(crate) fn arrange(self, plan: &Plan) -> Result<(), SetupError> {
+        let trees: &[_] = match &plan.writes {
+            Writes::Beneath(trees) => trees,
+            Writes::Everywhere => &[],
+        };
+        if self.confined != matches!(plan.writes, Writes::Beneath(_)) {
+            return Err(SetupError::condition(Step::Mounts, "clone", "the ground was laid for another plan"));
+        }
+        // Taken before everything becomes read-only, so that each mount in a writable tree keeps what it was.
+        let arrangement = Arrangement::plan(plan, trees, &self.devices)?;
+        if self.confined {
+            // One call for every mount below: none of them is looked into, so that none can hang or start anything.
+            sys::set_mount_attributes(self.root.as_fd(), MountAttributes::READ_ONLY, true)
+                .map_err(failed("mount_setattr", "/"))?;
+            for mount in self.own.iter().map(OwnedFd::as_fd).chain([self.memory.as_fd()]) {
+                sys::set_mount_writable(mount).map_err(failed("mount_setattr", "/dev"))?;
+            }
+        }
+        arrangement.apply(&self.memory)
     }
-    arrangement.apply(&memory)?;
-    processes()
 }
 
 /// `/proc` of the new PID namespace: no process outside is in it. Read-only, since much of what root could write there is

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, pipe2};
 
 use crate::error::{SetupError, Step};
-use crate::plan::{Network, Plan};
+use crate::plan::{Footing, Network, Plan};
 use crate::sys;
 
 const NEW_MOUNT: u64 = 0x2_0000;
@@ -25,14 +25,16 @@ const NEW_USER: u64 = 0x1000_0000;
 const NEW_PID: u64 = 0x2000_0000;
 const NEW_NET: u64 = 0x4000_0000;
 
-/// The namespaces that a plan takes, as `CLONE_NEW*` bits. A network namespace takes longer to make than all others
-/// together, and where the network is allowed none is wanted.
+/// The namespaces that a plan takes, as `CLONE_NEW*` bits.
 pub(crate) const fn of(plan: &Plan) -> u64 {
-    if !plan.uses_namespaces() {
-        return 0;
-    }
+    if plan.uses_namespaces() { on(Footing::of(plan)) } else { 0 }
+}
+
+/// The same by what a plan stands on. A network namespace takes longer to make than all others together, and where the
+/// network is allowed none is wanted.
+const fn on(footing: Footing) -> u64 {
     let always = NEW_USER | NEW_MOUNT | NEW_PID | NEW_IPC | NEW_UTS | NEW_CGROUP;
-    match plan.network {
+    match footing.network {
         Network::Off => always | NEW_NET,
         Network::Full => always,
     }
@@ -40,33 +42,34 @@ pub(crate) const fn of(plan: &Plan) -> u64 {
 
 /// Which side of the fork this is.
 #[derive(Debug)]
-pub enum ForkedInit {
-    /// The process that made the namespaces; the first process in them has this number outside.
-    Outside(Pid),
+pub(crate) enum ForkedInit {
+    /// The process that made the namespaces; the first process in them has this number outside, and reads from this pipe.
+    Outside(Pid, File),
     /// The first process in them, before anything else.
     Inside(Gate),
 }
 
-/// Makes the namespaces of a plan and forks the first process in them. To be called while this process has one thread.
+/// Makes namespaces and forks the first process in them. To be called while this process has one thread.
 ///
 /// # Errors
 ///
 /// [`SetupError`] where the kernel, or what runs us, refuses the namespaces, or to say who is who in them. There is no
 /// first process then.
-pub fn fork_init(plan: &Plan) -> Result<ForkedInit, SetupError> {
+pub(crate) fn fork_init(footing: Footing) -> Result<ForkedInit, SetupError> {
     let failed = |call, errno| SetupError::call(Step::Namespaces, call, errno);
     let (uid, gid) = (geteuid(), getegid());
     let (closed, opener) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("pipe2", errno))?;
-    let Some(pid) = sys::clone_process(of(plan)).map_err(|errno| failed("clone", errno))? else {
+    let Some(pid) = sys::clone_process(on(footing)).map_err(|errno| failed("clone", errno))? else {
         drop(opener);
         return Ok(ForkedInit::Inside(Gate { pipe: closed, uid, gid }));
     };
     drop(closed);
     let word = if uid.is_root() && map_everybody(pid).is_ok() { Gate::EVERYBODY } else { Gate::MYSELF };
-    match File::from(opener).write_all(&[word]) {
-        Ok(()) => Ok(ForkedInit::Outside(pid)),
+    let mut opener = File::from(opener);
+    match opener.write_all(&[word]) {
+        Ok(()) => Ok(ForkedInit::Outside(pid, opener)),
         // It has ended already, which whoever waits for it will see.
-        Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Ok(ForkedInit::Outside(pid)),
+        Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Ok(ForkedInit::Outside(pid, opener)),
         Err(error) => {
             // Without its word, the first process ends by itself.
             let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
@@ -98,7 +101,7 @@ fn map_everybody(pid: Pid) -> Result<(), std::io::Error> {
 
 /// Where the first process waits for the one that made it.
 #[derive(Debug)]
-pub struct Gate {
+pub(crate) struct Gate {
     pipe: OwnedFd,
     uid: Uid,
     gid: Gid,
@@ -110,19 +113,20 @@ impl Gate {
     /// The namespace has to be told who we are.
     const MYSELF: u8 = b'm';
 
-    /// Passes, bound to the end of the process outside from here on.
-    pub(crate) fn pass(self) -> Result<(), SetupError> {
+    /// Passes, bound to the end of the process outside from here on. Yields the pipe from it, for what it has to say next.
+    pub(crate) fn pass(self) -> Result<File, SetupError> {
         set_pdeathsig(Signal::SIGKILL)
             .map_err(|errno| SetupError::call(Step::ParentDeath, "prctl(PR_SET_PDEATHSIG)", errno))?;
         let mut word = [0];
-        let length = File::from(self.pipe).read(&mut word).map_err(|error| {
+        let mut pipe = File::from(self.pipe);
+        let length = pipe.read(&mut word).map_err(|error| {
             let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
             SetupError::call(Step::Namespaces, "read", errno)
         })?;
         match (length, word) {
             // It was there after we were bound to its end.
-            (1, [Self::EVERYBODY]) => Ok(()),
-            (1, [Self::MYSELF]) => map_myself(self.uid, self.gid),
+            (1, [Self::EVERYBODY]) => Ok(pipe),
+            (1, [Self::MYSELF]) => map_myself(self.uid, self.gid).map(|()| pipe),
             _ => Err(SetupError::condition(Step::ParentDeath, "read", "the process outside has ended")),
         }
     }
@@ -146,8 +150,8 @@ fn map_myself(uid: Uid, gid: Gid) -> Result<(), SetupError> {
 }
 
 /// What the new namespaces lack to be of use.
-pub(crate) fn furnish(plan: &Plan) -> Result<(), SetupError> {
-    if of(plan) & NEW_NET != 0 {
+pub(crate) fn furnish(footing: Footing) -> Result<(), SetupError> {
+    if on(footing) & NEW_NET != 0 {
         sys::loopback_up()
             .map_err(|errno| SetupError::call(Step::Namespaces, "ioctl(SIOCSIFFLAGS)", errno).on("lo"))?;
     }

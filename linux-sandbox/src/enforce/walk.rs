@@ -15,8 +15,9 @@ use crate::error::{SetupError, Step};
 use crate::plan::PlanPath;
 
 /// The way to the last place: each directory on it, open. The next place is often its neighbour.
-pub(super) struct Walk {
+pub(super) struct Walk<'k> {
     step: Step,
+    known: Option<(&'k Path, &'k OwnedFd)>,
     way: Vec<(OsString, OwnedFd)>,
 }
 
@@ -27,10 +28,15 @@ enum Wanted {
     Anything,
 }
 
-impl Walk {
+impl<'k> Walk<'k> {
     /// A walk for a step of the set-up, which its failures are failures of.
     pub(super) const fn new(step: Step) -> Self {
-        Self { step, way: Vec::new() }
+        Self { step, known: None, way: Vec::new() }
+    }
+
+    /// A walk that knows one directory already, and does not look for it under its name.
+    pub(super) fn knowing(step: Step, path: &'k str, directory: &'k OwnedFd) -> Self {
+        Self { step, known: Some((Path::new(path), directory)), way: Vec::new() }
     }
 
     /// Opens a directory.
@@ -67,8 +73,13 @@ impl Walk {
             if index < last || wanted == Wanted::Directory {
                 flags |= OFlag::O_DIRECTORY;
             }
-            let opened =
-                openat(above, name, flags, Mode::empty()).map_err(|errno| self.failed(place, errno))?;
+            let opened = match self.known {
+                Some((path, directory)) if self.is_at(path, name) => {
+                    directory.try_clone().map_err(|_full| Errno::EMFILE)
+                }
+                _ => openat(above, name, flags, Mode::empty()),
+            };
+            let opened = opened.map_err(|errno| self.failed(place, errno))?;
             if !flags.contains(OFlag::O_DIRECTORY)
                 && is_link(&opened).map_err(|errno| self.failed(place, errno))?
             {
@@ -80,6 +91,12 @@ impl Walk {
             Some((_, opened)) => Ok(opened.as_fd()),
             None => Err(self.failed(place, Errno::EINVAL)),
         }
+    }
+
+    /// Whether the next step, by this name, comes to this path.
+    fn is_at(&self, path: &Path, name: &OsStr) -> bool {
+        let walked = self.way.iter().map(|(name, _)| name.as_os_str()).chain([name]);
+        walked.eq(path.components().map(Component::as_os_str))
     }
 
     fn failed(&self, place: &Path, errno: Errno) -> SetupError {

@@ -76,16 +76,27 @@ pub(crate) fn set_mount_attributes(
     attributes: MountAttributes,
     recursive: bool,
 ) -> Result<(), Errno> {
-    change_mounts(mount, attributes.0, 0, recursive)
+    change_mounts(mount, attributes.0, 0, 0, recursive)
 }
 
 /// Cuts a mount and all below it off from mounts and unmounts elsewhere: `mount_setattr(2)` with `MS_PRIVATE`.
 pub(crate) fn set_mounts_private(mount: BorrowedFd<'_>) -> Result<(), Errno> {
-    change_mounts(mount, 0, libc::MS_PRIVATE, true)
+    change_mounts(mount, 0, 0, libc::MS_PRIVATE, true)
 }
 
-fn change_mounts(mount: BorrowedFd<'_>, set: u64, propagation: u64, recursive: bool) -> Result<(), Errno> {
-    let change = KernelMountAttributes { set, clear: 0, propagation, user_namespace: 0 };
+/// Lets a mount be written again: `mount_setattr(2)`.
+pub(crate) fn set_mount_writable(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    change_mounts(mount, 0, MountAttributes::READ_ONLY.0, 0, false)
+}
+
+fn change_mounts(
+    mount: BorrowedFd<'_>,
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    recursive: bool,
+) -> Result<(), Errno> {
+    let change = KernelMountAttributes { set, clear, propagation, user_namespace: 0 };
     let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     // JUSTIFICATION: no wrapper exists.
     // SAFETY: the kernel reads the structure, whose layout and size are those of its header, and writes no memory.

@@ -61,7 +61,12 @@ impl<'m> Covers<'m> {
     }
 
     /// Makes a place for a mount where an empty directory lies on top of the one that had it.
-    pub(super) fn make_way(&self, walk: &mut Walk, path: &Path, mount: &OwnedFd) -> Result<(), SetupError> {
+    pub(super) fn make_way(
+        &self,
+        walk: &mut Walk<'_>,
+        path: &Path,
+        mount: &OwnedFd,
+    ) -> Result<(), SetupError> {
         let call = |call| move |errno| SetupError::call(Step::Places, call, errno).on(path);
         match walk.place(path) {
             Ok(_) => return Ok(()),

@@ -24,54 +24,54 @@ const LINKS: [(&str, &str); 5] = [
 /// The device that terminals are made with belongs to the terminals, and those inside are others.
 const OF_THE_TERMINALS: &str = "ptmx";
 
-/// The devices of the host that are shown inside, each a mount of its own.
-pub(super) struct Devices(Vec<(&'static str, OwnedFd)>);
+/// A device of the host by its name, as a mount of its own.
+type Node = (&'static str, OwnedFd);
 
-impl Devices {
-    /// Takes hold of the host's devices. One that is not there, as in some containers, or is something else, is left out.
-    pub(super) fn take() -> Result<Self, SetupError> {
-        let mut taken = Vec::new();
-        for device in DEVICES.into_iter().chain(RANDOM).filter(|device| device.name != OF_THE_TERMINALS) {
-            if let Some(node) = device.open(Step::Mounts)? {
-                let mount =
-                    sys::clone_mount(node.as_fd(), false).map_err(failed("open_tree", device.name))?;
-                // A device is written to all the same; its mode and owner are the host's.
-                sys::set_mount_attributes(mount.as_fd(), MountAttributes::READ_ONLY, false)
-                    .map_err(failed("mount_setattr", device.name))?;
-                taken.push((device.name, mount));
-            }
-        }
-        Ok(Self(taken))
+/// Puts the new `/dev` in place. Yields the mounts in it that can be written.
+pub(super) fn provide(nodes: Vec<Node>, memory: &Memory) -> Result<Vec<OwnedFd>, SetupError> {
+    let here = |call| failed(call, "/dev");
+    let everybody_reads = Mode::S_IRWXU | Mode::S_IRGRP | Mode::S_IXGRP | Mode::S_IROTH | Mode::S_IXOTH;
+    let mount = memory.directory("dev", everybody_reads)?;
+    let file = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    for (name, _) in &nodes {
+        drop(openat(&mount, *name, file, Mode::empty()).map_err(here("openat"))?);
     }
+    for (link, target) in LINKS {
+        symlinkat(target, &mount, link).map_err(here("symlinkat"))?;
+    }
+    for directory in ["pts", "shm"] {
+        mkdirat(&mount, directory, Mode::from_bits_truncate(0o755)).map_err(here("mkdirat"))?;
+    }
+    put("/dev", &mount)?;
+    let place = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    for (name, device) in &nodes {
+        let place = openat(&mount, *name, place, Mode::empty()).map_err(here("openat"))?;
+        sys::attach_mount(device.as_fd(), place.as_fd()).map_err(here("move_mount"))?;
+    }
+    let attributes = MountAttributes::NO_SET_USER_ID.and(MountAttributes::NO_PROGRAMS);
+    let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620")];
+    let terminals = sys::new_file_system(c"devpts", &options, attributes)
+        .map_err(|(call, errno)| failed(call, "/dev/pts")(errno))?;
+    put("/dev/pts", &terminals)?;
+    let shared = memory.directory("shm", EVERYBODY)?;
+    put("/dev/shm", &shared)?;
+    let attributes = MountAttributes::READ_ONLY.and(MountAttributes::NO_PROGRAMS);
+    sys::set_mount_attributes(mount.as_fd(), attributes, false).map_err(here("mount_setattr"))?;
+    Ok(vec![terminals, shared])
+}
 
-    /// Puts the new `/dev` in place.
-    pub(super) fn provide(self, memory: &Memory) -> Result<(), SetupError> {
-        let here = |call| failed(call, "/dev");
-        let everybody_reads = Mode::S_IRWXU | Mode::S_IRGRP | Mode::S_IXGRP | Mode::S_IROTH | Mode::S_IXOTH;
-        let mount = memory.directory("dev", everybody_reads)?;
-        let file = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        for (name, _) in &self.0 {
-            drop(openat(&mount, *name, file, Mode::empty()).map_err(here("openat"))?);
+/// The host's devices, each a mount of its own. One that is not there, as in some containers, or is something else, is
+/// left out.
+pub(super) fn nodes() -> Result<Vec<Node>, SetupError> {
+    let mut taken = Vec::new();
+    for device in DEVICES.into_iter().chain(RANDOM).filter(|device| device.name != OF_THE_TERMINALS) {
+        if let Some(node) = device.open(Step::Mounts)? {
+            let mount = sys::clone_mount(node.as_fd(), false).map_err(failed("open_tree", device.name))?;
+            // A device is written to all the same; its mode and owner are the host's.
+            sys::set_mount_attributes(mount.as_fd(), MountAttributes::READ_ONLY, false)
+                .map_err(failed("mount_setattr", device.name))?;
+            taken.push((device.name, mount));
         }
-        for (link, target) in LINKS {
-            symlinkat(target, &mount, link).map_err(here("symlinkat"))?;
-        }
-        for directory in ["pts", "shm"] {
-            mkdirat(&mount, directory, Mode::from_bits_truncate(0o755)).map_err(here("mkdirat"))?;
-        }
-        put("/dev", &mount)?;
-        let place = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        for (name, device) in &self.0 {
-            let place = openat(&mount, *name, place, Mode::empty()).map_err(here("openat"))?;
-            sys::attach_mount(device.as_fd(), place.as_fd()).map_err(here("move_mount"))?;
-        }
-        let attributes = MountAttributes::NO_SET_USER_ID.and(MountAttributes::NO_PROGRAMS);
-        let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620")];
-        let terminals = sys::new_file_system(c"devpts", &options, attributes)
-            .map_err(|(call, errno)| failed(call, "/dev/pts")(errno))?;
-        put("/dev/pts", &terminals)?;
-        put("/dev/shm", &memory.directory("shm", EVERYBODY)?)?;
-        let attributes = MountAttributes::READ_ONLY.and(MountAttributes::NO_PROGRAMS);
-        sys::set_mount_attributes(mount.as_fd(), attributes, false).map_err(here("mount_setattr"))
     }
+    Ok(taken)
 }

@@ -2,7 +2,7 @@
 //! takes longer than the mounts of its directories.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -23,6 +23,12 @@ pub(super) const EVERYBODY: Mode =
 
 /// The file system.
 pub(super) struct Memory(OwnedFd);
+
+impl AsFd for Memory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Memory {
     /// Makes it.

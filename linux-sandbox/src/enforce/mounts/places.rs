@@ -56,10 +56,11 @@ pub(super) struct Arrangement {
 
 impl Arrangement {
     /// Looks up every place, and takes hold of those that are shown as they are now.
-    pub(super) fn plan(plan: &Plan, trees: &[PlanPath]) -> Result<Self, SetupError> {
+    pub(super) fn plan(plan: &Plan, trees: &[PlanPath], devices: &OwnedFd) -> Result<Self, SetupError> {
         let places = &plan.places;
         let mut arrangement = Self { private_tmp: places.private_tmp, rules: BTreeMap::new() };
-        let mut walk = Walk::new(Step::Places);
+        // Another `/dev` lies on the host's already.
+        let mut walk = Walk::knowing(Step::Places, "/dev", devices);
         for tree in trees {
             let mount = clone_of(walk.directory(tree)?, tree.path())?;
             arrangement.add(tree.path(), Rule::Writable(mount));
@@ -121,7 +122,7 @@ impl Arrangement {
         let mut walk = Walk::new(Step::Places);
         let mut covers = Covers::of(memory);
         for (index, (path, rule)) in self.rules.into_iter().enumerate() {
-            let attach = |walk: &mut Walk, mount: &OwnedFd| {
+            let attach = |walk: &mut Walk<'_>, mount: &OwnedFd| {
                 sys::attach_mount(mount.as_fd(), walk.place(&path)?)
                     .map_err(|errno| SetupError::call(Step::Places, "move_mount", errno).on(&path))
             };

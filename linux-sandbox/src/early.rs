@@ -1,0 +1,132 @@
+//! The first process of new namespaces, begun before anybody knows what it will run.
+//!
+//! Making namespaces takes longer than reading a configuration and working out what it means. Begun first, both go on at
+//! the same time. The process is a fork of this one, and learns the rest over the pipe by which it was let in.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::{Pid, pipe2};
+
+use crate::enforce::namespaces::{ForkedInit, fork_init};
+use crate::error::{Failure, SetupError, Step};
+use crate::handoff::EnvironmentBlock;
+use crate::init::CallersSignals;
+use crate::plan::{Footing, Invocation};
+use crate::{sys, wire};
+
+/// The process, waiting for its orders. Dropped, it ends without having run anything.
+#[derive(Debug)]
+pub struct EarlyInit {
+    footing: Footing,
+    /// Nothing once it has its orders.
+    waiting: Option<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    pid: Pid,
+    orders: File,
+    status: OwnedFd,
+}
+
+impl EarlyInit {
+    /// Makes the namespaces and forks the first process in them. To be called while this process has one thread.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] where the kernel, or what runs us, refuses the namespaces.
+    pub fn begin(footing: Footing, signals: CallersSignals) -> Result<Self, SetupError> {
+        let (status, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("pipe2", errno))?;
+        match fork_init(footing)? {
+            ForkedInit::Inside(gate) => {
+                drop(status);
+                crate::run::run_early(footing, gate, signals, tell)
+            }
+            ForkedInit::Outside(pid, orders) => {
+                Ok(Self { footing, waiting: Some(Waiting { pid, orders, status }) })
+            }
+        }
+    }
+
+    /// Whether the namespaces are what a plan takes.
+    #[must_use]
+    pub fn fits(&self, invocation: &Invocation) -> bool {
+        invocation.plan.uses_namespaces() && self.footing == Footing::of(&invocation.plan)
+    }
+
+    /// Tells it what to run. Yields its number, and the pipe over which it reports.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] where the orders can't be given. Nothing runs then. That it failed by itself is in its report.
+    pub fn order(
+        mut self,
+        invocation: &Invocation,
+        environment: &EnvironmentBlock,
+    ) -> Result<(Pid, OwnedFd), SetupError> {
+        let Some(waiting) = &mut self.waiting else { return Err(failed("write", Errno::ESRCH)) };
+        let mut arguments = Vec::new();
+        for argument in wire::encode(invocation) {
+            arguments.extend_from_slice(argument.as_bytes());
+            arguments.push(0);
+        }
+        let mut message = u64::try_from(arguments.len()).unwrap_or(u64::MAX).to_le_bytes().to_vec();
+        message.append(&mut arguments);
+        message.extend(environment.bytes());
+        match waiting.orders.write_all(&message) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+            Err(error) => return Err(failed("write", errno(&error))),
+        }
+        match self.waiting.take() {
+            Some(Waiting { pid, status, .. }) => Ok((pid, status)),
+            None => Err(failed("write", Errno::ESRCH)),
+        }
+    }
+}
+
+impl Drop for EarlyInit {
+    fn drop(&mut self) {
+        if let Some(Waiting { pid, .. }) = &self.waiting
+            && sys::kill(*pid, libc::SIGKILL).is_ok()
+        {
+            sys::collect(*pid);
+        }
+    }
+}
+
+/// Reads the orders, on the other side.
+pub(crate) fn receive(pipe: &mut File) -> Result<(Invocation, EnvironmentBlock), Failure> {
+    let mut length = [0; 8];
+    pipe.read_exact(&mut length).map_err(|_closed| {
+        SetupError::condition(
+            Step::ParentDeath,
+            "read",
+            "the process outside has ended, or has no use for this one",
+        )
+    })?;
+    let mut message = Vec::new();
+    pipe.read_to_end(&mut message).map_err(|error| failed("read", errno(&error)))?;
+    let arguments = usize::try_from(u64::from_le_bytes(length)).ok();
+    let Some((arguments, environment)) = arguments.and_then(|length| message.split_at_checked(length)) else {
+        return Err(failed("read", Errno::EMSGSIZE).into());
+    };
+    // Each is ended by a NUL byte, so that nothing follows the last.
+    let arguments = arguments.strip_suffix(&[0]).unwrap_or(arguments).split(|byte| *byte == 0);
+    let arguments = arguments.map(|argument| std::ffi::OsString::from_vec(argument.to_vec()));
+    let invocation = wire::decode(arguments, || Err("it was given as a directory"))?;
+    Ok((invocation, EnvironmentBlock::parse(environment)?))
+}
+
+fn failed(call: &'static str, errno: Errno) -> SetupError {
+    SetupError::call(Step::Namespaces, call, errno)
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
