@@ -10,11 +10,11 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, getpgid};
+use nix::unistd::{Pid, getpgid, setsid};
 
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::{EnvironmentBlock, ExecError, become_command};
-use crate::plan::Command;
+use crate::plan::{Command, Stay};
 use crate::report::Record;
 use crate::run::Reports;
 use crate::sys::{self, Ending};
@@ -28,9 +28,18 @@ pub struct CallersSignals {
     pub sigchld_ignored: bool,
 }
 
+/// How the command is started, and when its namespaces end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// What the command finds of signals.
+    pub(crate) signals: CallersSignals,
+    /// Whether it leads a session, as the process does that stands in for it.
+    pub(crate) leads_session: bool,
+}
+
 /// PID 1, and the command once it is there.
 pub(crate) struct Init {
-    signals: CallersSignals,
+    manner: Manner,
     all: SigSet,
     null: OwnedFd,
     command: Pid,
@@ -38,14 +47,14 @@ pub(crate) struct Init {
 
 impl Init {
     /// Holds back every signal, to be taken one by one.
-    pub(crate) fn begin(signals: CallersSignals) -> Result<Self, SetupError> {
+    pub(crate) fn begin(manner: Manner) -> Result<Self, SetupError> {
         let all = SigSet::all();
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&all), None)
             .map_err(|errno| SetupError::call(Step::Start, "rt_sigprocmask", errno))?;
         sys::set_sigchld_ignored(false).map_err(|errno| SetupError::call(Step::Start, "sigaction", errno))?;
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| SetupError::call(Step::Start, "open", errno).on("/dev/null"))?;
-        Ok(Self { signals, all, null, command: Pid::from_raw(0) })
+        Ok(Self { manner, all, null, command: Pid::from_raw(0) })
     }
 
     /// Hides from the command what this process was started with: it may be a copy of the agent, secrets and all.
@@ -55,11 +64,12 @@ impl Init {
 
     /// Starts the command, with signals as the caller has them.
     pub(crate) fn start(&mut self, command: &Command, environment: &EnvironmentBlock) -> Result<(), Failure> {
-        let signals = self.signals;
+        let Manner { signals, leads_session } = self.manner;
         let mut failure: Option<ExecError> = None;
         let started = sys::run_vforked(|| {
             let restored = sys::set_sigchld_ignored(signals.sigchld_ignored)
-                .and_then(|_| pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&signals.mask), None));
+                .and_then(|_| if leads_session { setsid().map(drop) } else { Ok(()) })
+                .and_then(|()| pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&signals.mask), None));
             let error = match restored {
                 Ok(()) => {
                     let Err(error) = become_command(command, environment);
@@ -76,17 +86,24 @@ impl Init {
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Stays until the command has ended.
-    pub(crate) fn run(self, reports: &mut Reports) -> Result<Infallible, Failure> {
+    /// Stays until the command has ended, or all has.
+    pub(crate) fn run(self, stay: Stay, reports: &mut Reports) -> Result<Infallible, Failure> {
         self.let_go(reports)?;
+        let mut ended: Option<Ending> = None;
         loop {
             let received = sys::next_signal(&self.all)
                 .map_err(|errno| SetupError::call(Step::Start, "rt_sigtimedwait", errno))?;
             if received.signal == sys::CHILD_ENDED {
-                while let Some((pid, ending)) = sys::reap() {
+                let nobody_is_left = sys::reap(|pid, ending| {
                     if pid == self.command {
-                        end_as(ending, reports);
+                        ended = Some(ending);
+                        // Whoever is not there to read it sees our exit code.
+                        drop(reports.tell(&Record::Ended(ending)));
                     }
+                });
+                match ended {
+                    Some(ending) if stay == Stay::ForTheCommand || nobody_is_left => end_as(ending),
+                    _ => {}
                 }
             } else if !(received.from_kernel && self.command_is_in_our_group()) {
                 // What the terminal sends, it sends to the whole group.
@@ -116,13 +133,11 @@ impl Init {
     }
 }
 
-fn end_as(ending: Ending, reports: &mut Reports) -> ! {
+fn end_as(ending: Ending) -> ! {
     let code = match ending {
         Ending::Exited { code } => code,
         Ending::Signalled { signal, .. } => SIGNALLED + signal,
     };
-    // Whoever is not there to read it sees the code.
-    drop(reports.tell(&Record::Ended(ending)));
     sys::exit_now(code)
 }
 

@@ -44,7 +44,7 @@ pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EnvironmentBlock, ExecErr
 pub use init::CallersSignals;
 pub use plan::{
     Command, Descriptors, Environment, Footing, Invocation, Isolation, Network, Places, Plan, PlanError,
-    PlanPath, Protected, Protection, Writes,
+    PlanPath, Protected, Protection, Stay, Writes,
 };
 pub use probe::probe_namespaces;
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};

@@ -228,6 +228,17 @@ pub enum Descriptors {
     Keep,
 }
 
+/// When the first process of namespaces ends, and with it everything in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stay {
+    /// When the command ends.
+    #[default]
+    ForTheCommand,
+    /// When nothing is left: what the command leaves behind may have something to say yet. Whoever started the helper is
+    /// told of the command's end, and ends the rest when it has waited long enough.
+    ForAll,
+}
+
 /// A plan, the command to run under it, and what is handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
@@ -241,7 +252,9 @@ pub struct Invocation {
     pub environment: Environment,
     /// What becomes of inherited descriptors.
     pub descriptors: Descriptors,
-    /// Where to report to. Closed when the command starts.
+    /// When namespaces end.
+    pub stay: Stay,
+    /// Where to report to. Closed when the command starts, where no other process stays.
     pub status: Option<RawFd>,
     /// The process whose end must end the command.
     pub parent: Option<i32>,
@@ -257,6 +270,7 @@ impl Invocation {
             directory: None,
             environment: Environment::default(),
             descriptors: Descriptors::default(),
+            stay: Stay::default(),
             status: None,
             parent: None,
         }

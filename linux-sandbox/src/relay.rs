@@ -9,10 +9,10 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{Pid, getpid, getsid, pipe2};
 
 use crate::error::{SetupError, Step};
-use crate::init::{CallersSignals, SIGNALLED};
+use crate::init::{CallersSignals, Manner, SIGNALLED};
 use crate::report::Record;
 use crate::run::EXIT_SETUP_FAILED;
 use crate::sys::{self, Ending};
@@ -23,7 +23,7 @@ const STOPPING: [Signal; 4] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU
 /// Before the fork: what both sides of it need.
 pub(crate) struct Relay {
     /// What the command has to find of signals.
-    pub(crate) callers: CallersSignals,
+    pub(crate) manner: Manner,
     taken: SigSet,
     reading: OwnedFd,
     writing: OwnedFd,
@@ -44,7 +44,11 @@ impl Relay {
         let (reading, writing) = pipe2(OFlag::O_CLOEXEC).map_err(failed("pipe2"))?;
         let null =
             open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed("open"))?;
-        Ok(Self { callers: CallersSignals { mask, sigchld_ignored }, taken, reading, writing, null })
+        let manner = Manner {
+            signals: CallersSignals { mask, sigchld_ignored },
+            leads_session: getsid(None) == Ok(getpid()),
+        };
+        Ok(Self { manner, taken, reading, writing, null })
     }
 
     /// Where the first process inside says how the command ended.
@@ -62,7 +66,9 @@ impl Relay {
         let ending = loop {
             match sys::next_signal(&taken) {
                 Ok(received) if received.signal == sys::CHILD_ENDED => {
-                    if let Some((_, ending)) = sys::reap() {
+                    let mut ended = None;
+                    sys::reap(|_, ending| ended = Some(ending));
+                    if let Some(ending) = ended {
                         break ending;
                     }
                 }

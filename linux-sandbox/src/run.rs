@@ -19,7 +19,7 @@ use crate::enforce::namespaces::{ForkedInit, Gate, fork_init};
 use crate::enforce::{self, Ground};
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::{EnvironmentBlock, become_command};
-use crate::init::{CallersSignals, Init};
+use crate::init::{CallersSignals, Init, Manner};
 use crate::plan::{Descriptors, Environment, Footing, Invocation};
 use crate::relay::Relay;
 use crate::report::{Enforced, Record};
@@ -57,7 +57,8 @@ pub fn run_forked(invocation: &Invocation, environment: EnvironmentBlock, status
 /// the command and stays.
 pub(crate) fn run_early(footing: Footing, gate: Gate, signals: CallersSignals, status: OwnedFd) -> ! {
     let reports = Reports { status: Some(Status::to(status)), relay: None };
-    lead(Inside { gate, footing, orders: Orders::FromThePipe, signals, reports })
+    let manner = Manner { signals, leads_session: false };
+    lead(Inside { gate, footing, orders: Orders::FromThePipe, manner, reports })
 }
 
 /// A failure, and whether somebody was told of it who can say it better.
@@ -102,10 +103,10 @@ fn relay(invocation: Invocation, status: Option<Status>) -> Result<Infallible, U
     })();
     match made {
         Ok((ForkedInit::Inside(gate), relay)) => {
-            let signals = relay.callers;
+            let manner = relay.manner;
             let reports = Reports { status, relay: Some(Status::to(relay.into_writing_end())) };
             let footing = Footing::of(&invocation.plan);
-            lead(Inside { gate, footing, orders: Orders::AtHand(Box::new(invocation)), signals, reports })
+            lead(Inside { gate, footing, orders: Orders::AtHand(Box::new(invocation)), manner, reports })
         }
         Ok((ForkedInit::Outside(pid, _), relay)) => {
             drop(status);
@@ -128,16 +129,16 @@ struct Inside {
     gate: Gate,
     footing: Footing,
     orders: Orders,
-    signals: CallersSignals,
+    manner: Manner,
     reports: Reports,
 }
 
 /// The first process of new namespaces, to its end.
 fn lead(inside: Inside) -> ! {
-    let Inside { gate, footing, orders, signals, mut reports } = inside;
+    let Inside { gate, footing, orders, manner, mut reports } = inside;
     let Err(failure) = (|| -> Result<Infallible, Failure> {
         // A signal that comes from here on waits until there is a command to pass it on to.
-        let mut init = Init::begin(signals)?;
+        let mut init = Init::begin(manner)?;
         let mut pipe = gate.pass()?;
         let ground = enforce::enter_namespaces(footing)?;
         let (invocation, environment) = match orders {
@@ -151,7 +152,7 @@ fn lead(inside: Inside) -> ! {
         init.hide()?;
         reports.tell(&Record::Enforced(enforced))?;
         init.start(&invocation.command, &environment)?;
-        init.run(&mut reports)
+        init.run(invocation.stay, &mut reports)
     })();
     end(reports.unfinished(failure))
 }

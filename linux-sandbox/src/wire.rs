@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use crate::plan::{
     Command, Descriptors, Environment, Invocation, Isolation, Network, Places, Plan, PlanError, PlanPath,
-    Protected, Protection, Writes,
+    Protected, Protection, Stay, Writes,
 };
 use crate::shown::shown;
 
@@ -40,6 +40,7 @@ const STATUS: &str = "--status-fd";
 const PARENT: &str = "--parent-pid";
 const LANDLOCK_ABI: &str = "--landlock-abi";
 const KEEP_DESCRIPTORS: &str = "--keep-descriptors";
+const STAY_FOR_ALL: &str = "--stay-for-all";
 
 /// Why an argument list is not an invocation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,6 +135,9 @@ pub fn encode(invocation: &Invocation) -> Vec<OsString> {
     if invocation.descriptors == Descriptors::Keep {
         arguments.push(KEEP_DESCRIPTORS.into());
     }
+    if invocation.stay == Stay::ForAll {
+        arguments.push(STAY_FOR_ALL.into());
+    }
     arguments.push("--".into());
     arguments.push(invocation.command.program.clone());
     arguments.extend(invocation.command.arguments.iter().cloned());
@@ -223,6 +227,7 @@ where
                 once(LANDLOCK_ABI, &mut options.landlock_abi, u8::try_from(abi).unwrap_or(0))?;
             }
             Some(KEEP_DESCRIPTORS) => once(KEEP_DESCRIPTORS, &mut options.keep_descriptors, ())?,
+            Some(STAY_FOR_ALL) => once(STAY_FOR_ALL, &mut options.stay_for_all, ())?,
             _ => return Err(WireError::UnknownOption(argument)),
         }
     }
@@ -238,6 +243,7 @@ where
         directory: options.directory,
         environment: options.environment.map_or(Environment::Inherit, Environment::Descriptor),
         descriptors: options.keep_descriptors.map_or(Descriptors::Close, |()| Descriptors::Keep),
+        stay: options.stay_for_all.map_or(Stay::ForTheCommand, |()| Stay::ForAll),
         status: options.status,
         parent: options.parent,
     })
@@ -253,6 +259,7 @@ struct Options {
     landlock_abi: Option<u8>,
     isolation: Option<Isolation>,
     keep_descriptors: Option<()>,
+    stay_for_all: Option<()>,
 }
 
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use codex_linux_sandbox::{Command, Descriptors, Enforced, Invocation, PROGRAM, PlanError, wire};
+use codex_linux_sandbox::{Command, Descriptors, Enforced, Invocation, PROGRAM, PlanError, Stay, wire};
 
 use super::level::{Rung, ladder, namespaces_refused};
 use super::request::{ExecRequest, Stdio};
@@ -273,6 +273,9 @@ impl Sandbox {
         };
         let mut invocation = Invocation::new(rung.plan.clone(), command);
         invocation.directory = request.cwd.clone();
+        if request.stdio == Stdio::Capture {
+            invocation.stay = Stay::ForAll;
+        }
         if !self.is_restricted() && request.stdio == Stdio::Inherit {
             // Without restrictions the command gets what it would get without us, a make's job server among it.
             invocation.descriptors = Descriptors::Keep;

@@ -12,6 +12,7 @@ use codex_linux_sandbox::{Ending, MAX_RECORD, Record};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::read;
+use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
@@ -27,6 +28,8 @@ use crate::output::{Capture, Captured, OutputBudget};
 const CHUNK: usize = 64 * 1024;
 /// As much as a pipe holds where nobody asked for more: `/proc/sys/fs/pipe-max-size` bounds what the command can ask for.
 const MOST_IN_A_PIPE: usize = 1024 * 1024;
+/// More records than a run has.
+const MOST_RECORDS: usize = 3;
 /// How long streams are read on after the command was killed: what it wrote is in the pipes by then.
 const DRAIN_AFTER_KILL: Duration = Duration::from_millis(100);
 
@@ -87,9 +90,13 @@ pub(super) async fn supervise(
         errno: errno.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
     };
     let pidfd = child.pidfd().try_clone().and_then(sys::watch).map_err(watching)?;
+    let mut told = Told::new(pipes.status).map_err(watching)?;
     let mut streams = Streams::new(pipes.stdout, pipes.stderr, budget).map_err(watching)?;
+    let captured = !streams.are_closed();
     let mut killed: Option<(Killed, Instant)> = None;
     let mut ended: Option<Instant> = None;
+    // Whether the process itself has ended. Who stands for the command stays a while, if something of it is left.
+    let mut gone = false;
     // While the process lives: the deadline. Afterwards: the end of the drain.
     let deadline = limits.deadline.and_then(|deadline| limits.started.checked_add(deadline));
     let mut last_byte = limits.started;
@@ -119,9 +126,16 @@ pub(super) async fn supervise(
                 killed = Some((Killed::Cancelled, Instant::now()));
             }
             signal = next(limits.forward), if ended.is_none() => child.signal(signal),
-            ready = pidfd.readable(), if ended.is_none() => {
+            ready = pidfd.readable(), if !gone => {
                 ready.map_err(watching)?.retain_ready();
-                ended = Some(Instant::now());
+                gone = true;
+                ended.get_or_insert_with(Instant::now);
+            }
+            // Without streams to read on there is nothing to wait for between the command's end and the rest's.
+            () = told.more(), if captured && ended.is_none() => {
+                if told.records().any(|record| matches!(record, Record::Ended(_))) {
+                    ended = Some(Instant::now());
+                }
             }
             () = streams.read() => last_byte = Instant::now(),
         }
@@ -129,10 +143,15 @@ pub(super) async fn supervise(
     // Whatever ended the wait: what was written by now is read.
     streams.take_what_is_there();
     let streams_left_open = !streams.are_closed();
+    if ended.is_some() && !gone {
+        limits.kill(&child);
+        gone = tokio::time::timeout(KILL_PATIENCE, pidfd.readable()).await.is_ok();
+    }
     // What is left of the group ends before its leader is collected, so that its number is still its own. A process that
     // could not be killed is collected when it lets itself be, by whoever the child is dropped to.
     child.kill_group();
-    let status = ended.and_then(|_| child.reap().ok());
+    let status = if gone { child.reap().ok() } else { None };
+    told.read();
     let (stdout, stderr, output) = streams.finish();
     Ok(Seen {
         status,
@@ -142,7 +161,7 @@ pub(super) async fn supervise(
         stderr,
         output,
         streams_left_open,
-        records: records(&pipes.status),
+        records: told.records().collect(),
     })
 }
 
@@ -164,20 +183,52 @@ async fn next(forward: &mut Option<UnboundedReceiver<Signal>>) -> Signal {
     std::future::pending().await
 }
 
-/// What the helper said by now. Reading does not wait: a helper that the kernel does not let go of still holds the pipe.
-fn records(status: &OwnedFd) -> Vec<Record> {
-    let mut bytes = vec![0; 2 * MAX_RECORD];
-    let mut length = 0;
-    while let Some(free) = bytes.get_mut(length..).filter(|free| !free.is_empty()) {
-        match read(status, free) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(Errno::EINTR) => {}
-            Err(_) => break,
+/// What the helper says. Reading does not wait for an end: a helper that the kernel does not let go of still holds the
+/// pipe.
+struct Told {
+    /// Nothing once it was closed on the other side.
+    pipe: Option<AsyncFd<OwnedFd>>,
+    bytes: Vec<u8>,
+}
+
+impl Told {
+    fn new(pipe: OwnedFd) -> std::io::Result<Self> {
+        Ok(Self { pipe: Some(sys::watch(pipe)?), bytes: Vec::new() })
+    }
+
+    /// Waits until there is more, and takes it. Never ready where no more can come.
+    async fn more(&mut self) {
+        match &self.pipe {
+            Some(pipe) => match pipe.readable().await {
+                Ok(mut ready) => {
+                    ready.clear_ready();
+                    self.read();
+                }
+                Err(_ended) => self.pipe = None,
+            },
+            None => std::future::pending().await,
         }
     }
-    bytes.truncate(length);
-    bytes.split(|byte| *byte == b'\n').filter_map(Record::parse).collect()
+
+    /// Takes what is there. As much as the helper has to say, and no more.
+    fn read(&mut self) {
+        let mut free = [0; MAX_RECORD];
+        while let Some(pipe) = self.pipe.as_ref().filter(|_| self.bytes.len() < MOST_RECORDS * MAX_RECORD) {
+            match read(pipe.get_ref(), &mut free) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => self.bytes.extend_from_slice(free.get(..count).unwrap_or_default()),
+                Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn records(&self) -> impl Iterator<Item = Record> {
+        // What is not ended by a newline has not come whole.
+        self.bytes
+            .split_inclusive(|byte| *byte == b'\n')
+            .filter_map(|line| Record::parse(line.strip_suffix(b"\n")?))
+    }
 }
 
 /// Both streams of a run and what was kept of them.

@@ -68,21 +68,28 @@ pub enum Ending {
     },
 }
 
-/// Collects a child that has ended, if there is one: `waitpid(2)`.
-pub(crate) fn reap() -> Option<(Pid, Ending)> {
-    let mut status: libc::c_int = 0;
-    // JUSTIFICATION: nix has no name for a real-time signal that ended a child, and gives an error in its place.
-    // SAFETY: the pointer is to a local that lives until the call returns.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-    if pid <= 0 {
-        return None;
+/// Collects all children that have ended: `waitpid(2)`. Says whether there is no other.
+pub(crate) fn reap(mut each: impl FnMut(Pid, Ending)) -> bool {
+    loop {
+        let mut status: libc::c_int = 0;
+        // JUSTIFICATION: nix has no name for a real-time signal that ended a child, and gives an error in its place.
+        // SAFETY: the pointer is to a local that lives until the call returns.
+        match Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) }) {
+            Ok(0) => return false,
+            Ok(pid) => each(Pid::from_raw(pid), ending(status)),
+            Err(Errno::EINTR) => {}
+            // There is none.
+            Err(_) => return true,
+        }
     }
-    let ending = if libc::WIFEXITED(status) {
+}
+
+fn ending(status: libc::c_int) -> Ending {
+    if libc::WIFEXITED(status) {
         Ending::Exited { code: libc::WEXITSTATUS(status) }
     } else {
         Ending::Signalled { signal: libc::WTERMSIG(status), core_dumped: libc::WCOREDUMP(status) }
-    };
-    Some((Pid::from_raw(pid), ending))
+    }
 }
 
 /// Waits for the end of a child that was killed.

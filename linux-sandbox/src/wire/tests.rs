@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{WireError, decode, encode};
 use crate::plan::{
     Command, Descriptors, Environment, Invocation, Isolation, Network, Places, Plan, PlanPath, Protected,
-    Protection, Writes,
+    Protection, Stay, Writes,
 };
 
 fn words(line: &str) -> Vec<OsString> {
@@ -131,6 +131,7 @@ prop_compose! {
         directory in prop::option::of(absolute()),
         environment in prop::option::of(3..i32::MAX),
         keep in prop::bool::ANY,
+        all in prop::bool::ANY,
         status in prop::option::of(3..i32::MAX),
         parent in prop::option::of(1..i32::MAX),
     ) -> Invocation {
@@ -141,6 +142,7 @@ prop_compose! {
             directory,
             environment: environment.map_or(Environment::Inherit, Environment::Descriptor),
             descriptors,
+            stay: if all { Stay::ForAll } else { Stay::ForTheCommand },
             status,
             parent,
         }

@@ -68,8 +68,12 @@ fn a_variable_can_not_reach_the_helper() {
     let mut request = request(["/no/such/program"]);
     request.env = hostile;
     let result = run(request, &read_only());
-    let stderr = String::from_utf8(result.stderr.head).unwrap();
-    assert_eq!(stderr, "codex-linux-sandbox: /no/such/program: command not found\n");
+    assert_eq!(result.outcome.sentence(), "/no/such/program: command not found");
+    assert_eq!(
+        String::from_utf8(result.stderr.head).unwrap(),
+        "",
+        "it says so to the caller, and to nobody else"
+    );
 }
 
 #[test]
@@ -79,14 +83,14 @@ fn p2_the_two_variables_say_what_holds() {
     if let SandboxPolicy::WorkspaceWrite { network, .. } = &mut workspace_with_network {
         *network = NetworkAccess::Enabled;
     }
-    let landlock = ("CODEX_SANDBOX", "landlock");
+    let level = ("CODEX_SANDBOX", crate::ISOLATION.name());
     let disabled = ("CODEX_SANDBOX_NETWORK_DISABLED", "1");
     let cases = [
-        (READ_ONLY, vec![landlock, disabled]),
-        (enabled(NetworkAccess::Enabled), vec![landlock]),
-        (workspace_write(), vec![landlock, disabled]),
-        (workspace_with_network, vec![landlock]),
-        (SandboxPolicy::ExternalSandbox { network: NetworkAccess::Restricted }, vec![landlock, disabled]),
+        (READ_ONLY, vec![level, disabled]),
+        (enabled(NetworkAccess::Enabled), vec![level]),
+        (workspace_write(), vec![level, disabled]),
+        (workspace_with_network, vec![level]),
+        (SandboxPolicy::ExternalSandbox { network: NetworkAccess::Restricted }, vec![level, disabled]),
         (SandboxPolicy::ExternalSandbox { network: NetworkAccess::Enabled }, vec![]),
         (SandboxPolicy::DangerFullAccess, vec![]),
     ];

@@ -4,12 +4,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use codex_core::config::Isolation;
 use codex_core::exec::{ExecError, Outcome, SandboxOptions};
 use codex_core::policy::SandboxPolicy;
 use codex_linux_sandbox::Step;
 use nix::errno::Errno;
 
-use crate::runs::{HELPER, READ_ONLY, attempt, prepare, request, workspace_write};
+use crate::runs::{HELPER, READ_ONLY, attempt, options, prepare, request, workspace_write};
 
 /// Policies with and without restrictions: the helper is on the way of both.
 const POLICIES: [SandboxPolicy; 2] = [READ_ONLY, SandboxPolicy::DangerFullAccess];
@@ -82,11 +83,12 @@ fn a_root_is_gone(name: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join(name);
     std::fs::create_dir_all(&root).unwrap();
-    let sandbox = prepare(&workspace_write(), &root, SandboxOptions::new(HELPER)).unwrap();
+    let sandbox = prepare(&workspace_write(), &root, options()).unwrap();
     std::fs::remove_dir(&root).unwrap();
     let outcome = attempt(request(["true"]), &sandbox).unwrap().outcome;
+    let step_of_roots = if crate::ISOLATION == Isolation::Landlock { Step::Landlock } else { Step::Places };
     let Outcome::SetupFailed { step, call, target, errno, message } = outcome else { panic!("{outcome:?}") };
-    assert_eq!((step, call.as_deref()), (Some(Step::Landlock), Some("openat")), "{message}");
+    assert_eq!((step, call.as_deref()), (Some(step_of_roots), Some("openat")), "{message}");
     assert_eq!((target, errno), (Some(root.canonicalize().unwrap_or(root)), Some(Errno::ENOENT)));
     message
 }

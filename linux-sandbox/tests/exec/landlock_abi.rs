@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
+use codex_core::config::Isolation;
 use codex_core::enforcement::{Guarantee, Hold};
-use codex_core::exec::{Outcome, Sandbox, SandboxError, SandboxOptions};
+use codex_core::exec::{Outcome, Sandbox, SandboxError};
 use codex_linux_sandbox::Support;
 
-use crate::runs::{HELPER, READ_ONLY, prepare, request, run, workspace_write};
+use crate::runs::{READ_ONLY, at, prepare, request, run, workspace_write};
 use crate::tools::{act, python, result, skip};
 
 fn limited(workspace: &Path, abi: u8) -> Result<Sandbox, SandboxError> {
-    let mut options = SandboxOptions::new(HELPER);
+    let mut options = at(Isolation::Landlock);
     options.landlock_abi_at_most = Some(abi);
     prepare(&workspace_write(), workspace, options)
 }
@@ -73,7 +74,7 @@ fn p7_below_the_first_abi_nothing_runs() {
 
 #[test]
 fn p8_a_guarantee_that_an_abi_can_not_keep_can_be_required() {
-    let mut options = SandboxOptions::new(HELPER);
+    let mut options = at(Isolation::Landlock);
     options.require = vec![Guarantee::Writes];
     options.landlock_abi_at_most = Some(2);
     let refused = prepare(&READ_ONLY, Path::new("/"), options.clone()).unwrap_err();

@@ -8,6 +8,9 @@
     reason = "a test fails by a panic, and says so"
 )]
 
+/// The level that this suite runs at. Whatever it is, a call ends and answers in the same way.
+const ISOLATION: codex_core::config::Isolation = codex_core::config::Isolation::Namespaces;
+
 mod endings;
 mod environment;
 #[path = "../harness/fifo.rs"]

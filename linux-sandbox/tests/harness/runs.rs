@@ -3,9 +3,10 @@
 #![allow(dead_code, reason = "not every suite needs all of it")]
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use codex_core::config::Isolation;
 use codex_core::exec::{
     ExecError, ExecRequest, ExecResult, Outcome, Sandbox, SandboxError, SandboxOptions,
     process_exec_tool_call,
@@ -13,6 +14,18 @@ use codex_core::exec::{
 use codex_core::output::OutputBudget;
 use codex_core::policy::{NetworkAccess, SandboxPolicy, Surroundings};
 use tokio::runtime::{Builder, Runtime};
+
+/// The helper of this build, at the level that the suite is about.
+pub(crate) fn options() -> SandboxOptions {
+    at(crate::ISOLATION)
+}
+
+/// The helper of this build, at a level.
+pub(crate) fn at(isolation: Isolation) -> SandboxOptions {
+    let mut options = SandboxOptions::new(HELPER);
+    options.isolation = isolation;
+    options
+}
 
 /// The helper of this build.
 pub(crate) const HELPER: &str = env!("CARGO_BIN_EXE_codex-linux-sandbox");
@@ -48,7 +61,7 @@ pub(crate) fn prepare(
 
 /// A policy with this workspace, enforced by the helper of this build.
 pub(crate) fn sandbox(policy: &SandboxPolicy, workspace: &Path) -> Sandbox {
-    prepare(policy, workspace, SandboxOptions::new(PathBuf::from(HELPER))).unwrap()
+    prepare(policy, workspace, options()).unwrap()
 }
 
 /// [`READ_ONLY`], ready.

@@ -9,6 +9,9 @@
     reason = "a test fails by a panic, and says so"
 )]
 
+/// The level that this suite is about.
+const ISOLATION: codex_core::config::Isolation = codex_core::config::Isolation::Landlock;
+
 mod capabilities;
 mod deadline;
 #[path = "../harness/fifo.rs"]
