@@ -1,7 +1,7 @@
 //! What the user allows: the policy as it was asked for, and its paths made real.
 
 mod model;
-mod protected;
+pub mod protected;
 mod resolve;
 mod trace;
 

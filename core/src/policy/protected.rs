@@ -1,5 +1,6 @@
 //! Protected metadata: what the host runs or trusts later, in and below the writable roots.
 
+pub mod git_config;
 mod table;
 
 use std::path::PathBuf;
