@@ -6,7 +6,9 @@ mod resolve;
 mod trace;
 
 pub use model::{NetworkAccess, SandboxMode, SandboxPolicy};
-pub use protected::{GitProtection, NAMES, ProtectedName, ProtectionSettings};
+pub use protected::{
+    GitProtection, NAMES, ProtectedName, Protection, ProtectionNote, ProtectionSettings, WatchedLink, protect,
+};
 pub use resolve::{
     PolicyError, ResolvedPolicy, ResolvedWrites, RootNote, RootOrigin, Surroundings, WritableRoot, resolve,
 };
