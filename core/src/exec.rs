@@ -7,6 +7,7 @@
 //! ```
 
 mod outcome;
+mod quarantine;
 mod request;
 mod sandbox;
 mod spawn;
@@ -24,6 +25,7 @@ use nix::errno::Errno;
 use tokio::time::Instant;
 
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
+pub use quarantine::{Guard, Quarantined, Why, recover, refresh};
 pub use request::{CallersSignals, DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
 pub use sandbox::{
     Helper, LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, Sandbox, SandboxError, SandboxOptions, SandboxType,
