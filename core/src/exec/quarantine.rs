@@ -24,7 +24,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use codex_linux_sandbox::shown;
 use nix::errno::Errno;
@@ -43,7 +43,7 @@ use watch::{Noticed, Watch};
 const TICK: Duration = Duration::from_millis(10);
 /// What the search after a call may take of the time that the call took, and in any case.
 const SHARE: u32 = 10;
-const LEAST_SEARCH: Duration = Duration::from_micros(200);
+const LEAST_SEARCH: Duration = Duration::from_micros(100);
 const LONGEST_SEARCH: Duration = Duration::from_millis(500);
 
 /// Why something was moved away.
@@ -134,6 +134,7 @@ pub struct Guard {
     duties: Duties,
     known: HashSet<PathBuf>,
     from: SystemTime,
+    started: Instant,
     journal: Option<Journal>,
     keeper: Keeper,
     watch: Option<Watch>,
@@ -153,6 +154,7 @@ impl Guard {
             codex_home: codex_home.map(Path::to_owned),
             known: protection.repositories.iter().cloned().collect(),
             from,
+            started: Instant::now(),
             journal,
             keeper: Keeper::new(codex_home),
             watch: None,
@@ -201,7 +203,12 @@ impl Guard {
     /// The search for new repositories takes a tenth of the time that the call took, at most. What it does not reach is
     /// left to [`refresh`].
     #[must_use]
-    pub fn finish(mut self) -> Vec<Quarantined> {
+    pub fn finish(self) -> Vec<Quarantined> {
+        let share = self.started.elapsed() / SHARE;
+        self.finish_within(share.clamp(LEAST_SEARCH, LONGEST_SEARCH))
+    }
+
+    fn finish_within(mut self, time: Duration) -> Vec<Quarantined> {
         let roots = open_roots(&self.duties.roots);
         let mut found = std::mem::take(&mut self.found);
         found.extend(check(&self.duties, &roots, &mut self.keeper));
@@ -209,8 +216,6 @@ impl Guard {
         let interval = Interval { from: self.from, until: None };
         let mut searched = true;
         if self.duties.git != GitProtection::Open {
-            let lasted = until.duration_since(self.from).unwrap_or_default();
-            let time = (lasted / SHARE).clamp(LEAST_SEARCH, LONGEST_SEARCH);
             searched = self.search(&roots, time, interval, &mut found);
         }
         let stuck = found.iter().any(|one| one.stuck.is_some());
@@ -255,8 +260,12 @@ impl Guard {
             if let Some(cache) = &cache
                 && let Some(mut record) = cache.load(&root.path)
             {
-                let new = walked.places.into_iter().filter(|place| !record.places.contains(place));
-                let new: Vec<Place> = new.collect();
+                // One that this call found at its start and nobody has judged is left to a refresh: an earlier call may
+                // have made it.
+                let is_new = |place: &Place| {
+                    !record.places.contains(place) && !self.known.contains(&root.path.join(git_entry(place)))
+                };
+                let new: Vec<Place> = walked.places.into_iter().filter(is_new).collect();
                 if !new.is_empty() {
                     record.places.extend(new);
                     drop(cache.save(&record));
@@ -311,14 +320,10 @@ pub fn refresh(roots: &[PathBuf], codex_home: &Path, stop: &mut dyn FnMut() -> b
         let concerns = |left: &&journal::Left| left.duties.roots.contains(&root.path);
         let intervals: Vec<Interval> = unsearched.iter().filter(concerns).map(|left| left.interval).collect();
         let old = cache.load(&root.path);
-        if intervals.is_empty() && !is_due(old.as_ref(), SystemTime::now()) {
+        if !is_due(old.as_ref(), SystemTime::now(), !intervals.is_empty()) {
             continue;
         }
-        let walked = at_leisure(root.place.as_fd(), stop);
-        if !walked.complete && old.as_ref().is_some_and(|old| old.complete) {
-            // Less than what is known; the next one goes further.
-            continue;
-        }
+        let mut walked = at_leisure(root.place.as_fd(), stop);
         let known: HashSet<PathBuf> = old.iter().flat_map(|old| git_paths(old, &root.path)).collect();
         let mut disarmer = Disarmer::new(&mut keeper, &opened, &known, &intervals);
         for place in &walked.places {
@@ -332,11 +337,18 @@ pub fn refresh(roots: &[PathBuf], codex_home: &Path, stop: &mut dyn FnMut() -> b
             let git = git_entry(place);
             known.contains(&root.path.join(&git)) || now.is_empty() || !disarmer.is_recent(root, &git)
         };
-        let places = walked.places.iter().filter(|place| settled(place)).cloned().collect();
-        drop(cache.save(&record(&root.path, &walked, places)));
+        let mut places: Vec<Place> = walked.places.iter().filter(|place| settled(place)).cloned().collect();
         if walked.complete {
             searched.push(&root.path);
+        } else if let Some(old) = old {
+            // It saw less than there is: what was known stays so.
+            walked.complete = old.complete;
+            walked.directories = walked.directories.max(old.directories);
+            places.extend(old.places);
+            places.sort();
+            places.dedup();
         }
+        drop(cache.save(&record(&root.path, &walked, places)));
     }
     for left in unsearched {
         let gone = |root: &PathBuf| !opened.iter().any(|opened| opened.path == *root);

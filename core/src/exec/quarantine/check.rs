@@ -1,5 +1,6 @@
 //! The check after a call: what stands where nothing may stand, and which links say something else now.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -28,32 +29,21 @@ fn root_of<'r, 'p>(roots: &'r [Root], path: &'p Path) -> Option<(&'r Root, &'p P
     roots.iter().find_map(|root| Some((root, path.strip_prefix(&root.path).ok()?)))
 }
 
-/// A directory that names are looked for in. They come in the order of their directories.
-struct Directory {
-    path: PathBuf,
-    opened: Result<(OwnedFd, Top), Errno>,
-}
-
 /// Takes away what has come to be where nothing may be, and puts links back.
 pub(super) fn check(duties: &Duties, roots: &[Root], keeper: &mut Keeper) -> Vec<Quarantined> {
     let mut found = Vec::new();
-    let mut last: Option<Directory> = None;
+    let mut directories: HashMap<&Path, Result<(OwnedFd, Top), Errno>> = HashMap::new();
     for path in &duties.absent {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
         let Some((root, relative)) = root_of(roots, parent) else { continue };
-        let directory = match last.take().filter(|directory| directory.path == parent) {
-            Some(directory) => directory,
-            None => {
-                let opened = open_place(&root.place, relative).map(|place| {
-                    let top = Top::read(&place);
-                    (place, top)
-                });
-                Directory { path: parent.to_owned(), opened }
-            }
-        };
-        match &directory.opened {
+        let opened = directories.entry(parent).or_insert_with(|| {
+            let place = open_place(&root.place, relative)?;
+            let top = Top::read(&place);
+            Ok((place, top))
+        });
+        match opened {
             Ok((place, top)) => {
-                if !top.lacks(name) && fstatat(place, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
+                if !top.lacks(name) && fstatat(&*place, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
                     let taken = keeper.take(place.as_fd(), parent, name);
                     found.extend(Quarantined::of(path.clone(), taken, Why::Appeared));
                 }
@@ -65,7 +55,6 @@ pub(super) fn check(duties: &Duties, roots: &[Root], keeper: &mut Keeper) -> Vec
                 found.extend(Quarantined::of(path.clone(), Taken::Stuck(*errno), Why::Appeared));
             }
         }
-        last = Some(directory);
     }
     for link in &duties.links {
         found.extend(put_back(link, roots, keeper));

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::{Guard, Quarantined, Why, recover, refresh};
 use crate::policy::{GitProtection, ProtectionSettings, RootOrigin, WritableRoot, protect};
@@ -373,6 +374,41 @@ fn a_directory_that_was_there_is_new_under_a_new_name() {
     scene.write("x/notgit/HEAD", "ref: refs/heads/main\n");
     fs::rename(scene.path("x/notgit"), scene.path("x/.git")).unwrap();
     assert_eq!(scene.moved(&guard.finish()), ["x/.git/hooks/post-checkout"]);
+}
+
+#[test]
+fn what_a_short_call_has_no_time_to_search_is_found_later() {
+    let scene = Scene::new();
+    for _ in 0..3 {
+        let guard = scene.begin();
+        scene.init("a/b/made");
+        scene.program("a/b/made/.git/hooks/post-checkout");
+        assert_eq!(guard.finish_within(Duration::ZERO), []);
+        assert_eq!(scene.pending(), 1);
+    }
+    // One that is stopped at once finds nothing, and forgets nothing.
+    let stopped = refresh(std::slice::from_ref(&scene.root), &scene.home(), &mut || true);
+    assert_eq!((stopped, scene.pending()), (Vec::new(), 1));
+    let mut found = Vec::new();
+    let patience = Instant::now();
+    while found.is_empty() && patience.elapsed() < Duration::from_secs(10) {
+        found = refreshed(&scene);
+    }
+    assert_eq!(scene.moved(&found), ["a/b/made/.git/hooks/post-checkout"]);
+    assert_eq!(scene.pending(), 0);
+}
+
+#[test]
+fn what_the_next_call_finds_first_is_no_more_trusted_for_it() {
+    let scene = Scene::new();
+    let guard = scene.begin();
+    scene.init("near");
+    scene.program("near/.git/hooks/post-checkout");
+    assert_eq!(guard.finish_within(Duration::ZERO), []);
+    let guard = scene.begin();
+    assert!(guard.known.contains(&scene.path("near/.git")));
+    assert_eq!(guard.finish_within(Duration::from_secs(60)), []);
+    assert_eq!(scene.moved(&refreshed(&scene)), ["near/.git/hooks/post-checkout"]);
 }
 
 #[test]

@@ -18,6 +18,8 @@ const AT_LEISURE: Bounds = Bounds { directories: 2_000_000, time: Duration::from
 /// A tree is walked again at leisure after this time, or after so many times the time that it took, whichever is longer.
 const REST: Duration = Duration::from_secs(10);
 const REST_FACTOR: u32 = 20;
+/// The same where there is something to find.
+const URGENT_FACTOR: u32 = 4;
 
 /// Finds the repositories below a root, as far as a call can wait for it.
 pub(super) fn find(
@@ -51,10 +53,10 @@ pub(super) fn find(
     places
 }
 
-/// Whether it is time to walk a root's tree again.
-pub(crate) fn is_due(record: Option<&Record>, now: SystemTime) -> bool {
+/// Whether it is time to walk a root's tree again: sooner where it is known that there is something to find.
+pub(crate) fn is_due(record: Option<&Record>, now: SystemTime, urgent: bool) -> bool {
     record.is_none_or(|record| {
-        let rest = if record.complete { REST.max(record.cost * REST_FACTOR) } else { REST };
+        let rest = if urgent { record.cost * URGENT_FACTOR } else { REST.max(record.cost * REST_FACTOR) };
         // A clock that was turned back makes it due.
         now.duration_since(record.walked_at).map_or(true, |since| since > rest)
     })

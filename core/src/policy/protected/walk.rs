@@ -209,3 +209,32 @@ impl Top {
 fn bytes(name: &CStr) -> &[u8] {
     name.to_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{AsFd as _, Bounds, Duration, Path, walk};
+    use crate::policy::protected::below::open_root;
+
+    #[test]
+    fn a_walk_ends_at_each_of_its_bounds() {
+        let scratch = tempfile::tempdir().unwrap();
+        for number in 0..20 {
+            fs::create_dir_all(scratch.path().join(format!("d{number}/deep/repo/.git"))).unwrap();
+        }
+        fs::create_dir_all(scratch.path().join("d0/.git")).unwrap();
+        let root = open_root(scratch.path()).unwrap();
+        let go = |directories, seconds, stop: bool| {
+            walk(root.as_fd(), Bounds { directories, time: Duration::from_secs(seconds) }, &mut || stop)
+        };
+        let whole = go(1000, 60, false);
+        assert!(whole.complete && whole.unreadable == 0);
+        assert_eq!((whole.directories, whole.places.len()), (61, 21));
+        assert_eq!(whole.places[0].relative, Path::new("d0"));
+        let few = go(21, 60, false);
+        assert!(!few.complete);
+        assert_eq!((few.directories, few.places.len()), (21, 1));
+        assert!(!go(1000, 60, true).complete && !go(1000, 0, false).complete);
+    }
+}
