@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use super::{Guard, Quarantined, Why, recover, refresh};
 use crate::policy::{GitProtection, ProtectionSettings, RootOrigin, WritableRoot, protect};
 
+/// Time for a search, so that no test depends on how long it took itself.
+const AMPLE: Duration = Duration::from_secs(60);
+
 /// A writable root and a home of the configuration. What a test does to the root is what a command would do.
 struct Scene {
     directory: tempfile::TempDir,
@@ -129,7 +132,7 @@ fn what_appears_at_a_protected_name_is_moved_away() {
     scene.write("repo/.git/commondir", "/etc");
     scene.write("repo/.git/info/attributes", "* diff=x");
     scene.write("src/.vscode/inert", "");
-    let found = guard.finish();
+    let found = guard.finish_within(AMPLE);
     assert_eq!(
         scene.moved(&found),
         [".github/hooks", ".vscode", "repo/.envrc", "repo/.git/commondir", "repo/.git/info/attributes"]
@@ -150,7 +153,7 @@ fn a_link_on_the_way_to_a_protected_name_is_moved_away() {
     let guard = scene.begin();
     scene.write("elsewhere/hooks/x.json", "{}");
     symlink("elsewhere", scene.path(".github")).unwrap();
-    assert_eq!(scene.moved(&guard.finish()), [".github"]);
+    assert_eq!(scene.moved(&guard.finish_within(AMPLE)), [".github"]);
     assert!(scene.path("elsewhere/hooks/x.json").exists());
 }
 
@@ -164,7 +167,7 @@ fn links_are_put_back() {
     fs::remove_file(scene.path(".vscode")).unwrap();
     scene.write(".vscode/tasks.json", "{}");
     fs::remove_file(scene.path(".idea")).unwrap();
-    let found = guard.finish();
+    let found = guard.finish_within(AMPLE);
     assert_eq!(found.len(), 2, "{found:?}");
     for one in [".vscode", ".idea"] {
         assert_eq!(fs::read_link(scene.path(one)).unwrap(), Path::new("shared"));
@@ -204,7 +207,7 @@ fn watched_names_are_cleared_at_once() {
     guard.handle_events();
     assert!(!scene.path(".envrc").exists() && scene.path("other").exists());
     scene.write(".envrc", "y");
-    let found = guard.finish();
+    let found = guard.finish_within(AMPLE);
     assert_eq!(scene.moved(&found), [".envrc", ".envrc"]);
 }
 
@@ -222,7 +225,7 @@ fn hooks_of_a_new_repository_do_not_run_on_the_host() {
 
     let guard = scene.begin();
     plant("deep/er/after");
-    let found = guard.finish();
+    let found = guard.finish_within(AMPLE);
     assert_eq!(scene.moved(&found), ["deep/er/after/.git/hooks/post-checkout"]);
     act("deep/er/after");
     assert!(!scene.ran());
@@ -272,7 +275,7 @@ fn configuration_of_a_new_repository_runs_nothing_on_the_host() {
 
         let guard = scene.begin();
         plant(name);
-        let found = guard.finish();
+        let found = guard.finish_within(AMPLE);
         assert_eq!(scene.moved(&found), [format!("{name}/.git/config")]);
         scene.try_git(name, act);
         assert!(!scene.ran(), "{name}");
@@ -291,7 +294,7 @@ fn work_with_git_goes_on_after_the_call() {
     scene.git("main", &["worktree", "add", "--quiet", "../tree"]);
     scene.git("main", &["submodule", "--quiet", "add", "../library", "sub"]);
     scene.git("", &["init", "--quiet", "--bare", "bare"]);
-    let found = guard.finish();
+    let found = guard.finish_within(AMPLE);
     assert_eq!(found, []);
     for directory in ["fresh", "clone", "tree", "main/sub", "main"] {
         scene.git(directory, &["status"]);
@@ -312,7 +315,7 @@ fn a_submodule_of_an_old_repository_is_new_all_the_same() {
     scene.git("main", &["worktree", "add", "--quiet", "../tree"]);
     scene.write("main/.git/worktrees/tree/config.worktree", "[core]\n\tfsmonitor = /bin/false\n");
     assert_eq!(
-        scene.moved(&guard.finish()),
+        scene.moved(&guard.finish_within(AMPLE)),
         ["main/.git/modules/sub/hooks/post-checkout", "main/.git/worktrees/tree/config.worktree"]
     );
 }
@@ -342,7 +345,7 @@ fn ways_to_a_configuration_elsewhere_are_closed() {
     scene.write("plain/config", "[core]\n\tfsmonitor = x\n\tworktree = /home\n");
     fs::create_dir_all(scene.path("plain/objects")).unwrap();
     fs::create_dir_all(scene.path("plain/refs")).unwrap();
-    let found = guard.finish();
+    let found = guard.finish_within(AMPLE);
     let expected = [
         "broken/.git",
         "common/.git/commondir",
@@ -369,11 +372,11 @@ fn a_directory_that_was_there_is_new_under_a_new_name() {
     scene.program("x/.git/hooks/post-checkout");
     fs::rename(scene.path("x/.git"), scene.path("x/notgit")).unwrap();
     fs::remove_file(scene.path("x/notgit/HEAD")).unwrap();
-    assert_eq!(guard.finish(), []);
+    assert_eq!(guard.finish_within(AMPLE), []);
     let guard = scene.begin();
     scene.write("x/notgit/HEAD", "ref: refs/heads/main\n");
     fs::rename(scene.path("x/notgit"), scene.path("x/.git")).unwrap();
-    assert_eq!(scene.moved(&guard.finish()), ["x/.git/hooks/post-checkout"]);
+    assert_eq!(scene.moved(&guard.finish_within(AMPLE)), ["x/.git/hooks/post-checkout"]);
 }
 
 #[test]
@@ -407,7 +410,7 @@ fn what_the_next_call_finds_first_is_no_more_trusted_for_it() {
     assert_eq!(guard.finish_within(Duration::ZERO), []);
     let guard = scene.begin();
     assert!(guard.known.contains(&scene.path("near/.git")));
-    assert_eq!(guard.finish_within(Duration::from_secs(60)), []);
+    assert_eq!(guard.finish_within(AMPLE), []);
     assert_eq!(scene.moved(&refreshed(&scene)), ["near/.git/hooks/post-checkout"]);
 }
 
@@ -418,7 +421,7 @@ fn where_git_is_open_nothing_of_git_is_touched() {
     scene.init("made");
     scene.program("made/.git/hooks/post-checkout");
     scene.write(".envrc", "");
-    assert_eq!(scene.moved(&guard.finish()), [".envrc"]);
+    assert_eq!(scene.moved(&guard.finish_within(AMPLE)), [".envrc"]);
 }
 
 #[test]
@@ -429,20 +432,20 @@ fn a_refresh_leaves_a_running_call_its_repositories() {
     scene.program("a/b/made/.git/hooks/post-checkout");
     fs::remove_dir_all(scene.home().join("cache")).unwrap();
     assert_eq!(refreshed(&scene), []);
-    assert_eq!(scene.moved(&guard.finish()), ["a/b/made/.git/hooks/post-checkout"]);
+    assert_eq!(scene.moved(&guard.finish_within(AMPLE)), ["a/b/made/.git/hooks/post-checkout"]);
 }
 
 #[test]
 fn a_repository_of_the_users_own_is_learnt_and_left_alone() {
     let scene = Scene::new();
-    assert_eq!(scene.begin().finish(), []);
+    assert_eq!(scene.begin().finish_within(AMPLE), []);
     scene.init("a/b/own");
     scene.program("a/b/own/.git/hooks/post-checkout");
     fs::remove_dir_all(scene.home().join("cache")).unwrap();
     assert_eq!(refreshed(&scene), []);
     let guard = scene.begin();
     scene.git("a/b/own", &["commit", "--quiet", "--allow-empty", "-m", "x"]);
-    assert_eq!(guard.finish(), []);
+    assert_eq!(guard.finish_within(AMPLE), []);
 }
 
 #[test]
@@ -458,7 +461,7 @@ fn things_cross_to_another_file_system() {
     scene.write(".vscode/deep/er/tasks.json", "{}");
     symlink("/etc/passwd", scene.path(".vscode/link")).unwrap();
     nix::unistd::mkfifo(&scene.path(".vscode/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let found = guard.finish();
+    let found = guard.finish_within(AMPLE);
     assert_eq!(scene.moved(&found), [".vscode"]);
     let at = found[0].kept_at.clone().unwrap();
     assert!(at.starts_with(scene.home()), "{at:?}");
@@ -475,7 +478,7 @@ fn without_a_home_things_are_set_aside_where_they_are() {
     let guard = Guard::begin(&protect(&[root], &ProtectionSettings::default(), None), None);
     assert!(!guard.is_journalled());
     scene.write(".envrc", "x");
-    let found = guard.finish();
+    let found = guard.finish_within(AMPLE);
     assert_eq!(scene.moved(&found), [".envrc"]);
     let name = found[0].kept_at.as_ref().unwrap().file_name().unwrap().to_string_lossy().into_owned();
     assert!(name.starts_with(".quarantined-"), "{name}");
