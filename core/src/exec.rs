@@ -8,6 +8,7 @@
 
 mod level;
 mod outcome;
+mod quarantine;
 mod request;
 mod sandbox;
 mod spawn;
@@ -29,6 +30,7 @@ pub use level::{
     LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, NamespacesRefused, namespaces_refused, try_namespaces,
 };
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
+pub use quarantine::{Guard, Quarantined, Why, recover, refresh};
 pub use request::{DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
 pub use sandbox::{Helper, Sandbox, SandboxError, SandboxOptions, SandboxType};
 pub use subreaper::Subreaper;

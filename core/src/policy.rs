@@ -2,13 +2,15 @@
 
 mod model;
 mod places;
-mod protected;
+pub mod protected;
 mod resolve;
 mod trace;
 
 pub use model::{NetworkAccess, SandboxMode, SandboxPolicy};
 pub use places::{PlaceRules, ResolvedPlaces};
-pub use protected::{GitProtection, NAMES, ProtectedName, ProtectionSettings};
+pub use protected::{
+    GitProtection, NAMES, ProtectedName, Protection, ProtectionNote, ProtectionSettings, WatchedLink, protect,
+};
 pub use resolve::{
     PolicyError, ResolvedPolicy, ResolvedWrites, RootNote, RootOrigin, Surroundings, WritableRoot, resolve,
 };

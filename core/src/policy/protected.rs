@@ -1,10 +1,30 @@
 //! Protected metadata: what the host runs or trusts later, in and below the writable roots.
+//!
+//! ```text
+//! roots ─▶ search (cache, walk) ─▶ repositories ─┐
+//! table (names) ─────────────────────────────────┴▶ collect (git_directory, git_config) ─▶ Protection
+//! ```
 
+pub(crate) mod below;
+pub(crate) mod cache;
+mod collect;
+pub mod git_config;
+pub(crate) mod git_directory;
+mod note;
+pub(crate) mod search;
 mod table;
+pub(crate) mod walk;
 
-use std::path::PathBuf;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 
+pub use note::ProtectionNote;
 pub use table::{NAMES, ProtectedName};
+
+use super::WritableRoot;
+use cache::Cache;
+use collect::Collector;
+use walk::Top;
 
 /// How far a repository's git directory is protected: the value of `sandbox.git`.
 #[derive(
@@ -62,3 +82,61 @@ impl ProtectionSettings {
         paths
     }
 }
+
+/// A symbolic link where something is protected. Nothing can be mounted over a link, so that it is compared after a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedLink {
+    /// The link.
+    pub path: PathBuf,
+    /// What it says.
+    pub target: PathBuf,
+}
+
+/// What has to be protected below the writable roots, as it stands now.
+///
+/// Every path is absolute and goes through no symbolic link, and parents come before what they hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Protection {
+    /// How far git directories are protected.
+    pub git: GitProtection,
+    /// The writable roots that were looked at.
+    pub roots: Vec<PathBuf>,
+    /// What exists and must not change, nor anything below it.
+    pub read_only: Vec<PathBuf>,
+    /// What exists and must keep its name: the directories on the way to what is protected, which stay writable inside.
+    pub pinned: Vec<PathBuf>,
+    /// What does not exist and must not come to be.
+    pub absent: Vec<PathBuf>,
+    /// Links that must be the same afterwards.
+    pub links: Vec<WatchedLink>,
+    /// Every `.git` and every git directory that was found, sorted. What is not among them afterwards is new.
+    pub repositories: Vec<PathBuf>,
+    /// Where the protection has limits.
+    pub notes: Vec<ProtectionNote>,
+}
+
+/// Finds out what has to be protected below `roots`.
+///
+/// `codex_home` holds the list of repositories of earlier calls; without it, or where it can't be written, each call
+/// walks the trees. Never fails: what can't be looked at is noted.
+#[must_use]
+pub fn protect(
+    roots: &[WritableRoot],
+    settings: &ProtectionSettings,
+    codex_home: Option<&Path>,
+) -> Protection {
+    let cache = codex_home.map(Cache::new);
+    let mut collector = Collector::new(settings, roots.iter().map(|root| root.path.as_path()));
+    for index in 0..collector.roots.len() {
+        let Some(root) = collector.roots.get(index) else { continue };
+        let mut notes = Vec::new();
+        let top = Top::read(&root.place);
+        let places = search::find(&root.path, root.place.as_fd(), &top, cache.as_ref(), &mut notes);
+        collector.notes.extend(notes);
+        collector.root(index, &top, &places);
+    }
+    collector.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,8 @@
 //! agent or an interpreter starts there. Left out is what somebody runs on purpose (`Makefile`, `package.json`,
 //! `build.rs`, `.cargo/config.toml`, a virtual environment): it has to stay editable, and each has a neighbour of equal
 //! power. Left out as well is what only names things that stand elsewhere (`.gitattributes`, `.gitmodules`,
-//! `.editorconfig`, `.tool-versions`), and what its reader asks about (`.dir-locals.el`, `.gdbinit`). `docs/design-notes.md`
-//! has the whole reasoning.
+//! `.editorconfig`, `.tool-versions`), and what its reader asks about (`.dir-locals.el`, `.gdbinit`). The manual shows the
+//! table and says the same.
 
 /// A path that no command may change, relative to the top of a writable root and of every repository's work tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

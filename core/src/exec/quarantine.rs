@@ -1,0 +1,372 @@
+//! What comes into existence during a call where nothing may be, and what is done about it.
+//!
+//! A mount protects what exists. A protected name that does not exist can't be protected so without making an entry on
+//! the host, and none is ever made. Instead, what stands there after the call (or, watched, as soon as it is there) is
+//! moved into `$CODEX_HOME/quarantine`, and reported. A repository that the command has made stays, and is made harmless:
+//! its hooks and what its configuration would run are moved away likewise.
+//!
+//! ```text
+//! Protection ─▶ Guard::begin (journal) ─▶ watch, handle_events ─▶ finish (check, harmless) ─▶ Quarantined
+//!                       └── everything was killed ─▶ recover, at the next start ──┘
+//!                                     and refresh: the search that a short call has no time for
+//! ```
+
+mod check;
+mod harmless;
+mod journal;
+mod keeper;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use codex_linux_sandbox::shown;
+use nix::errno::Errno;
+
+use crate::policy::protected::cache::{Cache, Record};
+use crate::policy::protected::search::{at_leisure, is_due, record};
+use crate::policy::protected::walk::{Bounds, Kind, Place, walk};
+use crate::policy::{GitProtection, Protection};
+use check::{check, open_roots};
+use harmless::{Disarmer, Root};
+use journal::{Duties, Interval, Journal};
+use keeper::{Keeper, Taken};
+use watch::{Noticed, Watch};
+
+/// The kernel's stamps on files lag behind the clock by as much as a tick.
+const TICK: Duration = Duration::from_millis(10);
+/// What the search after a call may take of the time that the call took, and in any case.
+const SHARE: u32 = 10;
+const LEAST_SEARCH: Duration = Duration::from_micros(100);
+const LONGEST_SEARCH: Duration = Duration::from_millis(500);
+
+/// Why something was moved away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// It came to be at a protected name.
+    Appeared,
+    /// A symbolic link at a protected name said something else. It was put back as it was.
+    LinkReplaced,
+    /// A hook of a repository that the command has made.
+    Hook,
+    /// The configuration of such a repository. What runs nothing was left in its place.
+    Configuration {
+        /// The variables taken out. Empty where the file could not be read, or had other names.
+        removed: Vec<String>,
+    },
+    /// The attributes in such a repository's git directory.
+    Attributes,
+    /// It made a directory a repository whose configuration lies outside of every known one.
+    Pointer,
+    /// A `.git` that is neither a directory nor a file, or one that can't be looked into.
+    RepositoryLink,
+}
+
+/// Something that a command has made and that was moved out of the host's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Where it was.
+    pub path: PathBuf,
+    /// Where it is now. `None` where it could not be kept, or not be moved.
+    pub kept_at: Option<PathBuf>,
+    /// Why it was moved away.
+    pub why: Why,
+    /// Why it still is where it was. The next start tries again.
+    pub stuck: Option<Errno>,
+}
+
+impl Quarantined {
+    fn of(path: PathBuf, taken: Taken, why: Why) -> Option<Self> {
+        match taken {
+            Taken::Kept(at) => Some(Self { path, kept_at: Some(at), why, stuck: None }),
+            Taken::Gone => None,
+            Taken::Stuck(errno) => Some(Self { path, kept_at: None, why, stuck: Some(errno) }),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Appeared => {
+                formatter.write_str("the name is protected; `sandbox.unprotect` would allow it")
+            }
+            Self::LinkReplaced => formatter.write_str("the link that stood there is protected, and is back"),
+            Self::Hook => formatter.write_str("git would run it"),
+            Self::Configuration { removed } if removed.is_empty() => {
+                formatter.write_str("git may read it as something else than it seems")
+            }
+            Self::Configuration { removed } => {
+                let names: Vec<String> = removed.iter().map(shown).collect();
+                write!(formatter, "git may run something because of {}", names.join(", "))
+            }
+            Self::Attributes => formatter.write_str("git would choose programs by it"),
+            Self::Pointer => formatter.write_str("git would follow it out of the known repositories"),
+            Self::RepositoryLink => formatter.write_str("git would take what is behind it for a repository"),
+        }
+    }
+}
+
+impl fmt::Display for Quarantined {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = shown(&self.path);
+        match (&self.kept_at, self.stuck) {
+            (Some(at), _) => write!(formatter, "{path}: moved to {}: {}", shown(at), self.why),
+            (None, None) => write!(formatter, "{path}: removed: {}", self.why),
+            (None, Some(errno)) => {
+                write!(formatter, "{path}: could not be moved away ({}): {}", errno.desc(), self.why)
+            }
+        }
+    }
+}
+
+/// Watches over the protected names of one call.
+#[derive(Debug)]
+pub struct Guard {
+    codex_home: Option<PathBuf>,
+    duties: Duties,
+    known: HashSet<PathBuf>,
+    from: SystemTime,
+    started: Instant,
+    journal: Option<Journal>,
+    keeper: Keeper,
+    watch: Option<Watch>,
+    found: Vec<Quarantined>,
+}
+
+impl Guard {
+    /// Begins before the command is started: writes the journal by which the next call would know what to check.
+    ///
+    /// Where there is no place to write to, the check at the end takes place all the same; see [`Guard::is_journalled`].
+    #[must_use]
+    pub fn begin(protection: &Protection, codex_home: Option<&Path>) -> Self {
+        let from = SystemTime::now().checked_sub(TICK).unwrap_or(SystemTime::UNIX_EPOCH);
+        let duties = Duties::from(protection);
+        let journal = codex_home.and_then(|home| Journal::begin(home, from, &duties).ok());
+        Self {
+            codex_home: codex_home.map(Path::to_owned),
+            known: protection.repositories.iter().cloned().collect(),
+            from,
+            started: Instant::now(),
+            journal,
+            keeper: Keeper::new(codex_home),
+            watch: None,
+            found: Vec::new(),
+            duties,
+        }
+    }
+
+    /// Whether the check takes place even if everything is killed.
+    #[must_use]
+    pub const fn is_journalled(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// Begins to watch the protected names, so that what comes to be there is moved away at once. Best called when the
+    /// command has been started: it is for long calls, and costs a system call a directory.
+    pub fn watch(&mut self) {
+        self.watch = Watch::new(&self.duties.absent);
+    }
+
+    /// The descriptor that becomes readable when [`Guard::handle_events`] has something to do.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(Watch::descriptor)
+    }
+
+    /// Moves away what has been noticed. Never waits.
+    pub fn handle_events(&mut self) {
+        let Some(watch) = &self.watch else { return };
+        let duties = match watch.read() {
+            Noticed::Anything => Duties { links: Vec::new(), ..self.duties.clone() },
+            Noticed::Paths(paths) => {
+                let absent = paths.into_iter().filter(|path| self.duties.absent.contains(path)).collect();
+                Duties { absent, ..Duties::default() }
+            }
+        };
+        if !duties.absent.is_empty() {
+            let roots = open_roots(&self.duties.roots);
+            self.found.extend(check(&duties, &roots, &mut self.keeper));
+        }
+    }
+
+    /// Checks after the command has ended, with everything that it had started: moves away what came to be at protected
+    /// names, puts links back, and makes new repositories harmless.
+    ///
+    /// The search for new repositories takes a tenth of the time that the call took, at most. What it does not reach is
+    /// left to [`refresh`].
+    #[must_use]
+    pub fn finish(self) -> Vec<Quarantined> {
+        let share = self.started.elapsed() / SHARE;
+        self.finish_within(share.clamp(LEAST_SEARCH, LONGEST_SEARCH))
+    }
+
+    fn finish_within(mut self, time: Duration) -> Vec<Quarantined> {
+        let roots = open_roots(&self.duties.roots);
+        let mut found = std::mem::take(&mut self.found);
+        found.extend(check(&self.duties, &roots, &mut self.keeper));
+        let until = SystemTime::now();
+        let interval = Interval { from: self.from, until: None };
+        let mut searched = true;
+        if self.duties.git != GitProtection::Open {
+            searched = self.search(&roots, time, interval, &mut found);
+        }
+        let stuck = found.iter().any(|one| one.stuck.is_some());
+        if let (Some(journal), Some(home)) = (self.journal, &self.codex_home)
+            && !stuck
+        {
+            // A journal that can't be removed is one too many, and the next call finds nothing to do for it.
+            drop(if searched {
+                journal.done()
+            } else {
+                journal.unsearched(home, Interval { until: Some(until), ..interval }, &self.duties)
+            });
+        }
+        found
+    }
+
+    /// Looks for new repositories, makes them harmless, and keeps them as known. Says whether it saw everything.
+    fn search(
+        &mut self,
+        roots: &[Root],
+        time: Duration,
+        interval: Interval,
+        found: &mut Vec<Quarantined>,
+    ) -> bool {
+        let intervals = [interval];
+        let cache = self.codex_home.as_deref().map(Cache::new);
+        let mut left = time;
+        let mut complete = true;
+        for root in roots {
+            let bounds = Bounds { directories: usize::MAX, time: left };
+            let walked = walk(root.place.as_fd(), bounds, &mut || false);
+            left = left.saturating_sub(walked.cost);
+            complete &= walked.complete;
+            let mut disarmer = Disarmer::new(&mut self.keeper, roots, &self.known, &intervals);
+            for place in &walked.places {
+                disarmer.repository(root, place);
+            }
+            for git in self.known.iter().filter_map(|git| git.strip_prefix(&root.path).ok()) {
+                disarmer.inside_known(root, git);
+            }
+            found.append(&mut disarmer.found);
+            if let Some(cache) = &cache
+                && let Some(mut record) = cache.load(&root.path)
+            {
+                // One that this call found at its start and nobody has judged is left to a refresh: an earlier call may
+                // have made it.
+                let is_new = |place: &Place| {
+                    !record.places.contains(place) && !self.known.contains(&root.path.join(git_entry(place)))
+                };
+                let new: Vec<Place> = walked.places.into_iter().filter(is_new).collect();
+                if !new.is_empty() {
+                    record.places.extend(new);
+                    drop(cache.save(&record));
+                }
+            }
+        }
+        complete
+    }
+}
+
+/// Checks for calls that were killed with everything that would have checked. For the start of a program or a call: costs
+/// a look at one directory where there is none.
+#[must_use]
+pub fn recover(codex_home: &Path) -> Vec<Quarantined> {
+    let mut found = Vec::new();
+    for left in journal::left(codex_home, false) {
+        let roots = open_roots(&left.duties.roots);
+        let moved = check(&left.duties, &roots, &mut Keeper::new(Some(codex_home)));
+        if moved.iter().all(|one| one.stuck.is_none()) {
+            drop(if left.duties.git == GitProtection::Open {
+                left.done()
+            } else {
+                left.unsearched(codex_home)
+            });
+        }
+        found.extend(moved);
+    }
+    found
+}
+
+/// Searches the trees of `roots` for repositories, where it is time to: for those that the user has made since the last
+/// walk, and for those that calls have left without searching everything, which are made harmless now.
+///
+/// For a time at which nobody waits, such as beside a running command: a tree is walked at most for a twentieth of the
+/// time. Ends early when `stop` says so, which is asked before each directory.
+pub fn refresh(roots: &[PathBuf], codex_home: &Path, stop: &mut dyn FnMut() -> bool) -> Vec<Quarantined> {
+    let cache = Cache::new(codex_home);
+    let journals = journal::left(codex_home, true);
+    let (running, unsearched): (Vec<_>, Vec<_>) =
+        journals.into_iter().partition(|left| left.interval.until.is_none());
+    let mut paths = roots.to_vec();
+    for root in unsearched.iter().flat_map(|left| &left.duties.roots) {
+        if !paths.contains(root) {
+            paths.push(root.clone());
+        }
+    }
+    let opened = open_roots(&paths);
+    let mut keeper = Keeper::new(Some(codex_home));
+    let mut found = Vec::new();
+    let mut searched: Vec<&Path> = Vec::new();
+    for root in &opened {
+        let concerns = |left: &&journal::Left| left.duties.roots.contains(&root.path);
+        let intervals: Vec<Interval> = unsearched.iter().filter(concerns).map(|left| left.interval).collect();
+        let old = cache.load(&root.path);
+        if !is_due(old.as_ref(), SystemTime::now(), !intervals.is_empty()) {
+            continue;
+        }
+        let mut walked = at_leisure(root.place.as_fd(), stop);
+        let known: HashSet<PathBuf> = old.iter().flat_map(|old| git_paths(old, &root.path)).collect();
+        let mut disarmer = Disarmer::new(&mut keeper, &opened, &known, &intervals);
+        for place in &walked.places {
+            disarmer.repository(root, place);
+        }
+        found.append(&mut disarmer.found);
+        // What a running call has made is its own business, until its end.
+        let now: Vec<Interval> = running.iter().filter(concerns).map(|left| left.interval).collect();
+        let disarmer = Disarmer::new(&mut keeper, &opened, &known, &now);
+        let settled = |place: &Place| {
+            let git = git_entry(place);
+            known.contains(&root.path.join(&git)) || now.is_empty() || !disarmer.is_recent(root, &git)
+        };
+        let mut places: Vec<Place> = walked.places.iter().filter(|place| settled(place)).cloned().collect();
+        if walked.complete {
+            searched.push(&root.path);
+        } else if let Some(old) = old {
+            // It saw less than there is: what was known stays so.
+            walked.complete = old.complete;
+            walked.directories = walked.directories.max(old.directories);
+            places.extend(old.places);
+            places.sort();
+            places.dedup();
+        }
+        drop(cache.save(&record(&root.path, &walked, places)));
+    }
+    for left in unsearched {
+        let gone = |root: &PathBuf| !opened.iter().any(|opened| opened.path == *root);
+        if left.duties.roots.iter().all(|root| searched.contains(&root.as_path()) || gone(root)) {
+            drop(left.done());
+        }
+    }
+    found
+}
+
+/// Where git looks for a repository: the `.git` of a work tree, or the directory itself.
+fn git_entry(place: &Place) -> PathBuf {
+    match place.kind {
+        Kind::WorkTree => place.relative.join(".git"),
+        Kind::Bare => place.relative.clone(),
+    }
+}
+
+fn git_paths<'r>(record: &'r Record, root: &'r Path) -> impl Iterator<Item = PathBuf> + 'r {
+    record.places.iter().map(|place| root.join(git_entry(place)))
+}

@@ -1,0 +1,316 @@
+//! What a running call has to check at its end, on disk: should the call be killed, the next one checks.
+//!
+//! `$CODEX_HOME/quarantine/pending` has a file a running call, which the call keeps locked: the kernel gives the lock up
+//! with the last process of the call, however that ended. A call that ends without having searched the whole of its roots
+//! leaves a file that says from when to when nobody knows what was made there.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::policy::{GitProtection, Protection, WatchedLink};
+
+/// What the files start with. Another version is another format.
+const MAGIC: &[u8] = b"codex call 1";
+const MOST_BYTES: u64 = 16 << 20;
+
+/// What has to be checked after a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Duties {
+    pub(super) git: GitProtection,
+    pub(super) roots: Vec<PathBuf>,
+    pub(super) absent: Vec<PathBuf>,
+    pub(super) links: Vec<WatchedLink>,
+}
+
+impl From<&Protection> for Duties {
+    fn from(protection: &Protection) -> Self {
+        Self {
+            git: protection.git,
+            roots: protection.roots.clone(),
+            absent: protection.absent.clone(),
+            links: protection.links.clone(),
+        }
+    }
+}
+
+/// From when to when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Interval {
+    pub(super) from: SystemTime,
+    /// `None` while it goes on.
+    pub(super) until: Option<SystemTime>,
+}
+
+impl Interval {
+    pub(super) fn holds(&self, time: SystemTime) -> bool {
+        time >= self.from && self.until.is_none_or(|until| time <= until)
+    }
+}
+
+/// The file of a running call.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    /// Holds the lock.
+    _file: File,
+}
+
+/// A file of another call.
+#[derive(Debug)]
+pub(super) struct Left {
+    path: PathBuf,
+    pub(super) interval: Interval,
+    pub(super) duties: Duties,
+}
+
+fn directory(codex_home: &Path) -> PathBuf {
+    codex_home.join("quarantine/pending")
+}
+
+pub(super) fn micros(time: SystemTime) -> u128 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros()
+}
+
+fn time(micros: &str) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_micros(micros.parse().ok()?))
+}
+
+impl Journal {
+    /// Writes the file of a call that starts.
+    pub(super) fn begin(codex_home: &Path, from: SystemTime, duties: &Duties) -> io::Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("running-{}-{}-{number}", micros(from), std::process::id());
+        let directory = directory(codex_home);
+        let (draft, path) = (directory.join(format!(".{name}")), directory.join(name));
+        let create = || fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft);
+        let mut file = match create() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+                create()?
+            }
+            file => file?,
+        };
+        // Complete and locked before anybody else can see it.
+        let written = file
+            .try_lock()
+            .map_err(io::Error::from)
+            .and_then(|()| file.write_all(&encode(duties)))
+            .and_then(|()| fs::rename(&draft, &path));
+        if let Err(error) = written {
+            drop(fs::remove_file(&draft));
+            return Err(error);
+        }
+        Ok(Self { path, _file: file })
+    }
+
+    /// Ends it: nothing is left to be done.
+    pub(super) fn done(self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
+    /// Ends it without the roots having been searched. Joined to what is left of an earlier call with the same roots, so
+    /// that a thousand calls leave one file.
+    pub(super) fn unsearched(self, codex_home: &Path, interval: Interval, duties: &Duties) -> io::Result<()> {
+        leave(codex_home, &self.path, interval, duties)
+    }
+}
+
+/// Renames the file at `path` to what tells the interval, or widens that of another with the same roots.
+fn leave(codex_home: &Path, path: &Path, interval: Interval, duties: &Duties) -> io::Result<()> {
+    let directory = directory(codex_home);
+    let key = roots_key(&duties.roots);
+    let until = interval.until.unwrap_or_else(SystemTime::now);
+    for entry in fs::read_dir(&directory)?.flatten() {
+        let name = entry.file_name();
+        let Some((other_key, other)) = name.to_str().and_then(parse_left) else { continue };
+        if other_key == key {
+            let from = other.from.min(interval.from);
+            let until = other.until.map_or(until, |other| other.max(until));
+            if fs::rename(entry.path(), directory.join(left_name(key, from, until))).is_ok() {
+                return fs::remove_file(path);
+            }
+        }
+    }
+    fs::rename(path, directory.join(left_name(key, interval.from, until)))
+}
+
+fn left_name(key: u64, from: SystemTime, until: SystemTime) -> String {
+    format!("unsearched-{key:016x}-{}-{}", micros(from), micros(until))
+}
+
+fn parse_left(name: &str) -> Option<(u64, Interval)> {
+    let mut parts = name.strip_prefix("unsearched-")?.split('-');
+    let key = u64::from_str_radix(parts.next()?, 16).ok()?;
+    Some((key, Interval { from: time(parts.next()?)?, until: Some(time(parts.next()?)?) }))
+}
+
+fn parse_running(name: &str) -> Option<Interval> {
+    let from = time(name.strip_prefix("running-")?.split('-').next()?)?;
+    Some(Interval { from, until: None })
+}
+
+fn roots_key(roots: &[PathBuf]) -> u64 {
+    let bytes = roots.iter().flat_map(|root| root.as_os_str().as_bytes().iter().chain(&[0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// The files of calls that were killed, and with `all` those of running and unsearched ones too.
+pub(super) fn left(codex_home: &Path, all: bool) -> Vec<Left> {
+    let Ok(entries) = fs::read_dir(directory(codex_home)) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let unsearched = parse_left(name).map(|(_, interval)| interval).filter(|_| all);
+        let Some(interval) = unsearched.or_else(|| parse_running(name)) else { continue };
+        let Ok(file) = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(entry.path())
+        else {
+            continue;
+        };
+        let running = interval.until.is_none() && file.try_lock_shared().is_err();
+        if running && !all {
+            continue;
+        }
+        let mut text = Vec::new();
+        let read = (&file).take(MOST_BYTES).read_to_end(&mut text).is_ok();
+        match decode(&text).filter(|_| read) {
+            Some(duties) => found.push(Left { path: entry.path(), interval, duties }),
+            // Nobody will ever make sense of it.
+            None if !running => drop(fs::remove_file(entry.path())),
+            None => {}
+        }
+    }
+    found
+}
+
+impl Left {
+    pub(super) fn done(&self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
+    /// What can't be taken away yet stays a duty of the next call; the rest is only a search.
+    pub(super) fn unsearched(&self, codex_home: &Path) -> io::Result<()> {
+        let until = Some(self.interval.until.unwrap_or_else(SystemTime::now));
+        leave(codex_home, &self.path, Interval { until, ..self.interval }, &self.duties)
+    }
+}
+
+fn encode(duties: &Duties) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut field = |bytes: &[u8]| {
+        text.extend_from_slice(bytes);
+        text.push(0);
+    };
+    field(MAGIC);
+    field(duties.git.name().as_bytes());
+    for (word, paths) in [(b"root", &duties.roots), (b"none", &duties.absent)] {
+        for path in paths {
+            field(word);
+            field(path.as_os_str().as_bytes());
+        }
+    }
+    for link in &duties.links {
+        field(b"link");
+        field(link.path.as_os_str().as_bytes());
+        field(link.target.as_os_str().as_bytes());
+    }
+    field(b"end");
+    text
+}
+
+fn decode(text: &[u8]) -> Option<Duties> {
+    let mut fields = text.split(|byte| *byte == 0);
+    if fields.next()? != MAGIC {
+        return None;
+    }
+    let git = fields.next()?;
+    let git = GitProtection::ALL.into_iter().find(|choice| choice.name().as_bytes() == git)?;
+    let mut duties = Duties { git, ..Duties::default() };
+    loop {
+        let word = fields.next()?;
+        if word == b"end" {
+            return Some(duties);
+        }
+        let path = PathBuf::from(OsStr::from_bytes(fields.next()?));
+        match word {
+            b"root" => duties.roots.push(path),
+            b"none" => duties.absent.push(path),
+            b"link" => {
+                let target = PathBuf::from(OsStr::from_bytes(fields.next()?));
+                duties.links.push(WatchedLink { path, target });
+            }
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        Duration, Duties, GitProtection, Interval, Journal, PathBuf, SystemTime, WatchedLink, decode,
+        directory, encode, fs, left,
+    };
+
+    fn duties() -> Duties {
+        Duties {
+            git: GitProtection::ReadOnly,
+            roots: vec!["/w".into(), "/t\n".into()],
+            absent: vec!["/w/.vscode".into()],
+            links: vec![WatchedLink { path: "/w/.git".into(), target: PathBuf::from("../x") }],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_half_of_it_is_nothing() {
+        let whole = encode(&duties());
+        assert_eq!(decode(&whole), Some(duties()));
+        for length in 0..whole.len() - 1 {
+            assert_eq!(decode(&whole[..length]), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_running_call_is_left_alone_and_a_killed_one_found() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(left(home.path(), false).len(), 0);
+        let journal = Journal::begin(home.path(), SystemTime::now(), &duties()).unwrap();
+        assert_eq!(left(home.path(), false).len(), 0);
+        let seen = left(home.path(), true);
+        assert!(matches!(&seen[..], [one] if one.interval.until.is_none() && one.duties == duties()));
+        // The kernel drops the lock of a process that was killed.
+        drop(journal);
+        let seen = left(home.path(), false);
+        assert!(matches!(&seen[..], [one] if one.duties == duties()));
+        seen[0].done().unwrap();
+        assert_eq!(left(home.path(), true).len(), 0);
+    }
+
+    #[test]
+    fn unsearched_calls_of_the_same_roots_become_one() {
+        let home = tempfile::tempdir().unwrap();
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        for second in [5, 1, 9] {
+            let from = start + Duration::from_secs(second);
+            let journal = Journal::begin(home.path(), from, &duties()).unwrap();
+            let interval = Interval { from, until: Some(from + Duration::from_secs(1)) };
+            journal.unsearched(home.path(), interval, &duties()).unwrap();
+        }
+        let seen = left(home.path(), true);
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        let (from, until) = (start + Duration::from_secs(1), start + Duration::from_secs(10));
+        assert_eq!(seen[0].interval, Interval { from, until: Some(until) });
+        assert!(!seen[0].interval.holds(start) && seen[0].interval.holds(until));
+        assert_eq!(left(home.path(), false).len(), 0);
+        assert_eq!(fs::read_dir(directory(home.path())).unwrap().count(), 1);
+    }
+}
