@@ -21,6 +21,9 @@ pub(crate) const SIGNAL_BASE: i32 = 128;
 pub(crate) const fn of_request(error: &ExecError) -> i32 {
     match error {
         ExecError::EmptyCommand | ExecError::NulInArgument { .. } | ExecError::Environment { .. } => USAGE,
-        ExecError::Directory { .. } | ExecError::Helper { .. } | ExecError::Prepare { .. } => REFUSED,
+        ExecError::Plan(_)
+        | ExecError::Directory { .. }
+        | ExecError::Helper { .. }
+        | ExecError::Prepare { .. } => REFUSED,
     }
 }

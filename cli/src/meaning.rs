@@ -113,6 +113,7 @@ impl Meaning {
             allow_read: settings.sandbox.allow_read.values().cloned().collect(),
             private_tmp: settings.sandbox.private_tmp.value,
         };
+        options.protection = settings.sandbox.protection();
         options.require = settings.sandbox.require.values().copied().collect();
         options.secrets_filtered = !settings.shell_environment_policy.ignore_default_excludes.value;
         Ok(Sandbox::prepare(&policy, surroundings, options)?)

@@ -17,11 +17,12 @@ mod subreaper;
 mod supervise;
 mod sys;
 mod tree;
+mod warden;
 
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use codex_linux_sandbox::{Ending, Record};
+use codex_linux_sandbox::{Ending, Plan, Record, Step};
 use nix::errno::Errno;
 use tokio::time::Instant;
 
@@ -40,6 +41,7 @@ use crate::output::{Capture, OutputBudget};
 use level::Rung;
 use spawn::{Spawn, Spawned};
 use supervise::{Killed, Limits, Seen};
+use warden::{Warden, off_the_runtime};
 
 /// Runs one command under a sandbox, to its end.
 ///
@@ -58,23 +60,34 @@ pub async fn process_exec_tool_call(
     let mut rung = sandbox.best();
     // What a set-up takes counts: the deadline is the call's, not the last attempt's.
     let started = Instant::now();
+    let mut changed = 0;
     loop {
         let result = attempt(&mut request, sandbox, rung, &program, started).await?;
-        let refused = match &result.outcome {
-            Outcome::SetupFailed { step: Some(step), call, errno, message, .. } => {
-                level::note_refusal(*step, call.as_deref().unwrap_or_default(), *errno, message)
-            }
-            _ => false,
+        let Outcome::SetupFailed { step: Some(step), call, errno, message, .. } = &result.outcome else {
+            return Ok(result);
         };
-        match sandbox.below(rung) {
+        let call = call.as_deref().unwrap_or_default();
+        if level::note_refusal(*step, call, *errno, message)
+            && let Some(below) = sandbox.below(rung)
+        {
             // Nothing has run, and nothing of this machine will make it run at this level.
-            Some(below) if refused => {
-                tracing::info!(outcome = %result.outcome.sentence(), "no namespaces here: going on without");
-                rung = below;
-            }
-            _ => return Ok(result),
+            tracing::info!(outcome = %result.outcome.sentence(), "no namespaces here: going on without");
+            rung = below;
+        } else if is_elsewhere(*step, *errno) && changed < PATIENCE_WITH_CHANGES {
+            // Somebody outside has moved what was to be protected. Nothing has run; what is there now is looked up.
+            changed += 1;
+        } else {
+            return Ok(result);
         }
     }
+}
+
+/// How often a set-up begins anew because something it found is gone when it comes to it.
+const PATIENCE_WITH_CHANGES: u32 = 5;
+
+/// Whether a place of the plan was not what it was when it was looked up.
+const fn is_elsewhere(step: Step, errno: Option<Errno>) -> bool {
+    matches!(step, Step::Places) && matches!(errno, Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP))
 }
 
 /// Runs the command at one level.
@@ -85,9 +98,37 @@ async fn attempt(
     program: &OsStr,
     started: Instant,
 ) -> Result<ExecResult, ExecError> {
+    let waiting = |errno| ExecError::Prepare { call: "a thread to wait for the disk on", errno };
+    let guarded = match rung.post.clone() {
+        Some(post) => Some(off_the_runtime(move || Warden::begin(&post)).await.map_err(waiting)?),
+        None => None,
+    };
+    let plan = rung.plan_with(guarded.as_ref().map(|(_, protection)| protection))?;
+    let (mut warden, notes) = match guarded {
+        Some((warden, protection)) => (Some(warden), protection.notes),
+        None => (None, Vec::new()),
+    };
+    let mut result = run(request, sandbox, rung, plan, program, started, &mut warden).await?;
+    if let Some(warden) = warden {
+        result.quarantined = off_the_runtime(move || warden.finish()).await.map_err(waiting)?;
+    }
+    result.notes = notes;
+    Ok(result)
+}
+
+/// Runs the command under a plan.
+async fn run(
+    request: &mut ExecRequest,
+    sandbox: &Sandbox,
+    rung: &Rung,
+    plan: Plan,
+    program: &OsStr,
+    started: Instant,
+    warden: &mut Option<Warden>,
+) -> Result<ExecResult, ExecError> {
     let spawn = Spawn {
         helper: sandbox.helper().clone(),
-        invocation: sandbox.invocation(rung, request, program),
+        invocation: sandbox.invocation(plan, request, program),
         env: rung.environment(request.env.clone()),
         stdio: request.stdio,
         signals: request.signals,
@@ -118,7 +159,7 @@ async fn attempt(
         forward: &mut request.forward,
         subreaper: request.subreaper.clone(),
     };
-    let seen = supervise::supervise(child, pipes, limits, request.budget).await?;
+    let seen = supervise::supervise(child, pipes, limits, request.budget, warden).await?;
 
     let enforced = seen.records.iter().find_map(|record| match record {
         Record::Enforced(enforced) => Some(enforced.clone()),
@@ -134,6 +175,8 @@ async fn attempt(
         enforcement: enforced
             .map_or_else(|| rung.expected.clone(), |enforced| sandbox.enforcement(rung, &enforced)),
         rusage: seen.status.map(|(_, usage)| usage),
+        quarantined: Vec::new(),
+        notes: Vec::new(),
     })
 }
 
@@ -160,6 +203,8 @@ fn nothing_ran(outcome: Outcome, rung: &Rung, budget: OutputBudget) -> ExecResul
         streams_left_open: false,
         enforcement: rung.expected.clone(),
         rusage: None,
+        quarantined: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

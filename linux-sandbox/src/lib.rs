@@ -43,8 +43,8 @@ pub use error::{Failure, SetupError, Step};
 pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EnvironmentBlock, ExecError};
 pub use init::CallersSignals;
 pub use plan::{
-    Command, Descriptors, Environment, Footing, Invocation, Isolation, Network, Places, Plan, PlanError,
-    PlanPath, Protected, Protection, Stay, Writes,
+    Command, Descriptors, Environment, Footing, Invocation, Isolation, Kept, Network, Places, Plan,
+    PlanError, PlanPath, Protected, Stay, Writes,
 };
 pub use probe::probe_namespaces;
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};

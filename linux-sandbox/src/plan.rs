@@ -85,7 +85,7 @@ pub enum Isolation {
 
 /// How a place inside a writable tree is kept as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protection {
+pub enum Kept {
     /// Nothing at or below it changes.
     ReadOnly,
     /// It is not renamed, removed or replaced; what is in it may change.
@@ -98,7 +98,7 @@ pub struct Protected {
     /// The place.
     pub path: PlanPath,
     /// How it is kept.
-    pub protection: Protection,
+    pub kept: Kept,
 }
 
 /// What only namespaces can hold: rules about places inside of what is allowed otherwise.

@@ -13,8 +13,8 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use crate::plan::{
-    Command, Descriptors, Environment, Invocation, Isolation, Network, Places, Plan, PlanError, PlanPath,
-    Protected, Protection, Stay, Writes,
+    Command, Descriptors, Environment, Invocation, Isolation, Kept, Network, Places, Plan, PlanError,
+    PlanPath, Protected, Stay, Writes,
 };
 use crate::shown::shown;
 
@@ -154,10 +154,10 @@ fn permissions(plan: &Plan) -> Vec<OsString> {
         words.push(NETWORK_ALL.into());
     }
     let Places { protected, denied, reopened, private_tmp } = &plan.places;
-    words.extend(protected.iter().map(|Protected { path, protection }| {
-        let word = match protection {
-            Protection::ReadOnly => PROTECT,
-            Protection::Pinned => PIN,
+    words.extend(protected.iter().map(|Protected { path, kept }| {
+        let word = match kept {
+            Kept::ReadOnly => PROTECT,
+            Kept::Pinned => PIN,
         };
         with_path(word, path)
     }));
@@ -295,9 +295,9 @@ impl Granted {
         if let Some(path) = named(WRITE_FOLDER) {
             self.trees.push(path?);
         } else if let Some(path) = named(PROTECT) {
-            protected.push(Protected { path: path?, protection: Protection::ReadOnly });
+            protected.push(Protected { path: path?, kept: Kept::ReadOnly });
         } else if let Some(path) = named(PIN) {
-            protected.push(Protected { path: path?, protection: Protection::Pinned });
+            protected.push(Protected { path: path?, kept: Kept::Pinned });
         } else if let Some(path) = named(DENY_READ) {
             self.places.denied.push(path?);
         } else if let Some(path) = named(READ_FOLDER) {

@@ -31,7 +31,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) fn sandbox(args: &SandboxArgs) -> i32 {
     if args.print_plan {
         return match prepare(args) {
-            Ok((sandbox, request)) => render::command_line(&sandbox.command_line(&request)),
+            Ok((sandbox, request)) => match sandbox.command_line(&request) {
+                Ok(line) => render::command_line(&line),
+                Err(error) => render::refusal(&error.to_string(), exit_code::REFUSED),
+            },
             Err(error) => render::refusal(&error.to_string(), error.exit_code()),
         };
     }
@@ -153,6 +156,9 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: B
         Ok(result) => {
             if let Some(line) = unsaid(&result) {
                 render::complaint(&line);
+            }
+            for moved in &result.quarantined {
+                render::complaint(&moved.to_string());
             }
             exit_code(&result, ended_by)
         }

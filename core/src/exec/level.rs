@@ -1,16 +1,20 @@
 //! The ladder of levels: which ones a policy may run at, the best first, and what was learned of this machine.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::OnceLock;
 
-use codex_linux_sandbox::{Enforced, Isolation, Network, Plan, SetupError, Step, Support, probe_namespaces};
+use codex_linux_sandbox::{
+    Enforced, Isolation, Network, Plan, PlanError, SetupError, Step, Support, probe_namespaces,
+};
 use nix::errno::Errno;
 
 use super::sandbox::{SandboxError, SandboxOptions};
+use super::warden::Post;
 use crate::config;
 use crate::enforcement::{Enforcement, Hold, Level};
-use crate::lower::lower;
-use crate::policy::{ResolvedPlaces, ResolvedPolicy};
+use crate::lower::{lower, lower_protection, roots};
+use crate::policy::{Protection, ResolvedPlaces, ResolvedPolicy, WritableRoot};
 
 /// Names the level that a command runs at. Unset where nothing is restricted.
 pub const LEVEL_VARIABLE: &str = "CODEX_SANDBOX";
@@ -22,9 +26,22 @@ pub const NETWORK_DISABLED_VARIABLE: &str = "CODEX_SANDBOX_NETWORK_DISABLED";
 pub(super) struct Rung {
     pub(super) plan: Plan,
     pub(super) expected: Enforcement,
+    /// What has to be looked after at this level. Nothing where nothing of the host's is writable.
+    pub(super) post: Option<Post>,
 }
 
 impl Rung {
+    /// The plan with what is protected at the time of a call, as far as the level can hold it.
+    pub(super) fn plan_with(&self, protection: Option<&Protection>) -> Result<Plan, PlanError> {
+        let mut plan = self.plan.clone();
+        if plan.uses_namespaces()
+            && let Some(protection) = protection
+        {
+            plan.places.protected = lower_protection(protection)?;
+        }
+        Ok(plan)
+    }
+
     /// A command's environment: what the caller built, and the two variables by which commands know where they are.
     pub(super) fn environment(&self, mut base: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
         base.retain(|(name, _)| name != LEVEL_VARIABLE && name != NETWORK_DISABLED_VARIABLE);
@@ -105,6 +122,7 @@ const fn says_no(step: Step, errno: Errno) -> bool {
 pub(super) fn ladder(
     policy: &ResolvedPolicy,
     places: &ResolvedPlaces,
+    codex_home: Option<&Path>,
     options: &SandboxOptions,
 ) -> Result<Vec<Rung>, SandboxError> {
     let levels: &[Isolation] = match options.isolation {
@@ -115,7 +133,7 @@ pub(super) fn ladder(
     let mut rungs = Vec::new();
     let mut refusal = None;
     for isolation in levels {
-        match rung(policy, places, options, *isolation) {
+        match rung(policy, places, codex_home, options, *isolation) {
             Ok(rung) => {
                 let unrestricted = rung.plan.is_unrestricted();
                 rungs.push(rung);
@@ -135,6 +153,7 @@ pub(super) fn ladder(
 fn rung(
     policy: &ResolvedPolicy,
     places: &ResolvedPlaces,
+    codex_home: Option<&Path>,
     options: &SandboxOptions,
     isolation: Isolation,
 ) -> Result<Rung, SandboxError> {
@@ -177,5 +196,8 @@ fn rung(
             return Err(SandboxError::Unmet { guarantee, hold, why });
         }
     }
-    Ok(Rung { plan, expected })
+    let roots: Vec<WritableRoot> = roots(policy, places, isolation).into_iter().cloned().collect();
+    let (settings, codex_home) = (options.protection.clone(), codex_home.map(Path::to_owned));
+    let post = (!roots.is_empty()).then_some(Post { roots, settings, codex_home });
+    Ok(Rung { plan, expected, post })
 }

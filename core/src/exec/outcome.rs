@@ -4,13 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use codex_linux_sandbox::{EXIT_SETUP_FAILED, Step, shown};
+use codex_linux_sandbox::{EXIT_SETUP_FAILED, PlanError, Step, shown};
 use nix::errno::Errno;
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
 
+use super::quarantine::Quarantined;
 use crate::enforcement::Enforcement;
 use crate::output::{Captured, StreamText};
+use crate::policy::ProtectionNote;
 
 /// The exit code of a run that its deadline ended, as `timeout(1)` gives it.
 pub const EXIT_TIMED_OUT: i32 = 124;
@@ -193,6 +195,10 @@ pub struct ExecResult {
     pub enforcement: Enforcement,
     /// What the command used. `None` where the kernel did not say.
     pub rusage: Option<ResourceUsage>,
+    /// What was made where the host would trust or run it, and was moved away.
+    pub quarantined: Vec<Quarantined>,
+    /// Where the protection of metadata has limits.
+    pub notes: Vec<ProtectionNote>,
 }
 
 impl Serialize for ExecResult {
@@ -209,8 +215,25 @@ impl Serialize for ExecResult {
             denials: [(); 0],
             enforcement: &'a Enforcement,
             rusage: Option<ResourceUsage>,
+            quarantined: Vec<Moved>,
+            protection_notes: Vec<String>,
         }
+        #[derive(Serialize)]
+        struct Moved {
+            path: String,
+            kept_at: Option<String>,
+            why: String,
+            stuck: Option<i32>,
+        }
+        let moved = self.quarantined.iter().map(|one| Moved {
+            path: one.path.to_string_lossy().into_owned(),
+            kept_at: one.kept_at.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            why: one.why.to_string(),
+            stuck: one.stuck.map(|errno| errno as i32),
+        });
         Whole {
+            quarantined: moved.collect(),
+            protection_notes: self.notes.iter().map(ToString::to_string).collect(),
             outcome: &self.outcome,
             duration_ms: milliseconds(self.duration),
             stdout: self.stdout.text(),
@@ -233,6 +256,9 @@ fn milliseconds(duration: Duration) -> f64 {
 /// Why a request was not even started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExecError {
+    /// Something that is protected has a name that the helper can't take.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// No program, or one without a name.
     #[error("the command is empty: name a program to run")]
     EmptyCommand,

@@ -3,13 +3,16 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use codex_linux_sandbox::{Command, Descriptors, Enforced, Invocation, PROGRAM, PlanError, Stay, wire};
+use codex_linux_sandbox::{Command, Descriptors, Enforced, Invocation, PROGRAM, Plan, PlanError, Stay, wire};
 
 use super::level::{Rung, ladder, namespaces_refused};
 use super::request::{ExecRequest, Stdio};
+use super::warden::Post;
 use crate::config::Isolation;
 use crate::enforcement::{Enforcement, Guarantee, Hold, Level};
-use crate::policy::{PlaceRules, PolicyError, ResolvedPolicy, SandboxPolicy, Surroundings, resolve};
+use crate::policy::{
+    PlaceRules, PolicyError, ProtectionSettings, ResolvedPolicy, SandboxPolicy, Surroundings, resolve,
+};
 
 /// By what commands are confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub struct SandboxOptions {
     pub isolation: Isolation,
     /// Rules about single places.
     pub places: PlaceRules,
+    /// What is said about protected metadata.
+    pub protection: ProtectionSettings,
     /// Guarantees without which nothing may run.
     pub require: Vec<Guarantee>,
     /// Whether the environment that commands get has been cleared of what looks like secrets; for the report.
@@ -97,6 +102,7 @@ impl SandboxOptions {
             helper: helper.into(),
             isolation: Isolation::default(),
             places: PlaceRules::default(),
+            protection: ProtectionSettings::default(),
             require: Vec::new(),
             secrets_filtered: true,
             landlock_abi_at_most: None,
@@ -209,7 +215,7 @@ impl Sandbox {
         }
         let policy = resolve(policy, surroundings)?;
         let places = options.places.resolve()?;
-        let rungs = ladder(&policy, &places, &options)?;
+        let rungs = ladder(&policy, &places, surroundings.codex_home, &options)?;
         Ok(Self { policy, rungs, options })
     }
 
@@ -265,13 +271,13 @@ impl Sandbox {
     }
 
     /// The plan and a command as the helper takes them, without what belongs to one run (descriptors, parent).
-    pub(super) fn invocation(&self, rung: &Rung, request: &ExecRequest, program: &OsStr) -> Invocation {
+    pub(super) fn invocation(&self, plan: Plan, request: &ExecRequest, program: &OsStr) -> Invocation {
         let command = Command {
             program: program.to_owned(),
             argv0: request.arg0.clone(),
             arguments: request.command.iter().skip(1).cloned().collect(),
         };
-        let mut invocation = Invocation::new(rung.plan.clone(), command);
+        let mut invocation = Invocation::new(plan, command);
         invocation.directory = request.cwd.clone();
         if request.stdio == Stdio::Capture {
             invocation.stay = Stay::ForAll;
@@ -284,11 +290,17 @@ impl Sandbox {
     }
 
     /// The helper's command line for a command, as it can be pasted into a shell.
-    #[must_use]
-    pub fn command_line(&self, request: &ExecRequest) -> Vec<OsString> {
+    ///
+    /// # Errors
+    ///
+    /// A protected path that the helper can't take.
+    pub fn command_line(&self, request: &ExecRequest) -> Result<Vec<OsString>, PlanError> {
         let program = request.command.first().cloned().unwrap_or_default();
         let mut line = vec![OsString::from(PROGRAM)];
-        line.extend(wire::encode(&self.invocation(self.rung(), request, &program)));
-        line
+        let rung = self.rung();
+        // What is protected now. Who looks after the rest is not in a line that can be pasted.
+        let protection = rung.post.as_ref().map(Post::protection);
+        line.extend(wire::encode(&self.invocation(rung.plan_with(protection.as_ref())?, request, &program)));
+        Ok(line)
     }
 }

@@ -22,6 +22,7 @@ use super::outcome::{ExecError, ResourceUsage};
 use super::spawn::{Child, Pipes};
 use super::subreaper::Subreaper;
 use super::sys;
+use super::warden::Warden;
 use crate::output::{Capture, Captured, OutputBudget};
 
 /// How much is read from a stream at once. What a pipe holds by default.
@@ -84,6 +85,7 @@ pub(super) async fn supervise(
     pipes: Pipes,
     limits: Limits<'_>,
     budget: OutputBudget,
+    warden: &mut Option<Warden>,
 ) -> Result<Seen, ExecError> {
     let watching = |errno: std::io::Error| ExecError::Prepare {
         call: "epoll_ctl",
@@ -138,6 +140,7 @@ pub(super) async fn supervise(
                 }
             }
             () = streams.read() => last_byte = Instant::now(),
+            () = tend(warden) => {}
         }
     }
     // Whatever ended the wait: what was written by now is read.
@@ -163,6 +166,14 @@ pub(super) async fn supervise(
         streams_left_open,
         records: told.records().collect(),
     })
+}
+
+/// Never ready: what is to be done is done on the way.
+async fn tend(warden: &mut Option<Warden>) {
+    match warden {
+        Some(warden) => warden.tend().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn at(instant: Option<Instant>) {

@@ -18,7 +18,7 @@ pub struct PlaceRules {
     pub private_tmp: bool,
 }
 
-/// The same, its paths made real, with what is protected in the writable roots.
+/// The same, its paths made real.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResolvedPlaces {
     /// What can't be read.
@@ -27,15 +27,10 @@ pub struct ResolvedPlaces {
     pub reopened: Vec<PathBuf>,
     /// Whether `/tmp` is the command's own.
     pub private_tmp: bool,
-    /// What does not change in the writable roots.
-    pub read_only: Vec<PathBuf>,
-    /// What keeps its name in the writable roots.
-    pub pinned: Vec<PathBuf>,
 }
 
 impl ResolvedPlaces {
-    /// Whether the user asked for something that Landlock can't do. What is protected is kept as far as the level goes, and
-    /// the report says how far.
+    /// Whether the user asked for something that Landlock can't do.
     #[must_use]
     pub const fn need_namespaces(&self) -> bool {
         !self.denied.is_empty() || self.private_tmp
@@ -57,7 +52,6 @@ impl PlaceRules {
             denied: real(&self.deny_read)?,
             reopened: real(&self.allow_read)?,
             private_tmp: self.private_tmp,
-            ..ResolvedPlaces::default()
         })
     }
 }

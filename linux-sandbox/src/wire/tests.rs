@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::{WireError, decode, encode};
 use crate::plan::{
-    Command, Descriptors, Environment, Invocation, Isolation, Network, Places, Plan, PlanPath, Protected,
-    Protection, Stay, Writes,
+    Command, Descriptors, Environment, Invocation, Isolation, Kept, Network, Places, Plan, PlanPath,
+    Protected, Stay, Writes,
 };
 
 fn words(line: &str) -> Vec<OsString> {
@@ -102,8 +102,8 @@ prop_compose! {
         private_tmp in prop::bool::ANY,
     ) -> Places {
         let protected = protected.into_iter().flat_map(|(paths, whole)| {
-            let protection = if whole { Protection::ReadOnly } else { Protection::Pinned };
-            paths.into_iter().map(move |path| Protected { path, protection })
+            let kept = if whole { Kept::ReadOnly } else { Kept::Pinned };
+            paths.into_iter().map(move |path| Protected { path, kept })
         });
         Places { protected: protected.collect(), denied, reopened, private_tmp }
     }

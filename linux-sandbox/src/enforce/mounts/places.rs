@@ -13,7 +13,7 @@ use super::memory::{EVERYBODY, Memory};
 use super::put;
 use crate::enforce::walk::Walk;
 use crate::error::{SetupError, Step};
-use crate::plan::{Plan, PlanPath, Protected, Protection};
+use crate::plan::{Kept, Plan, PlanPath, Protected};
 use crate::sys::{self, MountAttributes};
 
 /// What root could read there tells of the whole host, and some of it is gone once it was read.
@@ -75,10 +75,10 @@ impl Arrangement {
                 Err(error) => return Err(error),
             }
         }
-        for Protected { path, protection } in &places.protected {
-            let rule = match protection {
-                Protection::ReadOnly => Rule::ReadOnly,
-                Protection::Pinned => Rule::Pinned,
+        for Protected { path, kept } in &places.protected {
+            let rule = match kept {
+                Kept::ReadOnly => Rule::ReadOnly,
+                Kept::Pinned => Rule::Pinned,
             };
             arrangement.keep(trees, path.path(), rule);
         }
