@@ -11,7 +11,8 @@ use super::warden::Post;
 use crate::config::Isolation;
 use crate::enforcement::{Enforcement, Guarantee, Hold, Level};
 use crate::policy::{
-    PlaceRules, PolicyError, ProtectionSettings, ResolvedPolicy, SandboxPolicy, Surroundings, resolve,
+    PlaceRules, PolicyError, Protection, ProtectionSettings, ResolvedPolicy, SandboxPolicy, Surroundings,
+    resolve,
 };
 
 /// By what commands are confined.
@@ -242,6 +243,13 @@ impl Sandbox {
         &self.policy
     }
 
+    /// What is protected in the writable roots as they are now. Nothing where nothing of the host's is writable. Waits for
+    /// the disk.
+    #[must_use]
+    pub fn protection(&self) -> Option<Protection> {
+        self.rung().post.as_ref().map(Post::protection)
+    }
+
     /// What will hold, by what the kernel offers. What did hold is in a run's result.
     #[must_use]
     pub fn expected(&self) -> &Enforcement {
@@ -299,7 +307,7 @@ impl Sandbox {
         let mut line = vec![OsString::from(PROGRAM)];
         let rung = self.rung();
         // What is protected now. Who looks after the rest is not in a line that can be pasted.
-        let protection = rung.post.as_ref().map(Post::protection);
+        let protection = self.protection();
         line.extend(wire::encode(&self.invocation(rung.plan_with(protection.as_ref())?, request, &program)));
         Ok(line)
     }
