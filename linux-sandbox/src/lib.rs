@@ -22,6 +22,7 @@ compile_error!(
      enforce/seccomp before building for it"
 );
 
+mod broker;
 mod enforce;
 mod error;
 mod handoff;
@@ -36,6 +37,7 @@ mod support;
 mod sys;
 pub mod wire;
 
+pub use broker::UnixSockets;
 pub use enforce::namespaces::{ForkedInit, Gate, fork_init};
 pub use enforce::seccomp::{Answer, Denial, denials};
 pub use error::{Failure, SetupError, Step};

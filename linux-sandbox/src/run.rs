@@ -137,10 +137,9 @@ fn lead(invocation: &Invocation, inside: Inside) -> ! {
     let Err(failure) = (|| -> Result<Infallible, Failure> {
         // A signal that comes from here on waits until there is a command to pass it on to.
         let mut init = Init::begin(signals)?;
-        let (enforced, environment) = set_up(invocation, environment, Some(gate))?;
+        let (mut enforced, environment) = set_up(invocation, environment, Some(gate))?;
         init.hide()?;
-        reports.tell(&Record::Enforced(enforced))?;
-        init.start(&invocation.command, &environment)?;
+        init.start(invocation, &environment, &mut enforced, &mut reports)?;
         init.run(&mut reports)
     })();
     end(reports.unfinished(failure))

@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use super::device::DEVICES;
 use super::walk::Walk;
 use crate::error::{SetupError, Step};
-use crate::plan::{Network, Plan, Writes};
+use crate::plan::{Network, Plan, PlanPath, Writes};
 use crate::sys;
 
 /// What Landlock handles for a plan: denied everywhere but where a rule allows it.
@@ -35,6 +35,10 @@ impl Handled {
         }
         Self {
             fs: match &plan.writes {
+                // In a network namespace, sockets of the host are reached by path alone.
+                Writes::Everywhere if plan.uses_namespaces() && plan.network == Network::Off => {
+                    AccessFs::from_write(known) & AccessFs::ResolveUnix
+                }
                 Writes::Everywhere => BitFlags::EMPTY,
                 Writes::Beneath(_) => AccessFs::from_write(known),
             },
@@ -103,6 +107,9 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Handled, SetupError> {
         created = allow_devices(created, fs)?;
         created = allow_streams(created, fs)?;
     }
+    if fs.contains(AccessFs::ResolveUnix) {
+        created = allow_sockets(created, &plan.places.unix_sockets)?;
+    }
     let status = created.restrict_self().map_err(refused("landlock_restrict_self"))?;
     if status.ruleset != RulesetStatus::FullyEnforced || !status.no_new_privs {
         return Err(SetupError::condition(
@@ -146,6 +153,18 @@ fn allow_devices(
         .map_err(|errno| SetupError::call(Step::Landlock, "fstatfs", errno).on(PTS))?;
     if kind.filesystem_type().0 == DEVPTS_MAGIC {
         ruleset = allow(ruleset, terminals, handled & ON_A_DEVICE)?;
+    }
+    Ok(ruleset)
+}
+
+fn allow_sockets(mut ruleset: RulesetCreated, sockets: &[PlanPath]) -> Result<RulesetCreated, SetupError> {
+    let mut walk = Walk::new(Step::Landlock);
+    for socket in sockets {
+        match walk.place(socket.path()) {
+            Ok(file) => ruleset = allow(ruleset, file, AccessFs::ResolveUnix.into())?,
+            Err(error) if error.errno == Some(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(ruleset)
 }

@@ -2,8 +2,11 @@ use proptest::prelude::*;
 use seccompiler::{BpfProgram, sock_filter};
 
 use super::super::filter;
-use super::super::table::{Answer, Condition, Denial, NEWEST_REVIEWED, Test, Width, denials};
+use super::super::table::{
+    Answer, Condition, Denial, NAMESPACES_BROKER, NEWEST_REVIEWED, Test, Width, denials, listed,
+};
 use super::{NATIVE, X32};
+use crate::broker::UnixSockets;
 use crate::plan::{Isolation, Network, Plan, Writes};
 
 /// What the kernel hands to a filter: `struct seccomp_data`.
@@ -87,11 +90,17 @@ fn expected(denials: &[Denial], call: &Call) -> u32 {
 fn compiled() -> Vec<(Vec<Denial>, BpfProgram)> {
     let levels = [Isolation::Landlock, Isolation::Namespaces].into_iter();
     let all = levels.flat_map(|isolation| [(isolation, Network::Off), (isolation, Network::Full)]);
-    all.map(|(isolation, network)| {
-        let plan = Plan::new(isolation, Writes::Beneath(Vec::new()), network);
-        (denials(&plan), filter(isolation, network).program())
-    })
-    .collect()
+    let mut compiled: Vec<_> = all
+        .flat_map(|(isolation, network)| {
+            [UnixSockets::Refused, UnixSockets::Landlock].map(|unix_sockets| {
+                let plan = Plan::new(isolation, Writes::Beneath(Vec::new()), network);
+                (denials(&plan, unix_sockets), filter(isolation, network, unix_sockets).program())
+            })
+        })
+        .collect();
+    let broker = filter(Isolation::Namespaces, Network::Off, UnixSockets::Broker).program();
+    compiled.push((listed(NAMESPACES_BROKER), broker));
+    compiled
 }
 
 /// The values at which a table's conditions change their mind, with garbage above the 32 bits that count.
