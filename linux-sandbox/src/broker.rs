@@ -76,7 +76,7 @@ impl UnixSockets {
 }
 
 /// How many calls may be worked on at a time, and how large the stacks of the threads are that do it.
-const THREADS: usize = 256;
+const THREADS: usize = 1024;
 const STACK: usize = 64 * 1024;
 /// How often calls that take long are looked after, in milliseconds.
 const TICK: u16 = 50;
