@@ -67,12 +67,17 @@ impl UnixSockets {
             Self::Refused
         } else if plan.network == Network::Off && landlock_abi >= LANDLOCK_RESOLVES_SOCKETS {
             Self::Landlock
-        } else if sys::notifications_available() {
+        } else if sys::notifications_available() && !nobody_may_trace() {
             Self::Broker
         } else {
             Self::Refused
         }
     }
+}
+
+/// Whether descriptors can't be taken from any process, whatever the privileges: Yama's highest setting.
+fn nobody_may_trace() -> bool {
+    std::fs::read("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.starts_with(b"3"))
 }
 
 /// How many calls may be worked on at a time, and how large the stacks of the threads are that do it.
@@ -273,5 +278,26 @@ impl Crew {
             self.free += 1;
         }
         started
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UnixSockets;
+    use crate::plan::{Isolation, Network, Plan, PlanPath, Writes};
+
+    #[test]
+    fn they_are_closed_by_the_best_that_there_is_and_open_only_where_that_is_wanted() {
+        let plan = |isolation, network| Plan::new(isolation, Writes::Beneath(Vec::new()), network);
+        let inside = plan(Isolation::Namespaces, Network::Off);
+        assert_eq!(UnixSockets::of(&inside, 9), UnixSockets::Landlock);
+        assert_ne!(UnixSockets::of(&inside, 8), UnixSockets::Landlock);
+        assert_eq!(UnixSockets::of(&plan(Isolation::Landlock, Network::Off), 9), UnixSockets::Refused);
+        let mut online = plan(Isolation::Namespaces, Network::Full);
+        assert_eq!(UnixSockets::of(&online, 9), UnixSockets::Refused);
+        // Landlock would not keep names without a file from being made on the host.
+        online.places.unix_sockets.push(PlanPath::new("/run/socket").unwrap());
+        assert_ne!(UnixSockets::of(&online, 9), UnixSockets::Landlock);
+        assert_eq!(UnixSockets::of(&Plan::UNRESTRICTED, 9), UnixSockets::Refused);
     }
 }

@@ -4,7 +4,7 @@ mod device;
 mod landlock;
 mod mounts;
 pub(crate) mod namespaces;
-mod privileges;
+pub(crate) mod privileges;
 pub(crate) mod seccomp;
 pub(crate) mod walk;
 

@@ -2,17 +2,20 @@
 
 #![expect(clippy::expect_used, reason = "a suite reports by failing")]
 
+#[path = "unix_sockets/host.rs"]
+mod host;
+
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use codex_tests::cases;
-use codex_tests::harness::{Failures, Invocation, Policy, Scene, missing, require_tool};
+use codex_tests::harness::{Failures, Policy, Scene, require_tool};
+use host::{Host, brokered, built, under};
 
 cases!(
     programs_serve,
@@ -25,65 +28,13 @@ cases!(
     listed_sockets_with_the_network_on,
     a_message_finds_no_address,
     nothing_is_left_behind,
+    where_somebody_listens_already,
 );
 
 const WORKS: &str = include_str!("unix_sockets/works.py");
 const REACH: &str = include_str!("unix_sockets/reach.py");
 const RACE: &str = include_str!("unix_sockets/race.c");
-
-/// Whether this machine gives namespaces and notifications; says so where it does not.
-fn brokered(scene: &Scene) -> bool {
-    let run =
-        scene.under(Policy::WorkspaceWrite).options(["--isolation", "namespaces", "--json"]).shell(":").run();
-    let brokered = run.text().contains(r#""unix_sockets":"broker""#);
-    if !brokered {
-        missing("namespaces and seccomp notifications");
-    }
-    brokered
-}
-
-/// A command at level namespaces, or without a sandbox.
-fn under(
-    scene: &Scene,
-    policy: Policy,
-    options: &[&str],
-    program: impl AsRef<Path>,
-    arguments: &[&str],
-) -> Invocation {
-    let level: &[&str] = if policy == Policy::Bare { &[] } else { &["--isolation", "namespaces"] };
-    let options = if policy == Policy::Bare { &[] } else { options };
-    scene.under(policy).options(level.iter().chain(options)).command(program.as_ref(), arguments)
-}
-
-/// A listener outside.
-struct Host {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-impl Host {
-    fn at(scene: &Scene, relative: &str) -> Self {
-        let path = scene.path(relative);
-        let listener = UnixListener::bind(&path).expect("listen outside");
-        listener.set_nonblocking(true).expect("a listener that does not wait");
-        scene.give_away(&path);
-        Self { listener, path }
-    }
-
-    fn name(&self) -> &str {
-        self.path.to_str().expect("a path in UTF-8")
-    }
-
-    /// How many have come since.
-    fn heard(&self) -> usize {
-        std::iter::from_fn(|| match self.listener.accept() {
-            Ok(_) => Some(()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-            Err(error) => panic!("accept outside: {error}"),
-        })
-        .count()
-    }
-}
+const TAKEN: &str = include_str!("unix_sockets/taken.c");
 
 fn programs_serve(scene: &Scene) {
     let Some(python) = require_tool("python3") else { return };
@@ -189,9 +140,7 @@ fn race(scene: &Scene, mode: &str, ours_connects: bool) {
     if !brokered(scene) {
         return;
     }
-    let (source, program) = (scene.file("race.c", RACE), scene.path("race"));
-    let built = Command::new(gcc).args(["-O2", "-pthread", "-o"]).args([&program, &source]).status();
-    assert!(built.expect("run gcc").success(), "race.c does not compile");
+    let program = built(scene, &gcc, "race", RACE);
     for policy in [Policy::Bare, Policy::WorkspaceWrite] {
         let scene = scene.fresh(&format!("{policy:?}"));
         let host = Host::at(&scene, "outside/host");
@@ -425,4 +374,38 @@ os._exit(7)
     let left = UnixStream::connect(scene.workspace().join("server"));
     assert_eq!(left.expect_err("nobody is left").kind(), ErrorKind::ConnectionRefused);
     fs::remove_file(scene.workspace().join("server")).expect("the file stays");
+}
+
+/// A process can have one listener. Where it has, unix sockets are refused, the report says so, and the rest holds.
+fn where_somebody_listens_already(scene: &Scene) {
+    let (Some(python), Some(gcc)) = (require_tool("python3"), require_tool("gcc")) else { return };
+    if !brokered(scene) {
+        return;
+    }
+    let program = built(scene, &gcc, "taken", TAKEN);
+    let served = libc::SYS_process_vm_readv;
+    let act = format!(
+        "
+import ctypes, errno, socket
+def attempt(act):
+    try: act(); print('done')
+    except OSError as error: print(errno.errorcode[error.errno])
+attempt(lambda: socket.socket(socket.AF_UNIX))
+tcp = socket.socket(); tcp.bind(('127.0.0.1', 0)); tcp.listen()
+attempt(lambda: socket.create_connection(tcp.getsockname()))
+libc = ctypes.CDLL(None, use_errno=True)
+for call in [438, {served}]:
+    libc.syscall(call, -1, 0, 0, 0, 0, 0); print(errno.errorcode[ctypes.get_errno()])
+"
+    );
+    let sandboxed =
+        ["debug", "sandbox", "-s", "workspace-write", "--isolation", "namespaces", "--json", "--"];
+    let words = [scene.codex_program().into_os_string()]
+        .into_iter()
+        .chain(sandboxed.map(Into::into))
+        .chain([python.into_os_string(), "-c".into(), act.into()]);
+    let run = scene.under(Policy::Bare).command(program, words).run().expect_code(0);
+    let text = run.text();
+    assert!(text.contains(r#""unix_sockets":"refused""#), "{}", run.describe());
+    assert!(text.contains(r"EPERM\ndone\nEPERM\nEPERM\n"), "{}", run.describe());
 }

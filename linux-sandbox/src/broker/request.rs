@@ -2,14 +2,15 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
+use nix::sys::socket::{UnixAddr, getpeername};
 use nix::unistd::{Pid, gettid};
 
+use super::House;
 use super::caller::Caller;
-use super::{House, known::Known};
+use crate::enforce::privileges::ask_sockets;
 use crate::plan::Network;
 use crate::sys::{self, Notification};
 
@@ -107,7 +108,11 @@ impl Request {
         }
         let path = CStr::from_bytes_until_nul(path).map_or(path, CStr::to_bytes);
         let file = Caller(self.notification.caller).find(path)?;
-        let known: Arc<OwnedFd> = Known::find(&house.known, &file)?.ok_or(Errno::EACCES)?;
+        let Some(known) = house.known.find(&file)? else {
+            // What the kernel would have said is not kept from whoever does not need the file.
+            let connected = getpeername::<UnixAddr>(socket.as_raw_fd()).is_ok();
+            return Err(if connected { Errno::EISCONN } else { Errno::EACCES });
+        };
         let mut held = u16::try_from(libc::AF_UNIX).unwrap_or_default().to_ne_bytes().to_vec();
         held.extend(format!("/proc/self/fd/{}\0", known.as_raw_fd()).into_bytes());
         self.connected(socket, &held)
@@ -143,7 +148,7 @@ impl Request {
             let socket = Caller(self.notification.caller).descriptor(self.notification.arguments[0])?;
             self.is_the_callers(house)?;
             if sys::socket_family(socket.as_fd())? == libc::AF_UNIX {
-                house.known.add(sys::file_of_socket(socket.as_fd())?)?;
+                house.known.add(ask_sockets(|| sys::file_of_socket(socket.as_fd()))?)?;
             }
             Ok(())
         })();

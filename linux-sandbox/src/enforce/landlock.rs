@@ -211,3 +211,23 @@ fn refused(call: &'static str) -> impl Fn(landlock::RulesetError) -> SetupError 
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use landlock::{AccessFs, BitFlags};
+
+    use super::Handled;
+    use crate::plan::{Isolation, Network, Plan, Writes};
+
+    #[test]
+    fn sockets_with_a_name_are_closed_wherever_landlock_has_to_close_them() {
+        let fs =
+            |isolation, network, abi| Handled::by(&Plan::new(isolation, Writes::Everywhere, network), abi).fs;
+        let inside = Isolation::Namespaces;
+        assert_eq!(fs(inside, Network::Off, 9), BitFlags::from(AccessFs::ResolveUnix));
+        assert_eq!(fs(inside, Network::Off, 8), BitFlags::EMPTY);
+        assert_eq!(fs(Isolation::Landlock, Network::Off, 9), BitFlags::EMPTY);
+        let beneath = Plan::new(inside, Writes::Beneath(Vec::new()), Network::Off);
+        assert!(Handled::by(&beneath, 9).fs.contains(AccessFs::ResolveUnix));
+    }
+}

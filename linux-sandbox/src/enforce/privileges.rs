@@ -6,6 +6,7 @@ use nix::unistd::geteuid;
 
 use crate::error::{SetupError, Step};
 use crate::report::Capabilities;
+use crate::run::EXIT_SETUP_FAILED;
 use crate::sys::{self, CapabilitySets};
 
 /// What root keeps, a bit a capability of `capabilities(7)`: over files, so that files of other owners in a writable
@@ -16,7 +17,9 @@ const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_FOWNER: u32 = 3;
 const CAP_FSETID: u32 = 4;
 /// What the [broker](crate::broker) keeps over the namespaces that were made for the command, and the command never has:
-/// to take descriptors from processes that let nobody trace them (an `ssh-agent`), and to ask a socket for its file.
+/// to take descriptors from processes that let nobody trace them (an `ssh-agent`), and to ask a socket for its file. The
+/// latter is in effect only [while it asks](ask_sockets): it would lend itself to a netlink socket that is connected for
+/// the command.
 const OF_THE_BROKER: u64 = 1 << CAP_NET_ADMIN | 1 << CAP_SYS_PTRACE;
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_PTRACE: u32 = 19;
@@ -58,8 +61,21 @@ pub(super) fn leave_the_broker() -> Result<(), SetupError> {
     reduce(held, held.permitted & !OF_THE_BROKER)
 }
 
+/// Does something with the capability to ask a socket for its file, in this thread of the broker.
+pub(crate) fn ask_sockets<T>(ask: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    let held = sys::capabilities()?;
+    sys::set_capabilities(CapabilitySets { effective: held.effective | 1 << CAP_NET_ADMIN, ..held })?;
+    let answer = ask();
+    if sys::set_capabilities(held).is_err() {
+        // Better no sandbox than one with more power than it should have.
+        sys::exit_now(EXIT_SETUP_FAILED);
+    }
+    answer
+}
+
 fn reduce(held: CapabilitySets, kept: u64) -> Result<(), SetupError> {
-    let wanted = CapabilitySets { effective: held.effective & kept, permitted: kept, inheritable: 0 };
+    let effective = held.effective & kept & !(1 << CAP_NET_ADMIN);
+    let wanted = CapabilitySets { effective, permitted: kept, inheritable: 0 };
     sys::set_capabilities(wanted).map_err(|errno| SetupError::call(Step::Privileges, "capset", errno))?;
 
     // Believed only once seen: a kernel or a container runtime that answers without acting would leave root with all.

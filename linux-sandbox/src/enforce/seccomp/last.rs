@@ -46,7 +46,7 @@ pub(in crate::enforce) fn finish(network: Network) -> Result<(UnixSockets, Optio
 ///
 /// In a network namespace of our own that is `listen`, by which the broker learns of it. Elsewhere it is `bind`: a name
 /// without a file would be one on the host.
-fn asking(network: Network) -> Vec<Instruction> {
+pub(super) fn asking(network: Network) -> Vec<Instruction> {
     let second = match network {
         Network::Off => libc::SYS_listen,
         Network::Full => libc::SYS_bind,
@@ -61,7 +61,7 @@ fn asking(network: Network) -> Vec<Instruction> {
 }
 
 /// What closes unix sockets where nobody can be asked.
-fn refusing() -> Vec<Instruction> {
+pub(super) fn refusing() -> Vec<Instruction> {
     let mut program = vec![load(NUMBER)];
     program.extend(served());
     program.extend([
@@ -90,7 +90,7 @@ const fn number(call: i64) -> u32 {
     call as u32
 }
 
-fn compiled(program: &[Instruction]) -> BpfProgram {
+pub(super) fn compiled(program: &[Instruction]) -> BpfProgram {
     program
         .iter()
         .map(|Instruction { code, jt, jf, k }| sock_filter { code: *code, jt: *jt, jf: *jf, k: *k })
