@@ -339,7 +339,7 @@ def flood():
 
 
 def killed():
-    """The end of a caller is the end of its call, and the connection that it had begun is nobody's."""
+    """The end of a caller is the end of its call. A connection that it had begun may still come, and is closed."""
     server, waiting = full("killed")
     reading, writing = os.pipe()
     child = os.fork()
@@ -351,13 +351,17 @@ def killed():
     os.read(reading, 1)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    for _ in waiting[:-1]:
-        server.accept()[0].close()
-    with stream() as one:
-        one.connect("killed")
-        one.send(b"alive")
-        while server.accept()[0].recv(10) != b"alive":
-            pass
+    for one in waiting:
+        one.close()
+
+    def client():
+        with stream() as one:
+            one.connect("killed")
+            one.send(b"alive")
+
+    threading.Thread(target=client).start()
+    while server.accept()[0].recv(10) != b"alive":
+        pass
 
 
 def forgotten():
