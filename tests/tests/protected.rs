@@ -4,6 +4,9 @@
 
 #![expect(clippy::expect_used, reason = "a suite reports by failing")]
 
+#[path = "protected/calls.rs"]
+mod calls;
+
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -17,6 +20,7 @@ cases_at!(Namespaces;
     what_appears_is_not_left_by_a_killed_call,
     a_new_repository_is_harmless,
     a_second_call_finds_nothing_moved,
+    two_calls_leave_nothing_that_git_runs,
     standard_input_is_no_way_round,
     git_settings,
     names_of_ones_own,
@@ -150,6 +154,10 @@ fn a_second_call_finds_nothing_moved(scene: &Scene) {
         let config = fs::read_to_string(scene.workspace().join(".git/config")).unwrap_or_default();
         assert!(!config.contains("hooksPath") && !config.contains("fsmonitor"), "{step}: {config}");
     }
+}
+
+fn two_calls_leave_nothing_that_git_runs(scene: &Scene) {
+    calls::judge(scene);
 }
 
 /// What comes as standard input belongs to the host's view of the files: neither content nor metadata nor a protected name
