@@ -112,6 +112,7 @@ impl Meaning {
             deny_read: settings.sandbox.deny_read.values().cloned().collect(),
             allow_read: settings.sandbox.allow_read.values().cloned().collect(),
             private_tmp: settings.sandbox.private_tmp.value,
+            allow_unix_sockets: settings.sandbox.allow_unix_sockets.values().cloned().collect(),
         };
         options.protection = settings.sandbox.protection();
         options.require = settings.sandbox.require.values().copied().collect();

@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 
 use codex_core::exec::{EXIT_CANCELLED, EXIT_TIMED_OUT};
 use codex_linux_sandbox::{
-    Denial, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SETUP_FAILED, Isolation, Network, Plan, Writes, denials,
+    Denial, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SETUP_FAILED, Isolation, Network, Plan, UnixSockets,
+    Writes, denials,
 };
 
 const CLI: &str = include_str!("../../docs/cli.md");
@@ -84,9 +85,40 @@ fn every_field_of_the_result_is_in_the_manual() {
     }
 }
 
+/// A table of denials, a line a reason. Nothing for none.
+fn table(title: &str, denials: &[&Denial]) -> String {
+    let mut rows: Vec<(&Denial, Vec<&str>)> = Vec::new();
+    for denial in denials {
+        let same =
+            |(first, _): &&mut (&Denial, _)| (first.reason, first.answer) == (denial.reason, denial.answer);
+        match rows.iter_mut().find(same) {
+            Some((_, names)) if names.contains(&denial.name) => {}
+            Some((_, names)) => names.push(denial.name),
+            None => rows.push((denial, vec![denial.name])),
+        }
+    }
+    let mut text = String::new();
+    if !rows.is_empty() {
+        write!(text, "\n**{title}**\n\n| call | answer | because |\n|---|---|---|\n")
+            .expect("a String takes text");
+    }
+    for (denial, names) in rows {
+        let (names, answer) = (names.join("`, `"), denial.answer.errno());
+        writeln!(text, "| `{names}` | `{answer:?}` | {} |", denial.reason).expect("a String takes text");
+    }
+    text
+}
+
 /// The denials as the specification shows them: a table a promise, a line a reason.
 fn tables() -> String {
-    let of = |isolation, network| denials(&Plan::new(isolation, Writes::Beneath(Vec::new()), network));
+    let with = |isolation, network, unix_sockets| {
+        denials(&Plan::new(isolation, Writes::Beneath(Vec::new()), network), unix_sockets)
+    };
+    // Inside namespaces of its own, a command has unix sockets where something watches over them.
+    let of = |isolation, network| match network {
+        Network::Off => with(isolation, network, UnixSockets::Landlock),
+        Network::Full => with(isolation, network, UnixSockets::Refused),
+    };
     let all = [Isolation::Landlock, Isolation::Namespaces]
         .map(|isolation| [Network::Off, Network::Full].map(|network| of(isolation, network)));
     let mut distinct: Vec<&Denial> = Vec::new();
@@ -117,29 +149,16 @@ fn tables() -> String {
         for (where_held, title) in titles {
             let denials: Vec<&Denial> =
                 distinct.iter().copied().filter(|denial| held(denial) == where_held).collect();
-            let mut rows: Vec<(&Denial, Vec<&str>)> = Vec::new();
-            for denial in denials.iter().filter(|denial| denial.promise == promise) {
-                let same = |(first, _): &&mut (&Denial, _)| {
-                    (first.reason, first.answer) == (denial.reason, denial.answer)
-                };
-                match rows.iter_mut().find(same) {
-                    Some((_, names)) if names.contains(&denial.name) => {}
-                    Some((_, names)) => names.push(denial.name),
-                    None => rows.push((denial, vec![denial.name])),
-                }
-            }
-            if rows.is_empty() {
-                continue;
-            }
-            write!(text, "\n**{promise}{title}**\n\n| call | answer | because |\n|---|---|---|\n")
-                .expect("a String takes text");
-            for (denial, names) in rows {
-                let (names, answer) = (names.join("`, `"), denial.answer.errno());
-                writeln!(text, "| `{names}` | `{answer:?}` | {} |", denial.reason)
-                    .expect("a String takes text");
-            }
+            let denials: Vec<_> = denials.into_iter().filter(|denial| denial.promise == promise).collect();
+            text.push_str(&table(&format!("{promise}{title}"), &denials));
         }
     }
+    let elsewhere = with(Isolation::Namespaces, Network::Off, UnixSockets::Refused);
+    let more: Vec<_> = elsewhere.iter().filter(|denial| !distinct.contains(denial)).collect();
+    text.push_str(&table(
+        "P2, level namespaces, network off, where nothing watches over unix sockets",
+        &more,
+    ));
     text
 }
 
@@ -153,7 +172,9 @@ fn every_denied_call_is_in_the_specification() {
     }
     for isolation in [Isolation::Landlock, Isolation::Namespaces] {
         for network in [Network::Off, Network::Full] {
-            for denial in denials(&Plan::new(isolation, Writes::Beneath(Vec::new()), network)) {
+            for denial in
+                denials(&Plan::new(isolation, Writes::Beneath(Vec::new()), network), UnixSockets::Refused)
+            {
                 let named = quoted(written).any(|word| word == denial.name);
                 assert!(
                     named && written.contains(denial.reason),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use codex_linux_sandbox::{Capabilities, Enforced, Isolation, Network, Plan, Writes};
+use codex_linux_sandbox::{Capabilities, Enforced, Isolation, Network, Plan, UnixSockets, Writes};
 use serde::Serialize;
 
 /// One thing that the sandbox promises, finer than the numbered promises of `docs/specification.md`.
@@ -161,6 +161,9 @@ pub struct Mechanisms {
     pub landlock_scopes: Vec<&'static str>,
     /// How many system calls seccomp refuses, for some or all arguments.
     pub seccomp_calls: u32,
+    /// How unix sockets are kept from reaching the outside: `refused` but for connected pairs, each connection made by the
+    /// `broker`, or confined by `landlock`.
+    pub unix_sockets: &'static str,
     /// What is left of capabilities: `untouched`, `empty`, or `ownership` (root: `chown`, `dac_override`, `fowner`,
     /// `fsetid`).
     pub capabilities: &'static str,
@@ -207,6 +210,11 @@ impl Mechanisms {
             landlock_net: names(enforced.landlock_net, &LANDLOCK_NET),
             landlock_scopes: names(enforced.landlock_scopes, &LANDLOCK_SCOPES),
             seccomp_calls: enforced.seccomp_calls,
+            unix_sockets: match enforced.unix_sockets {
+                UnixSockets::Refused => "refused",
+                UnixSockets::Broker => "broker",
+                UnixSockets::Landlock => "landlock",
+            },
             capabilities: match enforced.capabilities {
                 Capabilities::Untouched => "untouched",
                 Capabilities::Empty => "empty",
@@ -243,7 +251,7 @@ impl Enforcement {
                     (Guarantee::Secrets, _) => secrets(secrets_filtered),
                     (Guarantee::Survivors, Level::None) => SURVIVORS,
                     (_, Level::None) => (Hold::NotRequested, "the policy restricts nothing"),
-                    (_, Level::Namespaces) => in_namespaces(guarantee, plan, enforced.landlock_abi),
+                    (_, Level::Namespaces) => in_namespaces(guarantee, plan, enforced),
                     (_, Level::Landlock) => at_landlock(guarantee, plan, enforced.landlock_abi),
                 };
                 Holding { guarantee, hold, why: Cow::Borrowed(why) }
@@ -276,7 +284,7 @@ fn secrets(filtered: bool) -> (Hold, &'static str) {
     }
 }
 
-fn in_namespaces(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static str) {
+fn in_namespaces(guarantee: Guarantee, plan: &Plan, enforced: &Enforced) -> (Hold, &'static str) {
     let nothing_is_writable = match &plan.writes {
         Writes::Everywhere => None,
         Writes::Beneath(trees) => Some(trees.is_empty()),
@@ -285,7 +293,7 @@ fn in_namespaces(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static 
         (Guarantee::Writes | Guarantee::Metadata | Guarantee::ProtectedMetadata, None) => {
             (Hold::NotRequested, "the policy leaves the file system to somebody else")
         }
-        (Guarantee::Writes, Some(_)) if abi == 0 => {
+        (Guarantee::Writes, Some(_)) if enforced.landlock_abi == 0 => {
             (Hold::Enforced, "read-only mounts; there is no Landlock")
         }
         (Guarantee::Writes, Some(_)) => (Hold::Enforced, "read-only mounts, and Landlock"),
@@ -300,14 +308,33 @@ fn in_namespaces(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static 
             Network::Full => {
                 (Hold::NotRequested, "the policy allows the network; sockets of the host stay closed")
             }
-            Network::Off => (Hold::Enforced, "a network namespace, and seccomp"),
+            Network::Off => match enforced.unix_sockets {
+                UnixSockets::Refused => (Hold::Enforced, "a network namespace, and seccomp"),
+                UnixSockets::Broker => {
+                    (Hold::Enforced, "a network namespace, and seccomp; a broker connects unix sockets")
+                }
+                UnixSockets::Landlock => (Hold::Enforced, "a network namespace, Landlock, and seccomp"),
+            },
         },
-        (Guarantee::InnerSockets, _) => match plan.network {
-            Network::Full => {
+        (Guarantee::InnerSockets, _) => match (plan.network, enforced.unix_sockets) {
+            (Network::Full, UnixSockets::Refused) => {
                 (Hold::Partial, "loopback is the host's; unix sockets are closed, but for socket pairs")
             }
-            Network::Off => {
-                (Hold::Partial, "a loopback of its own; unix sockets are closed, but for socket pairs")
+            (Network::Full, _) => (
+                Hold::Partial,
+                "loopback is the host's; unix sockets are closed, but for socket pairs and those that are allowed",
+            ),
+            (Network::Off, UnixSockets::Refused) => (
+                Hold::Partial,
+                "a loopback of its own; unix sockets are closed, but for socket pairs: there is no seccomp listener to \
+                 be had (Linux 5.19; one for a process), nor Landlock ABI 9",
+            ),
+            (Network::Off, UnixSockets::Broker) => (
+                Hold::Enforced,
+                "a loopback of its own; a broker connects unix sockets, but for datagrams, to each other",
+            ),
+            (Network::Off, UnixSockets::Landlock) => {
+                (Hold::Enforced, "a loopback of its own; Landlock keeps unix sockets among each other")
             }
         },
         (Guarantee::Processes, _) => (Hold::Enforced, "a PID namespace, with a /proc of its own"),

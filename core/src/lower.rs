@@ -42,6 +42,7 @@ fn lower_places(places: &ResolvedPlaces) -> Result<Places, PlanError> {
         denied: paths(&places.denied)?,
         reopened: paths(&places.reopened)?,
         private_tmp: places.private_tmp,
+        unix_sockets: paths(&places.unix_sockets)?,
     })
 }
 

@@ -4,10 +4,13 @@ mod device;
 mod landlock;
 mod mounts;
 pub(crate) mod namespaces;
-mod privileges;
+pub(crate) mod privileges;
 pub(crate) mod seccomp;
-mod walk;
+pub(crate) mod walk;
 
+use std::os::fd::OwnedFd;
+
+use crate::broker::UnixSockets;
 use crate::error::SetupError;
 use crate::plan::{Footing, Plan};
 use crate::report::{Capabilities, Enforced};
@@ -29,13 +32,27 @@ pub(crate) fn enforce(plan: &Plan) -> Result<Enforced, SetupError> {
     }
     // no_new_privs first: without it an unprivileged process may install neither of the other two.
     // Then capabilities: what is given up here can't help to undo what follows.
-    let capabilities = privileges::give_up()?;
-    // Landlock before seccomp: the filter has no reason to let Landlock's own calls through for us.
     let abi = Support::probe().landlock_abi(plan.landlock_abi_at_most);
+    let unix_sockets = UnixSockets::of(plan, abi);
+    let capabilities = privileges::give_up(unix_sockets == UnixSockets::Broker)?;
+    // Landlock before seccomp: the filter has no reason to let Landlock's own calls through for us.
     let handled = landlock::restrict(plan, abi)?;
     // seccomp last, so that no step before it has to get past it.
-    let seccomp_calls = seccomp::install(plan)?;
-    Ok(enforced(namespaces::of(plan), abi, &handled, seccomp_calls, capabilities))
+    seccomp::install(plan, unix_sockets)?;
+    Ok(enforced(plan, abi, &handled, unix_sockets, capabilities))
+}
+
+/// What is left to do in the command's own process where there is a broker, which has to be confined less: to be called
+/// just before the command is executed. Corrects the report, and returns what the broker listens to.
+pub(crate) fn finish(plan: &Plan, enforced: &mut Enforced) -> Result<Option<OwnedFd>, SetupError> {
+    if enforced.unix_sockets != UnixSockets::Broker {
+        return Ok(None);
+    }
+    privileges::leave_the_broker()?;
+    let (unix_sockets, listener) = seccomp::finish(plan.network)?;
+    enforced.unix_sockets = unix_sockets;
+    enforced.seccomp_calls = seccomp::answered_by(plan, unix_sockets);
+    Ok(listener)
 }
 
 /// What a plan would hold on a kernel with this Landlock ABI, for whoever wants to know before it is applied.
@@ -44,23 +61,24 @@ pub(crate) fn expected(plan: &Plan, abi: u8) -> Enforced {
         return Enforced::NOTHING;
     }
     let handled = Handled::by(plan, abi);
-    enforced(namespaces::of(plan), abi, &handled, seccomp::answered_by(plan), privileges::kept())
+    enforced(plan, abi, &handled, UnixSockets::of(plan, abi), privileges::kept())
 }
 
 fn enforced(
-    namespaces: u64,
+    plan: &Plan,
     landlock_abi: u8,
     handled: &Handled,
-    seccomp_calls: u32,
+    unix_sockets: UnixSockets,
     capabilities: Capabilities,
 ) -> Enforced {
     Enforced {
-        namespaces,
+        namespaces: namespaces::of(plan),
         landlock_abi,
         landlock_fs: handled.fs.bits(),
         landlock_net: handled.net.bits(),
         landlock_scopes: handled.scopes.bits(),
-        seccomp_calls,
+        seccomp_calls: seccomp::answered_by(plan, unix_sockets),
+        unix_sockets,
         capabilities,
     }
 }

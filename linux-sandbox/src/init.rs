@@ -1,4 +1,5 @@
-//! PID 1 of the sandbox: starts the command, passes signals on to it, collects what has ended, and ends with it.
+//! PID 1 of the sandbox: starts the command, passes signals on to it, collects what has ended, and ends with it. Where
+//! there is a [broker](crate::broker), it is a part of this process.
 //!
 //! When it ends, the kernel ends everything in the PID namespace before anybody is told. No signal from inside can end it,
 //! or stop it (`pid_namespaces(7)`).
@@ -12,10 +13,12 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpgid, setsid};
 
+use crate::broker::{Broker, UnixSockets};
+use crate::enforce;
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::{EnvironmentBlock, ExecError, become_command};
-use crate::plan::{Command, Stay};
-use crate::report::Record;
+use crate::plan::{Invocation, Stay};
+use crate::report::{Enforced, Record};
 use crate::run::Reports;
 use crate::sys::{self, Ending};
 
@@ -42,6 +45,7 @@ pub(crate) struct Init {
     manner: Manner,
     all: SigSet,
     null: OwnedFd,
+    broker: Option<Broker>,
     command: Pid,
 }
 
@@ -54,7 +58,7 @@ impl Init {
         sys::set_sigchld_ignored(false).map_err(|errno| SetupError::call(Step::Start, "sigaction", errno))?;
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| SetupError::call(Step::Start, "open", errno).on("/dev/null"))?;
-        Ok(Self { manner, all, null, command: Pid::from_raw(0) })
+        Ok(Self { manner, all, null, broker: None, command: Pid::from_raw(0) })
     }
 
     /// Hides from the command what this process was started with: it may be a copy of the agent, secrets and all.
@@ -62,35 +66,59 @@ impl Init {
         sys::set_undumpable().map_err(|errno| SetupError::call(Step::Start, "prctl(PR_SET_DUMPABLE)", errno))
     }
 
-    /// Starts the command, with signals as the caller has them.
-    pub(crate) fn start(&mut self, command: &Command, environment: &EnvironmentBlock) -> Result<(), Failure> {
-        let Manner { signals, leads_session } = self.manner;
-        let mut failure: Option<ExecError> = None;
+    /// Starts the command, with signals as the caller has them, and tells what is enforced.
+    pub(crate) fn start(
+        &mut self,
+        invocation: &Invocation,
+        environment: &EnvironmentBlock,
+        enforced: &mut Enforced,
+        reports: &mut Reports,
+    ) -> Result<(), Failure> {
+        if enforced.unix_sockets == UnixSockets::Broker {
+            self.broker = Some(Broker::prepare(&invocation.plan, &self.all)?);
+        }
+        let mut failure = None;
         let started = sys::run_vforked(|| {
-            let restored = sys::set_sigchld_ignored(signals.sigchld_ignored)
-                .and_then(|_| if leads_session { setsid().map(drop) } else { Ok(()) })
-                .and_then(|()| pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&signals.mask), None));
-            let error = match restored {
-                Ok(()) => {
-                    let Err(error) = become_command(command, environment);
-                    error
-                }
-                Err(errno) => ExecError::NotExecutable { program: command.program.clone(), errno },
-            };
+            let Err(error) = self.become_command(invocation, environment, enforced, reports);
             let code = error.exit_code();
             failure = Some(error);
             code
         });
         let pid = started.map_err(|errno| SetupError::call(Step::Start, "clone", errno))?;
         self.command = pid;
-        failure.map_or(Ok(()), |error| Err(error.into()))
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// The command's process to its first instruction. All memory and descriptors are still those of this one.
+    fn become_command(
+        &mut self,
+        invocation: &Invocation,
+        environment: &EnvironmentBlock,
+        enforced: &mut Enforced,
+        reports: &mut Reports,
+    ) -> Result<Infallible, Failure> {
+        let command = &invocation.command;
+        let Manner { signals, leads_session } = self.manner;
+        sys::set_sigchld_ignored(signals.sigchld_ignored)
+            .and_then(|_| if leads_session { setsid().map(drop) } else { Ok(()) })
+            .and_then(|()| pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&signals.mask), None))
+            .map_err(|errno| ExecError::NotExecutable { program: command.program.clone(), errno })?;
+        let listener = enforce::finish(&invocation.plan, enforced)?;
+        if let (Some(broker), Some(listener)) = (&mut self.broker, listener) {
+            broker.listen_to(listener);
+        }
+        reports.tell(&Record::Enforced(enforced.clone()))?;
+        Ok(become_command(command, environment)?)
     }
 
     /// Stays until the command has ended, or all has.
-    pub(crate) fn run(self, stay: Stay, reports: &mut Reports) -> Result<Infallible, Failure> {
+    pub(crate) fn run(mut self, stay: Stay, reports: &mut Reports) -> Result<Infallible, Failure> {
         self.let_go(reports)?;
         let mut ended: Option<Ending> = None;
         loop {
+            if let Some(broker) = &mut self.broker {
+                broker.attend();
+            }
             let received = sys::next_signal(&self.all)
                 .map_err(|errno| SetupError::call(Step::Start, "rt_sigtimedwait", errno))?;
             if received.signal == sys::CHILD_ENDED {
@@ -120,7 +148,8 @@ impl Init {
 
     /// Holds no stream that the command has: who reads one sees its end when the command has closed it.
     fn let_go(&self, reports: &Reports) -> Result<(), SetupError> {
-        let keep: Vec<_> = reports.descriptors().collect();
+        let brokers = self.broker.iter().flat_map(Broker::descriptors);
+        let keep: Vec<_> = reports.descriptors().chain(brokers).collect();
         for stream in 0..=2 {
             sys::replace_stream(&self.null, stream)
                 .map_err(|errno| SetupError::call(Step::Start, "dup3", errno))?;

@@ -22,6 +22,7 @@ compile_error!(
      enforce/seccomp before building for it"
 );
 
+mod broker;
 mod early;
 mod enforce;
 mod error;
@@ -37,6 +38,7 @@ mod support;
 mod sys;
 pub mod wire;
 
+pub use broker::UnixSockets;
 pub use early::EarlyInit;
 pub use enforce::seccomp::{Answer, Denial, denials};
 pub use error::{Failure, SetupError, Step};

@@ -112,12 +112,20 @@ pub struct Places {
     pub reopened: Vec<PlanPath>,
     /// Whether `/tmp` is empty and the command's own.
     pub private_tmp: bool,
+    /// Sockets of the host that can be connected to. One that does not exist can't be, even if it comes later.
+    pub unix_sockets: Vec<PlanPath>,
 }
 
 impl Places {
     /// Whether there is no such rule.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
+        self.take_nothing_away() && self.unix_sockets.is_empty()
+    }
+
+    /// Whether no rule takes anything away. A socket that can be connected to is one more than there would be.
+    #[must_use]
+    pub const fn take_nothing_away(&self) -> bool {
         self.protected.is_empty() && self.denied.is_empty() && self.reopened.is_empty() && !self.private_tmp
     }
 }
@@ -144,8 +152,13 @@ impl Plan {
     /// A plan without rules about places.
     #[must_use]
     pub const fn new(isolation: Isolation, writes: Writes, network: Network) -> Self {
-        let places =
-            Places { protected: Vec::new(), denied: Vec::new(), reopened: Vec::new(), private_tmp: false };
+        let places = Places {
+            protected: Vec::new(),
+            denied: Vec::new(),
+            reopened: Vec::new(),
+            private_tmp: false,
+            unix_sockets: Vec::new(),
+        };
         Self { isolation, writes, network, places, landlock_abi_at_most: None }
     }
 
@@ -154,7 +167,7 @@ impl Plan {
     pub const fn is_unrestricted(&self) -> bool {
         matches!(self.writes, Writes::Everywhere)
             && matches!(self.network, Network::Full)
-            && self.places.is_empty()
+            && self.places.take_nothing_away()
     }
 
     /// Whether the plan is enforced by namespaces.

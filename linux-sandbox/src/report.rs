@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use crate::broker::UnixSockets;
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::ExecError;
 use crate::plan::Plan;
@@ -47,6 +48,8 @@ pub struct Enforced {
     pub landlock_scopes: u64,
     /// How many system calls the filters answer for some or all arguments. 0 where no filter was asked for.
     pub seccomp_calls: u32,
+    /// How unix sockets are kept from reaching the outside.
+    pub unix_sockets: UnixSockets,
     /// What is left of privileges.
     pub capabilities: Capabilities,
 }
@@ -66,6 +69,7 @@ impl Enforced {
         landlock_net: 0,
         landlock_scopes: 0,
         seccomp_calls: 0,
+        unix_sockets: UnixSockets::Refused,
         capabilities: Capabilities::Untouched,
     };
 }
@@ -153,6 +157,12 @@ impl Record {
                     Capabilities::Ownership => "ownership",
                 };
                 line.text("capabilities", capabilities.as_bytes());
+                let unix = match enforced.unix_sockets {
+                    UnixSockets::Refused => "refused",
+                    UnixSockets::Broker => "broker",
+                    UnixSockets::Landlock => "landlock",
+                };
+                line.text("unix", unix.as_bytes());
             }
             Self::Failed { step, call, target, errno, message } => {
                 line.word("failed");
@@ -216,6 +226,12 @@ impl Record {
                     b"untouched" => Capabilities::Untouched,
                     b"empty" => Capabilities::Empty,
                     b"ownership" => Capabilities::Ownership,
+                    _ => return None,
+                },
+                unix_sockets: match field("unix")?.as_slice() {
+                    b"refused" => UnixSockets::Refused,
+                    b"broker" => UnixSockets::Broker,
+                    b"landlock" => UnixSockets::Landlock,
                     _ => return None,
                 },
             })),
@@ -316,79 +332,4 @@ fn percent_decode(text: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{Capabilities, Ending, Enforced, Errno, MAX_RECORD, PathBuf, Record, Step};
-
-    fn round_trip(record: &Record) -> Option<Record> {
-        let line = record.to_line();
-        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
-        Record::parse(line.strip_suffix(b"\n").unwrap())
-    }
-
-    #[test]
-    fn enforced_survives_the_pipe() {
-        for capabilities in [Capabilities::Untouched, Capabilities::Empty, Capabilities::Ownership] {
-            let record = Record::Enforced(Enforced {
-                namespaces: 0x7e02_0000,
-                landlock_abi: 7,
-                landlock_fs: u64::MAX,
-                landlock_net: 3,
-                landlock_scopes: 1,
-                seccomp_calls: 90,
-                capabilities,
-            });
-            assert_eq!(round_trip(&record), Some(record));
-        }
-    }
-
-    #[test]
-    fn an_ending_survives_the_pipe() {
-        for ending in [
-            Ending::Exited { code: 255 },
-            Ending::Signalled { signal: 64, core_dumped: false },
-            Ending::Signalled { signal: 11, core_dumped: true },
-        ] {
-            assert_eq!(round_trip(&Record::Ended(ending)), Some(Record::Ended(ending)));
-        }
-    }
-
-    #[test]
-    fn an_over_long_path_shortens_the_message_and_nothing_else() {
-        let record = Record::Failed {
-            step: Step::Landlock,
-            call: "openat2".to_owned(),
-            target: Some(PathBuf::from("/a")),
-            errno: Some(Errno::ELOOP),
-            message: "\n".repeat(2 * MAX_RECORD),
-        };
-        assert_eq!(record.to_line().len(), MAX_RECORD);
-        let Some(Record::Failed { step, errno, message, .. }) = round_trip(&record) else { panic!() };
-        assert_eq!((step, errno), (Step::Landlock, Some(Errno::ELOOP)));
-        assert!(message.bytes().all(|byte| byte == b'\n'));
-    }
-
-    proptest! {
-        #[test]
-        fn failures_survive_the_pipe(
-            step in prop::sample::select(Step::ALL.to_vec()),
-            call in "[a-z_]{1,20}",
-            target in prop::option::of("[^\u{0}]{0,40}"),
-            errno in prop::option::of(1..40),
-            message in ".{0,60}",
-        ) {
-            let errno = errno.map(Errno::from_raw);
-            let target = target.map(PathBuf::from);
-            let record = Record::Failed { step, call, target, errno, message: message.clone() };
-            prop_assert_eq!(round_trip(&record), Some(record));
-            let record = Record::Exec { errno, exit_code: 127, message };
-            prop_assert_eq!(round_trip(&record), Some(record));
-        }
-
-        #[test]
-        fn arbitrary_lines_never_panic(line in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _record = Record::parse(&line);
-        }
-    }
-}
+mod tests;

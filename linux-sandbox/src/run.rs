@@ -148,10 +148,9 @@ fn lead(inside: Inside) -> ! {
                 (invocation, Some(environment))
             }
         };
-        let (enforced, environment) = set_up(&invocation, environment, Some(ground))?;
+        let (mut enforced, environment) = set_up(&invocation, environment, Some(ground))?;
         init.hide()?;
-        reports.tell(&Record::Enforced(enforced))?;
-        init.start(&invocation.command, &environment)?;
+        init.start(&invocation, &environment, &mut enforced, &mut reports)?;
         init.run(invocation.stay, &mut reports)
     })();
     end(reports.unfinished(failure))

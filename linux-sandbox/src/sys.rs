@@ -6,11 +6,18 @@
 #![expect(unsafe_code, reason = "raw system calls and descriptors from numbers stand here, and nowhere else")]
 
 mod mount;
+mod notify;
 mod process;
 
 pub(crate) use mount::{
     MountAttributes, attach_mount, attach_mount_in, clone_mount, clone_mount_of, new_file_system,
     set_mount_attributes, set_mount_writable, set_mounts_private,
+};
+pub(crate) use notify::{
+    Notification, answer_call, be_interruptible, bind_to, connect_to, file_of_socket, hold_process,
+    hold_thread, install_listening_filter, interrupt_thread, let_call_go_on, network_of_socket,
+    notifications_available, prepare_interrupts, receive, socket_family, still_waits, take_from,
+    wake_in_place,
 };
 pub use process::Ending;
 pub(crate) use process::{

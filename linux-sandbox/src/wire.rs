@@ -28,6 +28,7 @@ const PIN: &str = "disk-pin=";
 const DENY_READ: &str = "disk-deny-read=";
 const READ_FOLDER: &str = "disk-read-folder=";
 const PRIVATE_TMP: &str = "private-tmp";
+const UNIX_SOCKET: &str = "unix-socket=";
 
 const PERMISSION: &str = "-s";
 const ISOLATION: &str = "--isolation";
@@ -51,7 +52,8 @@ pub enum WireError {
     /// A `-s` with a word that is no permission.
     #[error(
         "unknown permission {permission}; known are {READ_ALL}, {WRITE_ALL}, {WRITE_CWD}, {WRITE_FOLDER}PATH, \
-         {NETWORK_ALL}, {PROTECT}PATH, {PIN}PATH, {DENY_READ}PATH, {READ_FOLDER}PATH, {PRIVATE_TMP}",
+         {NETWORK_ALL}, {PROTECT}PATH, {PIN}PATH, {DENY_READ}PATH, {READ_FOLDER}PATH, {PRIVATE_TMP}, \
+         {UNIX_SOCKET}PATH",
         permission = shown(.0)
     )]
     UnknownPermission(OsString),
@@ -86,7 +88,8 @@ pub enum WireError {
     UnknownIsolation(OsString),
     /// A rule that Landlock can't express must not be dropped in silence.
     #[error(
-        "{PROTECT}, {PIN}, {DENY_READ}, {READ_FOLDER} and {PRIVATE_TMP} need {ISOLATION} {ISOLATION_NAMESPACES}"
+        "{PROTECT}, {PIN}, {DENY_READ}, {READ_FOLDER}, {PRIVATE_TMP} and {UNIX_SOCKET} need {ISOLATION} \
+         {ISOLATION_NAMESPACES}"
     )]
     PlacesNeedNamespaces,
     /// A working directory that is relative: it would depend on where the helper was started.
@@ -153,7 +156,7 @@ fn permissions(plan: &Plan) -> Vec<OsString> {
     if plan.network == Network::Full {
         words.push(NETWORK_ALL.into());
     }
-    let Places { protected, denied, reopened, private_tmp } = &plan.places;
+    let Places { protected, denied, reopened, private_tmp, unix_sockets } = &plan.places;
     words.extend(protected.iter().map(|Protected { path, kept }| {
         let word = match kept {
             Kept::ReadOnly => PROTECT,
@@ -166,6 +169,7 @@ fn permissions(plan: &Plan) -> Vec<OsString> {
     if *private_tmp {
         words.push(PRIVATE_TMP.into());
     }
+    words.extend(unix_sockets.iter().map(|path| with_path(UNIX_SOCKET, path)));
     words.into_iter().flat_map(|word| [OsString::from(PERMISSION), word]).collect()
 }
 
@@ -302,6 +306,8 @@ impl Granted {
             self.places.denied.push(path?);
         } else if let Some(path) = named(READ_FOLDER) {
             self.places.reopened.push(path?);
+        } else if let Some(path) = named(UNIX_SOCKET) {
+            self.places.unix_sockets.push(path?);
         } else {
             return Err(WireError::UnknownPermission(permission.to_owned()));
         }

@@ -1,11 +1,11 @@
 //! P3: processes outside can't be signalled, read, traced, reprioritised or robbed; a command's own children can.
 
-use codex_tests::cases;
+use codex_tests::cases_by_level;
 use codex_tests::harness::{Expect, Failures, Policy, Scene, Victim, landlock_abi, missing};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-cases!(
+cases_by_level!(
     signals_do_not_arrive,
     nothing_can_be_read,
     nothing_can_be_taken_or_changed,
@@ -18,6 +18,11 @@ const EPERM: Expect = Expect::Fails(&[Errno::EPERM]);
 /// Landlock refuses with EACCES where the file system is asked, with EPERM where the process is.
 const REFUSED: Expect = Expect::Fails(&[Errno::EACCES, Errno::EPERM]);
 
+/// At level namespaces, a process outside has no number inside: it is nowhere in `/proc`, and no call knows it.
+const ENOENT: Expect = Expect::Fails(&[Errno::ENOENT]);
+const ESRCH: Expect = Expect::Fails(&[Errno::ESRCH]);
+const REFUSED_OR_EROFS: Expect = Expect::Fails(&[Errno::EACCES, Errno::EPERM, Errno::EROFS]);
+
 fn words(row: &str, pid: i32) -> Vec<String> {
     row.split_whitespace().map(|word| word.replace("{pid}", &pid.to_string())).collect()
 }
@@ -29,36 +34,37 @@ fn signals_do_not_arrive(scene: &Scene) {
     let mut failures = Failures::new();
     // A siginfo: signal 15, no error, code -1 (queued), the rest empty.
     let siginfo = format!("bytes:0f00000000000000ffffffff{}", "00".repeat(116));
+    let refused = scene.level().choose(EPERM, ESRCH);
     let rows = [
-        ("kill", format!("syscall {} {{pid}} 15", libc::SYS_kill), Signal::SIGTERM, EPERM),
-        ("kill a group", format!("syscall {} -{{pid}} 15", libc::SYS_kill), Signal::SIGTERM, EPERM),
-        ("tkill", format!("syscall {} {{pid}} 15", libc::SYS_tkill), Signal::SIGTERM, EPERM),
-        ("tgkill", format!("syscall {} {{pid}} {{pid}} 15", libc::SYS_tgkill), Signal::SIGTERM, EPERM),
+        ("kill", format!("syscall {} {{pid}} 15", libc::SYS_kill), Signal::SIGTERM, refused),
+        ("kill a group", format!("syscall {} -{{pid}} 15", libc::SYS_kill), Signal::SIGTERM, refused),
+        ("tkill", format!("syscall {} {{pid}} 15", libc::SYS_tkill), Signal::SIGTERM, refused),
+        ("tgkill", format!("syscall {} {{pid}} {{pid}} 15", libc::SYS_tgkill), Signal::SIGTERM, refused),
         (
             "sigqueue",
             format!("syscall {} {{pid}} 15 {siginfo}", libc::SYS_rt_sigqueueinfo),
             Signal::SIGTERM,
-            EPERM,
+            refused,
         ),
         (
             "sigqueue to a thread",
             format!("syscall {} {{pid}} {{pid}} 15 {siginfo}", libc::SYS_rt_tgsigqueueinfo),
             Signal::SIGTERM,
-            EPERM,
+            refused,
         ),
-        ("pidfd_send_signal", "signal-by-pidfd {pid} 9".to_owned(), Signal::SIGKILL, EPERM),
+        ("pidfd_send_signal", "signal-by-pidfd {pid} 9".to_owned(), Signal::SIGKILL, refused),
         // Naming an owner is no act on it; that the signal doesn't arrive is what counts.
         (
             "the owner of a socket",
             "signal-by-owner {pid}".to_owned(),
             Signal::SIGIO,
-            Expect::OkOr(&[Errno::EPERM]),
+            Expect::OkOr(&[Errno::EPERM, Errno::ESRCH]),
         ),
         (
             "the owner of a socket, a group",
             "signal-by-owner -{pid}".to_owned(),
             Signal::SIGIO,
-            Expect::OkOr(&[Errno::EPERM]),
+            Expect::OkOr(&[Errno::EPERM, Errno::ESRCH]),
         ),
     ];
     for (name, row, signal, expected) in &rows {
@@ -80,6 +86,7 @@ fn signals_do_not_arrive(scene: &Scene) {
 
 fn nothing_can_be_read(scene: &Scene) {
     let mut failures = Failures::new();
+    let refused = scene.level().choose(REFUSED, ENOENT);
     let victim = scene.victim();
     scene.file("outside/held", "content");
     let rows = [
@@ -113,7 +120,7 @@ fn nothing_can_be_read(scene: &Scene) {
         }
         failures.judge(file, Expect::Ok, &control);
         for policy in Policy::RESTRICTED {
-            failures.judge(file, REFUSED, &scene.under(policy).probe([act, &path]).run());
+            failures.judge(file, refused, &scene.under(policy).probe([act, &path]).run());
         }
     }
     // Memory is opened to write as well, which is how one process changes another.
@@ -121,7 +128,7 @@ fn nothing_can_be_read(scene: &Scene) {
     for flags in ["RDONLY", "RDWR"] {
         failures.judge("mem", Expect::Ok, &scene.under(Policy::Bare).probe(["open", &memory, flags]).run());
         for policy in Policy::RESTRICTED {
-            failures.judge("mem", REFUSED, &scene.under(policy).probe(["open", &memory, flags]).run());
+            failures.judge("mem", refused, &scene.under(policy).probe(["open", &memory, flags]).run());
         }
     }
     let environment =
@@ -133,36 +140,48 @@ fn nothing_can_be_read(scene: &Scene) {
 fn nothing_can_be_taken_or_changed(scene: &Scene) {
     const SEIZE: &str = "0x4206";
     let mut failures = Failures::new();
+    // What the filter refuses whoever it is about, what no call knows, and what is nowhere in `/proc`.
+    let (always, unknown, nowhere) =
+        (REFUSED, scene.level().choose(REFUSED, ESRCH), scene.level().choose(REFUSED, ENOENT));
     let rows = [
-        ("ptrace seize", format!("syscall {} {SEIZE} {{pid}} 0 0", libc::SYS_ptrace)),
-        ("process_vm_readv", format!("syscall {} {{pid}} 0 0 0 0 0", libc::SYS_process_vm_readv)),
-        ("process_vm_writev", format!("syscall {} {{pid}} 0 0 0 0 0", libc::SYS_process_vm_writev)),
-        ("pidfd_getfd", "descriptor-by-pidfd {pid} 1".to_owned()),
-        ("kcmp", format!("syscall {} {{pid}} {{pid}} 0 0 0", libc::SYS_kcmp)),
-        ("setpriority", format!("syscall {} 0 {{pid}} 5", libc::SYS_setpriority)),
-        ("setpriority of a group", format!("syscall {} 1 {{pid}} 5", libc::SYS_setpriority)),
-        ("ioprio_set", format!("syscall {} 1 {{pid}} 0", libc::SYS_ioprio_set)),
+        ("ptrace seize", format!("syscall {} {SEIZE} {{pid}} 0 0", libc::SYS_ptrace), always),
+        ("process_vm_readv", format!("syscall {} {{pid}} 0 0 0 0 0", libc::SYS_process_vm_readv), always),
+        ("process_vm_writev", format!("syscall {} {{pid}} 0 0 0 0 0", libc::SYS_process_vm_writev), always),
+        ("pidfd_getfd", "descriptor-by-pidfd {pid} 1".to_owned(), unknown),
+        ("kcmp", format!("syscall {} {{pid}} {{pid}} 0 0 0", libc::SYS_kcmp), always),
+        ("setpriority", format!("syscall {} 0 {{pid}} 5", libc::SYS_setpriority), unknown),
+        ("setpriority of a group", format!("syscall {} 1 {{pid}} 5", libc::SYS_setpriority), unknown),
+        ("ioprio_set", format!("syscall {} 1 {{pid}} 0", libc::SYS_ioprio_set), unknown),
         (
             "sched_setaffinity",
             format!("syscall {} {{pid}} 8 bytes:ffffffffffffffff", libc::SYS_sched_setaffinity),
+            unknown,
         ),
-        ("sched_setscheduler", format!("syscall {} {{pid}} 0 zeros:4", libc::SYS_sched_setscheduler)),
-        ("sched_setparam", format!("syscall {} {{pid}} zeros:4", libc::SYS_sched_setparam)),
-        ("sched_setattr", format!("syscall {} {{pid}} zeros:48 0", libc::SYS_sched_setattr)),
-        ("prlimit64", format!("syscall {} {{pid}} 4 zeros:16 0", libc::SYS_prlimit64)),
-        ("get_robust_list", format!("syscall {} {{pid}} zeros:8 zeros:8", libc::SYS_get_robust_list)),
-        ("its pages' marks", "write-decimal /proc/{pid}/clear_refs 1".to_owned()),
-        ("oom_score_adj", "write-decimal /proc/{pid}/oom_score_adj 500".to_owned()),
-        ("its core dumps", "write-decimal /proc/{pid}/coredump_filter 0".to_owned()),
+        (
+            "sched_setscheduler",
+            format!("syscall {} {{pid}} 0 zeros:4", libc::SYS_sched_setscheduler),
+            unknown,
+        ),
+        ("sched_setparam", format!("syscall {} {{pid}} zeros:4", libc::SYS_sched_setparam), unknown),
+        ("sched_setattr", format!("syscall {} {{pid}} zeros:48 0", libc::SYS_sched_setattr), unknown),
+        ("prlimit64", format!("syscall {} {{pid}} 4 zeros:16 0", libc::SYS_prlimit64), unknown),
+        (
+            "get_robust_list",
+            format!("syscall {} {{pid}} zeros:8 zeros:8", libc::SYS_get_robust_list),
+            unknown,
+        ),
+        ("its pages' marks", "write-decimal /proc/{pid}/clear_refs 1".to_owned(), nowhere),
+        ("oom_score_adj", "write-decimal /proc/{pid}/oom_score_adj 500".to_owned(), nowhere),
+        ("its core dumps", "write-decimal /proc/{pid}/coredump_filter 0".to_owned(), nowhere),
     ];
-    for (name, row) in &rows {
+    for (name, row, refused) in &rows {
         let victim = scene.victim();
         let control = scene.under(Policy::Bare).probe(words(row, victim.pid().as_raw())).run();
         failures.judge(name, Expect::Ok, &control);
         for policy in Policy::RESTRICTED {
             let mut victim = scene.victim();
             let run = scene.under(policy).probe(words(row, victim.pid().as_raw())).run();
-            failures.judge(name, REFUSED, &run);
+            failures.judge(name, *refused, &run);
             failures.check(victim.answers(), || format!("{name} [{policy:?}]: the victim is gone"));
         }
     }
@@ -189,7 +208,15 @@ fn the_caller_is_outside_too(scene: &Scene) {
         let parent = ["-c", "sh -c \"$0\"; exit $?", &script];
         failures.judge(act, Expect::Ok, &scene.under(Policy::Bare).command("sh", parent).run());
         for policy in Policy::RESTRICTED {
-            failures.judge(act, REFUSED, &scene.under(policy).shell(&script).run());
+            // At level namespaces the parent is the sandbox's own init: no signal from inside ends it, so that asking is
+            // free, and nothing in `/proc` can be written.
+            let isolated = match act {
+                _ if act == signal => Expect::Ok,
+                _ if act.ends_with("RDWR") => REFUSED_OR_EROFS,
+                _ => REFUSED,
+            };
+            let expected = scene.level().choose(REFUSED, isolated);
+            failures.judge(act, expected, &scene.under(policy).shell(&script).run());
         }
     }
     failures.finish();

@@ -3,10 +3,16 @@
 //! Every row runs without the sandbox first, and must succeed there; then in a workspace of its own under each policy
 //! that should let it work.
 
-use codex_tests::cases;
-use codex_tests::harness::{Failures, Policy, Scene, require_tool};
+#[path = "programs/builds.rs"]
+mod builds;
 
-cases!(python, node, git, make, shells, terminals);
+use builds::{cargo, java, packages};
+use codex_tests::cases_by_level;
+use codex_tests::harness::{Failures, Level, Policy, Scene, at_hand, require_tool};
+
+cases_by_level!(
+    python, node, packages, git, make, java, cargo, shells, terminals, processes, debuggers, agents
+);
 
 /// A program that must work, and what it prints.
 struct Row {
@@ -16,6 +22,8 @@ struct Row {
     prints: &'static str,
     /// Whether it works where nothing is writable as well.
     anywhere: bool,
+    /// Whether it takes sockets with names, which only a network of its own lets it have.
+    sockets: bool,
 }
 
 const fn writes(
@@ -24,7 +32,7 @@ const fn writes(
     script: &'static str,
     prints: &'static str,
 ) -> Row {
-    Row { name, program, script, prints, anywhere: false }
+    Row { name, program, script, prints, anywhere: false, sockets: false }
 }
 
 const fn anywhere(
@@ -33,19 +41,37 @@ const fn anywhere(
     script: &'static str,
     prints: &'static str,
 ) -> Row {
-    Row { name, program, script, prints, anywhere: true }
+    Row { name, program, script, prints, anywhere: true, sockets: false }
+}
+
+const fn sockets(
+    name: &'static str,
+    program: &'static str,
+    script: &'static str,
+    prints: &'static str,
+) -> Row {
+    Row { name, program, script, prints, anywhere: false, sockets: true }
 }
 
 fn judge(scene: &Scene, rows: &[Row], option: &str) {
+    judge_under(scene, rows, option, &[Policy::WorkspaceWriteNetwork, Policy::DangerFullAccess]);
+}
+
+/// Rows that take seconds: without the sandbox, and under the one policy that they are most used under.
+fn judge_slow(scene: &Scene, rows: &[Row]) {
+    judge_under(scene, rows, "-c", &[]);
+}
+
+fn judge_under(scene: &Scene, rows: &[Row], option: &str, others: &[Policy]) {
     let mut failures = Failures::new();
     for (number, row) in rows.iter().enumerate() {
         let Some(tool) = require_tool(row.program) else { return };
-        let mut policies = vec![
-            Policy::Bare,
-            Policy::WorkspaceWrite,
-            Policy::WorkspaceWriteNetwork,
-            Policy::DangerFullAccess,
-        ];
+        if row.sockets && scene.level() != Level::Namespaces {
+            continue;
+        }
+        let mut policies = vec![Policy::Bare, Policy::WorkspaceWrite];
+        let closed = |policy: &&Policy| row.sockets && **policy == Policy::WorkspaceWriteNetwork;
+        policies.extend(others.iter().filter(|policy| !closed(policy)));
         if row.anywhere {
             policies.push(Policy::ReadOnly);
         }
@@ -53,17 +79,22 @@ fn judge(scene: &Scene, rows: &[Row], option: &str) {
             let stage = scene.fresh(&format!("{}-{number}-{policy:?}", row.program));
             // Beside the workspace, which is the program's own.
             let script = stage.file("home/script", row.script);
+            // Level landlock has no shared memory of its own, which takes the host's.
+            let sandbox = match scene.level() {
+                Level::Landlock => stage.under(policy).with_slash_tmp(),
+                Level::Namespaces => stage.under(policy),
+            };
             let run = if option.is_empty() {
-                stage.under(policy).command(&tool, [script.as_os_str()]).run()
+                sandbox.command(&tool, [script.as_os_str()]).run()
             } else {
-                stage.under(policy).command(&tool, [option, row.script]).run()
+                sandbox.command(&tool, [option, row.script]).run()
             };
             failures.check(run.code() == Some(0) && run.text().trim_end() == row.prints, || {
                 format!("{} [{policy:?}]: expected {:?}\n{}", row.name, row.prints, run.describe())
             });
         }
     }
-    failures.finish();
+    failures.finish_if_judged();
 }
 
 #[rustfmt::skip]
@@ -97,6 +128,42 @@ async def main():
     print(out.decode(), p.returncode)
 asyncio.run(main())
 ", "through a pipe 0"),
+        sockets("asyncio, server and client", "python3", "
+import asyncio
+async def serve(reader, writer):
+    writer.write((await reader.readline()).upper()); await writer.drain(); writer.close()
+async def talk(connect):
+    reader, writer = await connect
+    writer.write(b'hello\\n'); print((await asyncio.wait_for(reader.read(), 20)).decode().strip())
+async def main():
+    async with await asyncio.start_server(serve, '127.0.0.1', 0) as s:
+        await talk(asyncio.open_connection(*s.sockets[0].getsockname()))
+    async with await asyncio.start_unix_server(serve, 'path'):
+        await talk(asyncio.open_unix_connection('path'))
+asyncio.run(main())
+", "HELLO\nHELLO"),
+        sockets("http.server and urllib", "python3", "
+import http.server, threading, urllib.request
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self): self.send_response(200); self.end_headers(); self.wfile.write(b'served ' + self.path.encode())
+    def log_message(self, *_): pass
+s = http.server.ThreadingHTTPServer(('localhost', 0), Handler)
+threading.Thread(target=s.serve_forever, daemon=True).start()
+print(urllib.request.urlopen('http://localhost:%d/page' % s.server_port, timeout=20).read().decode())
+", "served /page"),
+        sockets("multiprocessing, forkserver", "python3", "
+import multiprocessing as m
+def double(n): return 2 * n
+if __name__ == '__main__':
+    m.set_start_method('forkserver')
+    with m.Pool(2) as pool: print(sum(pool.map(double, range(10))))
+", "90"),
+        sockets("multiprocessing, a manager", "python3", "
+import multiprocessing as m
+if __name__ == '__main__':
+    with m.Manager() as manager:
+        d = manager.dict(); d['key'] = 'kept'; print(d['key'])
+", "kept"),
         anywhere("socketpair", "python3", "
 import socket
 a, b = socket.socketpair()
@@ -162,6 +229,13 @@ fn node(scene: &Scene) {
             "const { Worker, isMainThread, parentPort } = require('worker_threads');\
              const w = new Worker('require(\"worker_threads\").parentPort.postMessage(6 * 7)', { eval: true });\
              w.on('message', n => console.log(n))", "42"),
+        sockets("http, server and client", "node",
+            "const http = require('http'); const s = http.createServer((q, a) => a.end('served ' + q.url));\
+             s.listen(0, '127.0.0.1', () => http.get({ port: s.address().port, path: '/page' }, a => {\
+             a.on('data', d => console.log(d.toString())); a.on('end', () => s.close()); }))", "served /page"),
+        sockets("a socket with a path", "node",
+            "const net = require('net'); const s = net.createServer(c => c.end('said'));\
+             s.listen('path', () => net.connect('path').on('data', d => { console.log(d.toString()); s.close(); }))", "said"),
         writes("files", "node",
             "const fs = require('fs'); fs.writeFileSync('f', 'x'); fs.renameSync('f', 'g'); fs.mkdirSync('a/b', { recursive: true });\
              fs.copyFileSync('g', 'a/b/h'); fs.promises.readFile('a/b/h', 'utf8').then(console.log)", "x"),
@@ -179,6 +253,17 @@ echo two >> file && git status --short && git diff --stat | tail -n 1
 git stash -q && git stash pop -q && git commit -q -a -m Second
 git checkout -q -b branch HEAD~1 && git merge -q --no-edit main && git gc -q
 git log --format=%s && rm -rf .git", " M file\n 1 file changed, 1 insertion(+)\nSecond\nFirst"),
+        writes("worktree, rebase, submodule", "sh", r#"set -e
+export GIT_AUTHOR_NAME=Test GIT_AUTHOR_EMAIL=test@example.org GIT_COMMITTER_NAME=Test GIT_COMMITTER_EMAIL=test@example.org
+new() { git -c init.defaultBranch=main init -q $1; (cd $1; echo $1 > file; git add file; git commit -q -m "First of $1"); }
+new library; new project; cd project
+git -c protocol.file.allow=always submodule --quiet add ../library vendor; git commit -q -m Vendored
+git worktree add -q ../tree -b topic; (cd ../tree; echo more >> file; git commit -q -a -m Topic)
+echo other > other; git add other; git commit -q -m Other
+(cd ../tree; git rebase -q main; git log --format=%s); git merge -q --ff-only topic
+git worktree remove --force ../tree; git branch -q -d topic; git stash list; git tag -m Tagged tag; git status --short
+git submodule status | wc -l; git clone -q . ../clone; git -C ../clone log --format=%s -n 1"#,
+            "Topic\nOther\nVendored\nFirst of project\n1\nTopic"),
     ], "-c");
 }
 
@@ -233,4 +318,44 @@ except OSError: pass
 print(seen.decode().strip(), os.waitpid(pid, 0)[1])
 ", "on a terminal 0"),
     ], "");
+}
+
+/// Programs that look at processes find those that there are.
+#[rustfmt::skip]
+fn processes(scene: &Scene) {
+    if require_tool("ps").is_none() { return }
+    judge(scene, &[
+        anywhere("ps", "sh", "sleep 100 & until ps -o comm= -p $! | grep -x sleep; do :; done; kill $!", "sleep"),
+        anywhere("top", "sh", "top -b -n 1 | grep ' top$' > /dev/null && echo shown", "shown"),
+        anywhere("pgrep and pkill", "sh", "sleep 100 & until pgrep -P $$ -x sleep > /dev/null; do :; done; pkill -P $$ -x sleep; wait $!; echo $?", "143"),
+        anywhere("stopped and continued", "sh", "(while kill -CONT $$ 2> /dev/null; do sleep 0.05; done) & kill -STOP $$; kill $!; echo went on", "went on"),
+        anywhere("the locale", "sh", "LC_ALL=C.UTF-8 locale charmap", "UTF-8"),
+    ], "-c");
+}
+
+/// A debugger is told no, at once and in words.
+fn debuggers(scene: &Scene) {
+    for (name, arguments, says) in [
+        ("gdb", &["-batch", "-nx", "-ex", "run", "--args", "/bin/true"][..], "Operation not permitted"),
+        ("strace", &["/bin/true"], "Operation not permitted"),
+    ] {
+        if !at_hand(name) {
+            continue;
+        }
+        for policy in [Policy::ReadOnly, Policy::WorkspaceWrite] {
+            let run = scene.under(policy).command(name, arguments).run();
+            let told = run.error_text() + &run.text();
+            assert!(run.code().is_some() && told.contains(says), "{name}\n{}", run.describe());
+        }
+    }
+}
+
+/// An agent that is started inside serves those inside.
+#[rustfmt::skip]
+fn agents(scene: &Scene) {
+    if require_tool("ssh-agent").is_none() { return }
+    judge(scene, &[
+        sockets("ssh-agent", "sh", "eval $(ssh-agent -a agent.socket) > /dev/null; ssh-add -l; echo $?; kill $SSH_AGENT_PID",
+            "The agent has no identities.\n1"),
+    ], "-c");
 }

@@ -142,7 +142,10 @@ pub enum SandboxError {
         why: String,
     },
     /// A rule that would not hold must not look as if it did.
-    #[error("sandbox.deny_read and sandbox.private_tmp need namespaces, which are not to be had: {why}")]
+    #[error(
+        "sandbox.deny_read, sandbox.private_tmp and sandbox.allow_unix_sockets need namespaces, which are not to be \
+         had: {why}"
+    )]
     PlacesNeedNamespaces {
         /// Why there are none.
         why: String,

@@ -16,6 +16,8 @@ pub struct PlaceRules {
     pub allow_read: Vec<PathBuf>,
     /// Whether each command has an empty `/tmp` of its own.
     pub private_tmp: bool,
+    /// Sockets of the host that commands can connect to. Absolute.
+    pub allow_unix_sockets: Vec<PathBuf>,
 }
 
 /// The same, its paths made real.
@@ -27,13 +29,15 @@ pub struct ResolvedPlaces {
     pub reopened: Vec<PathBuf>,
     /// Whether `/tmp` is the command's own.
     pub private_tmp: bool,
+    /// Sockets of the host that can be connected to.
+    pub unix_sockets: Vec<PathBuf>,
 }
 
 impl ResolvedPlaces {
     /// Whether the user asked for something that Landlock can't do.
     #[must_use]
     pub const fn need_namespaces(&self) -> bool {
-        !self.denied.is_empty() || self.private_tmp
+        !self.denied.is_empty() || self.private_tmp || !self.unix_sockets.is_empty()
     }
 }
 
@@ -52,6 +56,7 @@ impl PlaceRules {
             denied: real(&self.deny_read)?,
             reopened: real(&self.allow_read)?,
             private_tmp: self.private_tmp,
+            unix_sockets: real(&self.allow_unix_sockets)?,
         })
     }
 }
@@ -81,11 +86,13 @@ mod tests {
             deny_read: vec![top.join("link"), top.join("missing/file")],
             allow_read: vec![top.join("link/public")],
             private_tmp: true,
+            allow_unix_sockets: vec![top.join("link/socket")],
         };
         let places = rules.resolve().unwrap();
         assert_eq!(places.denied, [top.join("secrets"), top.join("missing/file")]);
         assert_eq!(places.reopened, [top.join("secrets/public")]);
         assert!(places.private_tmp);
+        assert_eq!(places.unix_sockets, [top.join("secrets/socket")]);
     }
 
     #[test]

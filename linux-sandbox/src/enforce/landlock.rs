@@ -17,7 +17,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use super::device::DEVICES;
 use super::walk::Walk;
 use crate::error::{SetupError, Step};
-use crate::plan::{Network, Plan, Writes};
+use crate::plan::{Network, Plan, PlanPath, Writes};
 use crate::sys;
 
 /// What Landlock handles for a plan: denied everywhere but where a rule allows it.
@@ -36,6 +36,10 @@ impl Handled {
         }
         Self {
             fs: match &plan.writes {
+                // In a network namespace, sockets of the host are reached by path alone.
+                Writes::Everywhere if plan.uses_namespaces() && plan.network == Network::Off => {
+                    AccessFs::from_write(known) & AccessFs::ResolveUnix
+                }
                 Writes::Everywhere => BitFlags::EMPTY,
                 Writes::Beneath(_) => AccessFs::from_write(known),
             },
@@ -104,6 +108,9 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Handled, SetupError> {
         created = allow_devices(created, fs)?;
         created = allow_streams(created, fs)?;
     }
+    if fs.contains(AccessFs::ResolveUnix) {
+        created = allow_sockets(created, &plan.places.unix_sockets)?;
+    }
     let status = created.restrict_self().map_err(refused("landlock_restrict_self"))?;
     if status.ruleset != RulesetStatus::FullyEnforced || !status.no_new_privs {
         return Err(SetupError::condition(
@@ -151,6 +158,18 @@ fn allow_devices(
     Ok(ruleset)
 }
 
+fn allow_sockets(mut ruleset: RulesetCreated, sockets: &[PlanPath]) -> Result<RulesetCreated, SetupError> {
+    let mut walk = Walk::new(Step::Landlock);
+    for socket in sockets {
+        match walk.place(socket.path()) {
+            Ok(file) => ruleset = allow(ruleset, file, AccessFs::ResolveUnix.into())?,
+            Err(error) if error.errno == Some(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ruleset)
+}
+
 /// A shell that opens `/dev/stdout` or `/dev/stderr` opens the file behind the stream once more, by its path.
 fn allow_streams(
     mut ruleset: RulesetCreated,
@@ -194,5 +213,25 @@ fn refused(call: &'static str) -> impl Fn(landlock::RulesetError) -> SetupError 
             call,
             "the kernel does not offer what its Landlock ABI promises",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landlock::{AccessFs, BitFlags};
+
+    use super::Handled;
+    use crate::plan::{Isolation, Network, Plan, Writes};
+
+    #[test]
+    fn sockets_with_a_name_are_closed_wherever_landlock_has_to_close_them() {
+        let fs =
+            |isolation, network, abi| Handled::by(&Plan::new(isolation, Writes::Everywhere, network), abi).fs;
+        let inside = Isolation::Namespaces;
+        assert_eq!(fs(inside, Network::Off, 9), BitFlags::from(AccessFs::ResolveUnix));
+        assert_eq!(fs(inside, Network::Off, 8), BitFlags::EMPTY);
+        assert_eq!(fs(Isolation::Landlock, Network::Off, 9), BitFlags::EMPTY);
+        let beneath = Plan::new(inside, Writes::Beneath(Vec::new()), Network::Off);
+        assert!(Handled::by(&beneath, 9).fs.contains(AccessFs::ResolveUnix));
     }
 }

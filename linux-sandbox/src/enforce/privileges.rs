@@ -6,6 +6,7 @@ use nix::unistd::geteuid;
 
 use crate::error::{SetupError, Step};
 use crate::report::Capabilities;
+use crate::run::EXIT_SETUP_FAILED;
 use crate::sys::{self, CapabilitySets};
 
 /// What root keeps, a bit a capability of `capabilities(7)`: over files, so that files of other owners in a writable
@@ -15,6 +16,13 @@ const CAP_CHOWN: u32 = 0;
 const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_FOWNER: u32 = 3;
 const CAP_FSETID: u32 = 4;
+/// What the [broker](crate::broker) keeps over the namespaces that were made for the command, and the command never has:
+/// to take descriptors from processes that let nobody trace them (an `ssh-agent`), and to ask a socket for its file. The
+/// latter is in effect only [while it asks](ask_sockets): it would lend itself to a netlink socket that is connected for
+/// the command.
+const OF_THE_BROKER: u64 = 1 << CAP_NET_ADMIN | 1 << CAP_SYS_PTRACE;
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_PTRACE: u32 = 19;
 /// Needed to change the bounding set.
 const CAP_SETPCAP: u32 = 8;
 /// No kernel can have more: the sets are 64 bits wide.
@@ -25,7 +33,9 @@ pub(super) fn kept() -> Capabilities {
     if geteuid().is_root() { Capabilities::Ownership } else { Capabilities::Empty }
 }
 
-pub(super) fn give_up() -> Result<Capabilities, SetupError> {
+/// Gives up what the command may not have, and leaves the broker what it needs, where there is one. Returns what is the
+/// command's.
+pub(super) fn give_up(broker: bool) -> Result<Capabilities, SetupError> {
     set_no_new_privs()
         .map_err(|errno| SetupError::call(Step::Privileges, "prctl(PR_SET_NO_NEW_PRIVS)", errno))?;
     let held = sys::capabilities().map_err(|errno| SetupError::call(Step::Privileges, "capget", errno))?;
@@ -40,7 +50,32 @@ pub(super) fn give_up() -> Result<Capabilities, SetupError> {
     }
     sys::clear_ambient_set()
         .map_err(|errno| SetupError::call(Step::Privileges, "prctl(PR_CAP_AMBIENT)", errno))?;
-    let wanted = CapabilitySets { effective: held.effective & kept, permitted: kept, inheritable: 0 };
+    // Not in the bounding set: a program that is executed has none of the broker's, whoever executes it.
+    reduce(held, if broker { kept | held.permitted & OF_THE_BROKER } else { kept })?;
+    Ok(if kept == 0 { Capabilities::Empty } else { Capabilities::Ownership })
+}
+
+/// Gives up what is only the broker's.
+pub(super) fn leave_the_broker() -> Result<(), SetupError> {
+    let held = sys::capabilities().map_err(|errno| SetupError::call(Step::Privileges, "capget", errno))?;
+    reduce(held, held.permitted & !OF_THE_BROKER)
+}
+
+/// Does something with the capability to ask a socket for its file, in this thread of the broker.
+pub(crate) fn ask_sockets<T>(ask: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    let held = sys::capabilities()?;
+    sys::set_capabilities(CapabilitySets { effective: held.effective | 1 << CAP_NET_ADMIN, ..held })?;
+    let answer = ask();
+    if sys::set_capabilities(held).is_err() {
+        // Better no sandbox than one with more power than it should have.
+        sys::exit_now(EXIT_SETUP_FAILED);
+    }
+    answer
+}
+
+fn reduce(held: CapabilitySets, kept: u64) -> Result<(), SetupError> {
+    let effective = held.effective & kept & !(1 << CAP_NET_ADMIN);
+    let wanted = CapabilitySets { effective, permitted: kept, inheritable: 0 };
     sys::set_capabilities(wanted).map_err(|errno| SetupError::call(Step::Privileges, "capset", errno))?;
 
     // Believed only once seen: a kernel or a container runtime that answers without acting would leave root with all.
@@ -52,7 +87,7 @@ pub(super) fn give_up() -> Result<Capabilities, SetupError> {
             "capabilities are left after giving them up",
         ));
     }
-    Ok(if kept == 0 { Capabilities::Empty } else { Capabilities::Ownership })
+    Ok(())
 }
 
 fn shrink_bounding_set(kept: u64) -> Result<(), SetupError> {

@@ -15,7 +15,7 @@ use crate::error::{SetupError, Step};
 use crate::plan::PlanPath;
 
 /// The way to the last place: each directory on it, open. The next place is often its neighbour.
-pub(super) struct Walk<'k> {
+pub(crate) struct Walk<'k> {
     step: Step,
     known: Option<(&'k Path, &'k OwnedFd)>,
     way: Vec<(OsString, OwnedFd)>,
@@ -30,7 +30,7 @@ enum Wanted {
 
 impl<'k> Walk<'k> {
     /// A walk for a step of the set-up, which its failures are failures of.
-    pub(super) const fn new(step: Step) -> Self {
+    pub(crate) const fn new(step: Step) -> Self {
         Self { step, known: None, way: Vec::new() }
     }
 
@@ -40,17 +40,17 @@ impl<'k> Walk<'k> {
     }
 
     /// Opens a directory.
-    pub(super) fn directory(&mut self, place: &PlanPath) -> Result<BorrowedFd<'_>, SetupError> {
+    pub(crate) fn directory(&mut self, place: &PlanPath) -> Result<BorrowedFd<'_>, SetupError> {
         self.to(place.path(), Wanted::Directory)
     }
 
     /// Opens whatever there is, but for a symbolic link.
-    pub(super) fn place(&mut self, place: &Path) -> Result<BorrowedFd<'_>, SetupError> {
+    pub(crate) fn place(&mut self, place: &Path) -> Result<BorrowedFd<'_>, SetupError> {
         self.to(place, Wanted::Anything)
     }
 
     /// Forgets the last place: something is mounted on it, so that its path leads elsewhere now.
-    pub(super) fn forget_last(&mut self) {
+    pub(crate) fn forget_last(&mut self) {
         self.way.pop();
     }
 

@@ -31,8 +31,11 @@ pub(crate) fn unshare(namespaces: u64) -> Result<(), Errno> {
     Errno::result(unsafe { libc::syscall(libc::SYS_unshare, namespaces) }).map(drop)
 }
 
-/// Runs `body` in a new process that shares this one's memory, while this one stands still, until it has executed a
-/// program or ended: `clone(2)` with `CLONE_VM | CLONE_VFORK`. What `body` returns is its exit code.
+/// Runs `body` in a new process that shares this one's memory and descriptors, while this one stands still, until it has
+/// executed a program or ended: `clone(2)` with `CLONE_VM | CLONE_FILES | CLONE_VFORK`. What `body` returns is its exit code.
+///
+/// What `body` opens stays open here; `execve(2)` gives the program a table of its own (`unshare_files` of the kernel)
+/// before it closes anything in it.
 ///
 /// Copying the memory of a process takes longer than all the rest of starting one.
 pub(crate) fn run_vforked<F: FnMut() -> i32>(mut body: F) -> Result<Pid, Errno> {
@@ -48,7 +51,7 @@ pub(crate) fn run_vforked<F: FnMut() -> i32>(mut body: F) -> Result<Pid, Errno> 
     let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
     let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
     let argument = (&raw mut body).cast::<libc::c_void>();
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK | libc::SIGCHLD;
     // JUSTIFICATION: no safe wrapper exists; nix's is unsafe as well and takes a boxed closure.
     // SAFETY: the stack is memory of our own, aligned to 16 bytes, and nobody else uses it; it grows down from its end.
     // With CLONE_VFORK this process, which has one thread, does not run until the new one has left its memory, so that

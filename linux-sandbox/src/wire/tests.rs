@@ -100,12 +100,13 @@ prop_compose! {
         denied in paths(),
         reopened in paths(),
         private_tmp in prop::bool::ANY,
+        unix_sockets in paths(),
     ) -> Places {
         let protected = protected.into_iter().flat_map(|(paths, whole)| {
             let kept = if whole { Kept::ReadOnly } else { Kept::Pinned };
             paths.into_iter().map(move |path| Protected { path, kept })
         });
-        Places { protected: protected.collect(), denied, reopened, private_tmp }
+        Places { protected: protected.collect(), denied, reopened, private_tmp, unix_sockets }
     }
 }
 

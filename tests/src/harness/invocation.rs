@@ -48,6 +48,7 @@ impl Invocation {
             ("LANG", OsString::from("C.UTF-8")),
             ("HOME", scene_root.join("home").into_os_string()),
             ("CODEX_HOME", scene_root.join("codex-home").into_os_string()),
+            ("TMPDIR", scene_root.join("tmp").into_os_string()),
         ];
         Self {
             scene_root: scene_root.to_owned(),
@@ -62,7 +63,7 @@ impl Invocation {
         }
     }
 
-    /// Sets a variable of the environment, which else holds `PATH`, `LANG`, `HOME` and `CODEX_HOME` only.
+    /// Sets a variable of the environment, which else holds `PATH`, `LANG`, `HOME`, `CODEX_HOME` and `TMPDIR` only.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
         self

@@ -26,6 +26,12 @@ impl Policy {
     /// The policies under which the network is off.
     pub const OFFLINE: [Self; 3] = [Self::ReadOnly, Self::WorkspaceWrite, Self::ExternalSandbox];
 
+    /// Whether anything is restricted.
+    #[must_use]
+    pub const fn is_restricted(self) -> bool {
+        !matches!(self, Self::Bare | Self::DangerFullAccess)
+    }
+
     /// The options that select this policy.
     pub(super) fn options(self) -> Vec<OsString> {
         let words: &[&str] = match self {

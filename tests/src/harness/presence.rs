@@ -5,9 +5,10 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use nix::unistd::{mkfifo, read};
 
 use super::Scene;
 
@@ -44,6 +45,13 @@ impl Presence {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether somebody holds it now.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        // Nobody there, or nobody there any more, reads as the end of the file; somebody who is silent, as nothing yet.
+        read(&self.reader, &mut [0; 1]) == Err(Errno::EAGAIN)
     }
 
     /// Whether somebody came, and everybody is gone: waits for that, and says `false` where it doesn't happen.

@@ -39,13 +39,27 @@ pub fn announce(line: &str) {
 pub fn require_tool(name: &str) -> Option<PathBuf> {
     let listed = TOOLS.lines().filter_map(|line| line.split_whitespace().next()).any(|tool| tool == name);
     assert!(listed, "{name} is not in tools.txt, so CI would not install it");
-    let found = env::split_paths(PATH).map(|directory| directory.join(name)).find(|path| {
-        access(path, AccessFlags::X_OK).is_ok() && fs::metadata(path).is_ok_and(|it| it.is_file())
-    });
+    let found = find(name);
     if found.is_none() {
         missing(&format!("the tool {name}"));
     }
     found
+}
+
+/// Whether a tool is there that is too large to be installed for the tests alone; where it isn't, says so.
+#[must_use]
+pub fn at_hand(name: &str) -> bool {
+    let found = find(name).is_some();
+    if !found {
+        announce(&format!("SKIP: {name} is not at hand"));
+    }
+    found
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    env::split_paths(PATH).map(|directory| directory.join(name)).find(|path| {
+        access(path, AccessFlags::X_OK).is_ok() && fs::metadata(path).is_ok_and(|it| it.is_file())
+    })
 }
 
 /// The version of Landlock that this kernel offers; 0 for none.

@@ -1,7 +1,7 @@
 //! The world of one test.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fs};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::invocation::Invocation;
 use super::programs::{Stage, copy};
 use super::requirements::announce;
-use super::{Identity, Policy, Programs, Victim};
+use super::{Identity, Level, Policy, Programs, Victim};
 
 /// Keeps scenes after the test, to look at.
 const KEEP_VARIABLE: &str = "CODEX_TESTS_KEEP";
@@ -23,60 +23,101 @@ const KEEP_VARIABLE: &str = "CODEX_TESTS_KEEP";
 /// | `workspace/` | the policy cwd, and where runs start |
 /// | `outside/` | what no policy makes writable |
 /// | `home/` | `HOME` |
+/// | `tmp/` | `TMPDIR`, which stands for `/tmp`: what lies in that one on this machine is none of the tests' |
 /// | `codex-home/` | `CODEX_HOME`, apart from the roots, because a root that contains it is refused |
 #[derive(Debug)]
 pub struct Scene {
     root: PathBuf,
     identity: Identity,
+    level: Option<Level>,
     stage: Arc<Stage>,
     // Dropped last of all: it removes the directory.
     _directory: Option<TempDir>,
 }
 
-/// Runs `body` in a new scene as `identity`; where this process can't be that identity, says so and returns.
-pub fn run_case(name: &str, identity: Identity, programs: Programs, body: fn(&Scene)) {
+/// Runs `body` in a new scene as `identity`; where this process can't be that identity, or this machine doesn't have the
+/// level, says so and returns.
+pub fn run_case(name: &str, identity: Identity, level: Option<Level>, programs: Programs, body: fn(&Scene)) {
     if !identity.available() {
         announce(&format!("SKIP: {name} as {identity:?} needs the tests to run as root"));
         return;
     }
-    body(&Scene::new(name, identity, programs));
+    let scene = Scene::new(name, identity, level, programs);
+    if level.is_none_or(|level| level.available(&scene)) {
+        body(&scene);
+    }
 }
 
-/// Makes one test an identity of each function named: `NAME::root` and `NAME::user`.
+/// Makes one test an identity of each function named: `NAME::root` and `NAME::user`, at the level that `codex` chooses.
 ///
 /// The functions take `&Scene`. A function that is not listed is dead code, which the lints refuse, so none is forgotten.
 #[macro_export]
 macro_rules! cases {
     ($($name:ident),+ $(,)?) => {$(
         mod $name {
-            use $crate::harness::{Identity, run_case};
+            $crate::identities!($name, super::$name, None);
+        }
+    )+};
+}
 
-            #[test]
-            fn root() {
-                run_case(stringify!($name), Identity::Root, $crate::programs!(), super::$name);
+/// Makes one test a level and an identity of each function named: `NAME::landlock::root` and so on.
+#[macro_export]
+macro_rules! cases_by_level {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            mod landlock {
+                $crate::identities!($name, super::super::$name, Some($crate::harness::Level::Landlock));
             }
 
-            #[test]
-            fn user() {
-                run_case(stringify!($name), Identity::User, $crate::programs!(), super::$name);
+            mod namespaces {
+                $crate::identities!($name, super::super::$name, Some($crate::harness::Level::Namespaces));
             }
         }
     )+};
 }
 
+/// Makes one test an identity of each function named, at one level: `NAME::root` and `NAME::user`.
+#[macro_export]
+macro_rules! cases_at {
+    ($level:ident; $($name:ident),+ $(,)?) => {$(
+        mod $name {
+            $crate::identities!($name, super::$name, Some($crate::harness::Level::$level));
+        }
+    )+};
+}
+
+/// The tests `root` and `user` of one function, for [`cases!`](crate::cases) and its kin.
+#[macro_export]
+macro_rules! identities {
+    ($name:ident, $body:path, $level:expr) => {
+        use $crate::harness::{Identity, run_case};
+
+        #[test]
+        fn root() {
+            run_case(stringify!($name), Identity::Root, $level, $crate::programs!(), $body);
+        }
+
+        #[test]
+        fn user() {
+            run_case(stringify!($name), Identity::User, $level, $crate::programs!(), $body);
+        }
+    };
+}
+
 impl Scene {
-    fn new(name: &str, identity: Identity, programs: Programs) -> Self {
+    fn new(name: &str, identity: Identity, level: Option<Level>, programs: Programs) -> Self {
         let mut directory = tempfile::Builder::new()
             .prefix(&format!("codex-tests-{name}-"))
             .tempdir_in(programs.base())
             .expect("create the scene");
         directory.disable_cleanup(env::var_os(KEEP_VARIABLE).is_some());
         let root = fs::canonicalize(directory.path()).expect("resolve the scene's path");
-        let scene = Self { root, identity, stage: Stage::shared(programs), _directory: Some(directory) };
+        let scene =
+            Self { root, identity, level, stage: Stage::shared(programs), _directory: Some(directory) };
         scene.give_away(&scene.root);
         // Entered by every user, so that a row that switches user still finds the scene.
         fs::set_permissions(&scene.root, fs::Permissions::from_mode(0o755)).expect("open the scene");
-        for place in ["workspace", "outside", "home", "codex-home"] {
+        for place in ["workspace", "outside", "home", "tmp", "codex-home"] {
             scene.directory(place);
         }
         scene
@@ -87,9 +128,10 @@ impl Scene {
     pub fn fresh(&self, name: &str) -> Self {
         let root = self.root.join(format!("scene-{name}"));
         fs::create_dir(&root).expect("create a scene within the scene");
-        let scene = Self { root, identity: self.identity, stage: Arc::clone(&self.stage), _directory: None };
+        let (identity, level) = (self.identity, self.level);
+        let scene = Self { root, identity, level, stage: Arc::clone(&self.stage), _directory: None };
         scene.give_away(&scene.root);
-        for place in ["workspace", "outside", "home", "codex-home"] {
+        for place in ["workspace", "outside", "home", "tmp", "codex-home"] {
             scene.directory(place);
         }
         scene
@@ -123,6 +165,16 @@ impl Scene {
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// The level that restricted runs here ask for.
+    ///
+    /// # Panics
+    ///
+    /// In a case that is about no level.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level.expect("a case by level")
     }
 
     /// The probe program.
@@ -178,6 +230,9 @@ impl Scene {
     pub fn symlink(&self, target: impl AsRef<Path>, relative: &str) -> PathBuf {
         let path = self.path(relative);
         std::os::unix::fs::symlink(target, &path).expect("make a link of the scene");
+        if let Some(id) = self.identity.switch_to() {
+            lchown(&path, Some(id), Some(id)).expect("hand a link of the scene over");
+        }
         path
     }
 
@@ -191,7 +246,13 @@ impl Scene {
     /// Commands under `policy`.
     #[must_use]
     pub fn under(&self, policy: Policy) -> Sandbox<'_> {
-        Sandbox { scene: self, policy, options: policy.options() }
+        let mut options = policy.options();
+        if let Some(level) = self.level
+            && policy.is_restricted()
+        {
+            options.extend(["--isolation", level.name()].map(OsString::from));
+        }
+        Sandbox { scene: self, policy, options, slash_tmp: false }
     }
 
     /// `codex` with these arguments, as typed.
@@ -217,9 +278,18 @@ pub struct Sandbox<'s> {
     scene: &'s Scene,
     policy: Policy,
     options: Vec<OsString>,
+    slash_tmp: bool,
 }
 
 impl Sandbox<'_> {
+    /// Leaves `/tmp` and `/dev/shm` to the configuration. Otherwise they are no writable roots, so that no run looks for
+    /// repositories in what others have there.
+    #[must_use]
+    pub fn with_slash_tmp(mut self) -> Self {
+        self.slash_tmp = true;
+        self
+    }
+
     /// Adds options of `codex debug sandbox`.
     #[must_use]
     pub fn options<I: IntoIterator<Item: AsRef<OsStr>>>(mut self, words: I) -> Self {
@@ -237,6 +307,9 @@ impl Sandbox<'_> {
         if self.policy != Policy::Bare {
             words.push(self.scene.stage.codex().into_os_string());
             words.extend(["debug", "sandbox"].map(OsString::from));
+            if !self.slash_tmp && self.policy.is_restricted() {
+                words.extend(["-c", "sandbox_workspace_write.exclude_slash_tmp=true"].map(OsString::from));
+            }
             words.extend(self.options);
             words.push("--".into());
         }

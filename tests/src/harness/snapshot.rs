@@ -19,6 +19,52 @@ impl Snapshot {
     /// Where something in it can't be read.
     #[must_use]
     pub fn of(root: &Path) -> Self {
+        Self::read(root, describe)
+    }
+
+    /// The same, and of everything, `root` included, the metadata: owners, times and attributes too.
+    ///
+    /// # Panics
+    ///
+    /// Where something in it can't be read.
+    #[must_use]
+    pub fn with_metadata(root: &Path) -> Self {
+        // The time of the last change stands for what has no field of its own: attributes, flags, access lists.
+        let describe = |path: &Path| {
+            let metadata = path.symlink_metadata().expect("look at a file of the scene");
+            format!(
+                "{} owner {}:{} modified {}.{} changed {}.{}",
+                describe(path),
+                metadata.uid(),
+                metadata.gid(),
+                metadata.mtime(),
+                metadata.mtime_nsec(),
+                metadata.ctime(),
+                metadata.ctime_nsec()
+            )
+        };
+        let mut snapshot = Self::read(root, describe);
+        snapshot.entries.insert(root.to_owned(), describe(root));
+        snapshot
+    }
+
+    /// What differs between two, a line a path.
+    #[must_use]
+    pub fn difference(&self, later: &Self) -> String {
+        let paths: std::collections::BTreeSet<&PathBuf> =
+            self.entries.keys().chain(later.entries.keys()).collect();
+        let mut lines = String::new();
+        for path in paths {
+            let (before, after) = (self.entries.get(path), later.entries.get(path));
+            if before != after {
+                let show = |side: Option<&String>| side.map_or("nothing", String::as_str).to_owned();
+                lines.push_str(&format!("    {}: {} became {}\n", path.display(), show(before), show(after)));
+            }
+        }
+        lines
+    }
+
+    fn read(root: &Path, describe: impl Fn(&Path) -> String) -> Self {
         let mut entries = BTreeMap::new();
         let mut pending = vec![root.to_owned()];
         while let Some(directory) = pending.pop() {

@@ -29,6 +29,8 @@ pub(crate) struct Row {
     pub blind: Blind,
     /// The only identity for which the row means anything.
     pub identity: Option<Identity>,
+    /// Whether the call reaches no further than a namespace, so that level namespaces has no need to refuse it.
+    pub confined: bool,
     twins: &'static [&'static str],
 }
 
@@ -58,6 +60,11 @@ impl Row {
         self
     }
 
+    const fn confined(mut self) -> Self {
+        self.confined = true;
+        self
+    }
+
     const fn uncontrolled(mut self) -> Self {
         self.outside = None;
         self
@@ -79,6 +86,7 @@ const fn eperm(name: &'static str, number: i64, words: &'static str, outside: Ex
         inside: Errno::EPERM,
         blind: Blind::No,
         identity: None,
+        confined: false,
         twins: &[],
     }
 }
@@ -119,19 +127,19 @@ pub(crate) fn calls() -> Vec<Row> {
         eperm("kcmp", libc::SYS_kcmp, "2000000000 2000000000 0 0 0", ESRCH),
         eperm("pidfd_getfd", libc::SYS_pidfd_getfd, "-1 0 0", EBADF),
         eperm("process_madvise", libc::SYS_process_madvise, "-1 0 0 0 1", EINVAL),
-        eperm("setpriority, process", libc::SYS_setpriority, "0 2000000000 5", ESRCH).twins_of(&["0 0 5"]),
-        eperm("setpriority, group", libc::SYS_setpriority, "1 2000000000 5", ESRCH),
-        eperm("setpriority, user", libc::SYS_setpriority, "2 4242424 5", ESRCH),
+        eperm("setpriority, process", libc::SYS_setpriority, "0 2000000000 5", ESRCH).confined().twins_of(&["0 0 5"]),
+        eperm("setpriority, group", libc::SYS_setpriority, "1 2000000000 5", ESRCH).confined(),
+        eperm("setpriority, user", libc::SYS_setpriority, "2 4242424 5", ESRCH).confined(),
         // Whose processes these are depends on who runs the tests: no control, and a priority that most have already.
-        eperm("setpriority, own user", libc::SYS_setpriority, "2 0 0", OK).only(Identity::User).uncontrolled(),
-        eperm("ioprio_set, process", libc::SYS_ioprio_set, "1 2000000000 0", ESRCH).twins_of(&["1 0 0"]),
-        eperm("ioprio_set, user", libc::SYS_ioprio_set, "3 4242424 0", ESRCH),
-        eperm("sched_setscheduler", libc::SYS_sched_setscheduler, "2000000000 0 zeros:4", ESRCH).twins_of(&["0 0 zeros:4"]),
-        eperm("sched_setparam", libc::SYS_sched_setparam, "2000000000 zeros:4", ESRCH).twins_of(&["0 zeros:4"]),
-        eperm("sched_setattr", libc::SYS_sched_setattr, "2000000000 zeros:48 0", ESRCH).twins_of(&["0 zeros:48 0"]),
-        eperm("sched_setaffinity", libc::SYS_sched_setaffinity, "2000000000 8 bytes:ffffffffffffffff", ESRCH)
+        eperm("setpriority, own user", libc::SYS_setpriority, "2 0 0", OK).only(Identity::User).uncontrolled().confined(),
+        eperm("ioprio_set, process", libc::SYS_ioprio_set, "1 2000000000 0", ESRCH).confined().twins_of(&["1 0 0"]),
+        eperm("ioprio_set, user", libc::SYS_ioprio_set, "3 4242424 0", ESRCH).confined(),
+        eperm("sched_setscheduler", libc::SYS_sched_setscheduler, "2000000000 0 zeros:4", ESRCH).confined().twins_of(&["0 0 zeros:4"]),
+        eperm("sched_setparam", libc::SYS_sched_setparam, "2000000000 zeros:4", ESRCH).confined().twins_of(&["0 zeros:4"]),
+        eperm("sched_setattr", libc::SYS_sched_setattr, "2000000000 zeros:48 0", ESRCH).confined().twins_of(&["0 zeros:48 0"]),
+        eperm("sched_setaffinity", libc::SYS_sched_setaffinity, "2000000000 8 bytes:ffffffffffffffff", ESRCH).confined()
             .twins_of(&["0 8 bytes:ffffffffffffffff"]),
-        eperm("prlimit64", libc::SYS_prlimit64, "2000000000 4 zeros:16 0", ESRCH)
+        eperm("prlimit64", libc::SYS_prlimit64, "2000000000 4 zeros:16 0", ESRCH).confined()
             .twins_of(&["0 4 zeros:16 0", "2000000000 4 0 zeros:16"]),
         eperm("move_pages", libc::SYS_move_pages, "2000000000 0 0 0 0 -1", EINVAL_OR_ABSENT)
             .twins_of(&["0 0 0 0 0 -1"]),
@@ -209,24 +217,24 @@ pub(crate) fn calls() -> Vec<Row> {
         eperm("vhangup", libc::SYS_vhangup, "", OK).uncontrolled(),
 
         // Messages to processes outside, by System V and POSIX names.
-        eperm("shmget", libc::SYS_shmget, "0x7eadbeef 4096 0", ENOENT),
-        eperm("shmat", libc::SYS_shmat, "-1 0 0", EINVAL),
-        eperm("shmctl", libc::SYS_shmctl, "-1 -1 0", EINVAL),
-        eperm("semget", libc::SYS_semget, "0x7eadbeef 1 0", ENOENT),
-        eperm("semop", libc::SYS_semop, "-1 0 0", EINVAL),
-        eperm("semctl", libc::SYS_semctl, "-1 0 -1 0", EINVAL),
-        eperm("semtimedop", libc::SYS_semtimedop, "-1 0 0 0", EINVAL),
-        eperm("msgget", libc::SYS_msgget, "0x7eadbeef 0", ENOENT),
-        eperm("msgsnd", libc::SYS_msgsnd, "-1 0 0 0", EFAULT),
-        eperm("msgrcv", libc::SYS_msgrcv, "-1 0 0 0 0", EINVAL),
-        eperm("msgctl", libc::SYS_msgctl, "-1 -1 0", EINVAL),
-        eperm("mq_open", libc::SYS_mq_open, "text:nonexistent-probe 0 0 0", ENOENT),
-        eperm("mq_unlink", libc::SYS_mq_unlink, "text:nonexistent-probe", ENOENT),
+        eperm("shmget", libc::SYS_shmget, "0x7eadbeef 4096 0", ENOENT).confined(),
+        eperm("shmat", libc::SYS_shmat, "-1 0 0", EINVAL).confined(),
+        eperm("shmctl", libc::SYS_shmctl, "-1 -1 0", EINVAL).confined(),
+        eperm("semget", libc::SYS_semget, "0x7eadbeef 1 0", ENOENT).confined(),
+        eperm("semop", libc::SYS_semop, "-1 0 0", EINVAL).confined(),
+        eperm("semctl", libc::SYS_semctl, "-1 0 -1 0", EINVAL).confined(),
+        eperm("semtimedop", libc::SYS_semtimedop, "-1 0 0 0", EINVAL).confined(),
+        eperm("msgget", libc::SYS_msgget, "0x7eadbeef 0", ENOENT).confined(),
+        eperm("msgsnd", libc::SYS_msgsnd, "-1 0 0 0", EFAULT).confined(),
+        eperm("msgrcv", libc::SYS_msgrcv, "-1 0 0 0 0", EINVAL).confined(),
+        eperm("msgctl", libc::SYS_msgctl, "-1 -1 0", EINVAL).confined(),
+        eperm("mq_open", libc::SYS_mq_open, "text:nonexistent-probe 0 0 0", ENOENT).confined(),
+        eperm("mq_unlink", libc::SYS_mq_unlink, "text:nonexistent-probe", ENOENT).confined(),
         // A queue is a file in /dev/mqueue as well, and opens for reading without `mq_open`.
-        eperm("mq_timedsend", libc::SYS_mq_timedsend, "-1 0 0 0 0", EBADF),
-        eperm("mq_timedreceive", libc::SYS_mq_timedreceive, "-1 0 0 0 0", EBADF),
-        eperm("mq_notify", libc::SYS_mq_notify, "-1 0", EBADF),
-        eperm("mq_getsetattr", libc::SYS_mq_getsetattr, "-1 0 0", EBADF),
+        eperm("mq_timedsend", libc::SYS_mq_timedsend, "-1 0 0 0 0", EBADF).confined(),
+        eperm("mq_timedreceive", libc::SYS_mq_timedreceive, "-1 0 0 0 0", EBADF).confined(),
+        eperm("mq_notify", libc::SYS_mq_notify, "-1 0", EBADF).confined(),
+        eperm("mq_getsetattr", libc::SYS_mq_getsetattr, "-1 0 0", EBADF).confined(),
 
         // The terminal. No descriptor is needed: the filter sees the request, the kernel would see the descriptor.
         eperm("TIOCSTI", libc::SYS_ioctl, "-1 0x5412 0", EBADF).twins_of(&["-1 0x5401 0", "-1 0x5413 0"]),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use codex_tests::harness::{Expect, Scene};
+use codex_tests::harness::{Expect, Level, Policy, Scene};
 use nix::errno::Errno;
 
 /// One act, and what the sandbox answers.
@@ -11,8 +11,12 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// The probe's arguments, with `{out}`, `{in}`, `{root}` and `{pid}` to be filled in.
     pub(crate) words: &'static str,
-    /// What the sandbox answers.
-    pub(crate) inside: Expect,
+    /// What level landlock answers.
+    inside: Expect,
+    /// What level namespaces answers.
+    isolated: Expect,
+    /// What level namespaces answers where the workspace is read-only like the rest.
+    isolated_read_only: Expect,
     /// The directory of the scene that may not change.
     pub(crate) place: &'static str,
     /// Only root can do it at all.
@@ -20,6 +24,18 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// What the sandbox answers.
+    pub(crate) fn at(&self, level: Level, policy: Policy) -> Expect {
+        let isolated = if policy == Policy::ReadOnly { self.isolated_read_only } else { self.isolated };
+        level.choose(self.inside, isolated)
+    }
+
+    const fn isolated(mut self, expected: Expect) -> Self {
+        self.isolated = expected;
+        self.isolated_read_only = expected;
+        self
+    }
+
     const fn root_only(mut self) -> Self {
         self.root_only = true;
         self
@@ -48,7 +64,12 @@ impl Words<'_> {
 }
 
 const fn refused(name: &'static str, words: &'static str, inside: Expect, place: &'static str) -> Row {
-    Row { name, words, inside, place, root_only: false }
+    Row { name, words, inside, isolated: EROFS, isolated_read_only: EROFS, place, root_only: false }
+}
+
+/// Across the border of a mount, which is found before that one of the two is read-only.
+const fn across(name: &'static str, words: &'static str) -> Row {
+    Row { isolated: EXDEV, ..refused(name, words, EACCES_OR_EXDEV, "outside") }
 }
 
 const fn out(name: &'static str, words: &'static str) -> Row {
@@ -60,7 +81,10 @@ const fn within(name: &'static str, words: &'static str) -> Row {
 }
 
 const EACCES: Expect = Expect::Fails(&[Errno::EACCES]);
+const ENOENT: Expect = Expect::Fails(&[Errno::ENOENT]);
 const EPERM: Expect = Expect::Fails(&[Errno::EPERM]);
+const EROFS: Expect = Expect::Fails(&[Errno::EROFS]);
+const EXDEV: Expect = Expect::Fails(&[Errno::EXDEV]);
 /// Moves between directories: Landlock answers EXDEV where a program may fall back to copying.
 const EACCES_OR_EXDEV: Expect = Expect::Fails(&[Errno::EACCES, Errno::EXDEV]);
 
@@ -101,14 +125,14 @@ pub(crate) fn ways_out() -> Vec<Row> {
         out("exchange two", "exchange {out}/file {out}/other"),
         out("link", "link {out}/file {out}/new"),
         refused("move into another directory", "rename {out}/file {out}/directory/file", EACCES_OR_EXDEV, "outside"),
-        refused("take in", "rename {out}/file {in}/taken", EACCES_OR_EXDEV, "outside"),
-        refused("take in a directory", "rename {out}/full {in}/taken", EACCES_OR_EXDEV, "outside"),
-        refused("put out", "rename {in}/file {out}/new", EACCES_OR_EXDEV, "outside"),
-        refused("put out over another", "rename {in}/file {out}/file", EACCES_OR_EXDEV, "outside"),
-        refused("exchange across", "exchange {in}/file {out}/file", EACCES_OR_EXDEV, "outside"),
-        refused("exchange directories across", "exchange {in}/full {out}/full", EACCES_OR_EXDEV, "outside"),
+        across("take in", "rename {out}/file {in}/taken"),
+        across("take in a directory", "rename {out}/full {in}/taken"),
+        across("put out", "rename {in}/file {out}/new"),
+        across("put out over another", "rename {in}/file {out}/file"),
+        across("exchange across", "exchange {in}/file {out}/file"),
+        across("exchange directories across", "exchange {in}/full {out}/full"),
         // The inode would then be writable by its name inside.
-        refused("link in", "link {out}/file {in}/linked", EACCES_OR_EXDEV, "outside"),
+        across("link in", "link {out}/file {in}/linked"),
         refused("link out", "link {in}/file {out}/linked", EACCES_OR_EXDEV, "outside"),
 
         out("through a symlink", "write {in}/link-to-file WRONLY,TRUNC"),
@@ -121,10 +145,10 @@ pub(crate) fn ways_out() -> Vec<Row> {
         out("by /proc/self/root", "write /proc/self/root{out}/file WRONLY"),
         out("by /proc/self/cwd", "write /proc/self/cwd/../outside/file WRONLY"),
         out("by /proc/thread-self/root", "write /proc/thread-self/root{out}/file WRONLY"),
-        out("by another's root", "write /proc/{pid}/root{out}/file WRONLY"),
-        out("by another's directory", "write /proc/{pid}/cwd/file WRONLY"),
-        out("create in another's directory", "write /proc/{pid}/cwd/new WRONLY,CREAT"),
-        refused("by a handle", "by-handle {out}/file", EPERM, "outside").root_only(),
+        out("by another's root", "write /proc/{pid}/root{out}/file WRONLY").isolated(ENOENT),
+        out("by another's directory", "write /proc/{pid}/cwd/file WRONLY").isolated(ENOENT),
+        out("create in another's directory", "write /proc/{pid}/cwd/new WRONLY,CREAT").isolated(ENOENT),
+        refused("by a handle", "by-handle {out}/file", EPERM, "outside").isolated(EPERM).root_only(),
     ]
 }
 

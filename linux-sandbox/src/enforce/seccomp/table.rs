@@ -9,6 +9,7 @@ mod surface;
 
 use nix::errno::Errno;
 
+use crate::broker::UnixSockets;
 use crate::plan::{Isolation, Network, Plan};
 
 /// How a denied call answers.
@@ -163,7 +164,7 @@ const fn group(promise: &'static str, answer: Answer, rows: &'static [Row]) -> G
 }
 
 /// What is denied at level landlock, with one of the tables about sockets.
-const fn by_landlock(network: &'static [Row]) -> [Group; 11] {
+const fn by_landlock(network: &'static [Row]) -> [Group; 12] {
     use Answer::{NotImplemented, NotPermitted};
     [
         group("P1", NotPermitted, surface::FILE_CONTROLS),
@@ -171,6 +172,7 @@ const fn by_landlock(network: &'static [Row]) -> [Group; 11] {
         group("P2", NotPermitted, network),
         group("P2", NotPermitted, surface::SHARED_IPC),
         group("P3", NotPermitted, surface::OTHER_PROCESSES),
+        group("P3", NotPermitted, surface::SERVED_PROCESSES),
         group("P3", NotPermitted, surface::PROCESSES_BY_NUMBER),
         group("P6", NotPermitted, surface::PRIVILEGED),
         group("P6", NotPermitted, surface::NAMESPACES),
@@ -181,13 +183,14 @@ const fn by_landlock(network: &'static [Row]) -> [Group; 11] {
 }
 
 /// The same inside namespaces, which need no denial for what is private to them.
-const fn in_namespaces(network: &'static [Row]) -> [Group; 9] {
+const fn in_namespaces(network: &'static [Row], served: &'static [Row]) -> [Group; 10] {
     use Answer::{NotImplemented, NotPermitted};
     [
         group("P1", NotPermitted, surface::FILE_CONTROLS),
         group("P2", NotPermitted, network::ALWAYS),
         group("P2", NotPermitted, network),
         group("P3", NotPermitted, surface::OTHER_PROCESSES),
+        group("P3", NotPermitted, served),
         group("P6", NotPermitted, surface::PRIVILEGED),
         group("P6", NotPermitted, surface::NAMESPACES),
         group("P6", NotPermitted, surface::TERMINAL),
@@ -201,20 +204,30 @@ pub(super) const LANDLOCK_OFF: &[Group] = &by_landlock(network::OFF);
 /// Landlock, network on.
 pub(super) const LANDLOCK_ON: &[Group] = &by_landlock(network::ON);
 /// Namespaces, network off.
-pub(super) const NAMESPACES_OFF: &[Group] = &in_namespaces(network::OFF_INSIDE);
+pub(super) const NAMESPACES_OFF: &[Group] = &in_namespaces(network::OFF_INSIDE, surface::SERVED_PROCESSES);
 /// Namespaces, network on.
-pub(super) const NAMESPACES_ON: &[Group] = &in_namespaces(network::ON);
+pub(super) const NAMESPACES_ON: &[Group] = &in_namespaces(network::ON, surface::SERVED_PROCESSES);
+/// Namespaces, with unix sockets.
+pub(super) const NAMESPACES_UNIX: &[Group] = &in_namespaces(network::WITH_UNIX, surface::SERVED_PROCESSES);
+/// The same for the broker itself.
+pub(super) const NAMESPACES_BROKER: &[Group] = &in_namespaces(network::WITH_UNIX, &[]);
 
 /// The denials that a plan asks for, in the order of the tables.
 #[must_use]
-pub fn denials(plan: &Plan) -> Vec<Denial> {
-    let groups = match (plan.is_unrestricted(), plan.isolation, plan.network) {
-        (true, _, _) => &[],
-        (false, Isolation::Landlock, Network::Off) => LANDLOCK_OFF,
-        (false, Isolation::Landlock, Network::Full) => LANDLOCK_ON,
-        (false, Isolation::Namespaces, Network::Off) => NAMESPACES_OFF,
-        (false, Isolation::Namespaces, Network::Full) => NAMESPACES_ON,
+pub fn denials(plan: &Plan, unix_sockets: UnixSockets) -> Vec<Denial> {
+    let groups = match (plan.is_unrestricted(), plan.isolation, plan.network, unix_sockets) {
+        (true, _, _, _) => &[],
+        (false, Isolation::Landlock, Network::Off, _) => LANDLOCK_OFF,
+        (false, Isolation::Landlock, Network::Full, _) => LANDLOCK_ON,
+        (false, Isolation::Namespaces, _, UnixSockets::Broker | UnixSockets::Landlock) => NAMESPACES_UNIX,
+        (false, Isolation::Namespaces, Network::Off, UnixSockets::Refused) => NAMESPACES_OFF,
+        (false, Isolation::Namespaces, Network::Full, UnixSockets::Refused) => NAMESPACES_ON,
     };
+    listed(groups)
+}
+
+/// The denials of some groups.
+pub(super) fn listed(groups: &[Group]) -> Vec<Denial> {
     let mut denials = Vec::new();
     for group in groups {
         denials.extend(group.rows.iter().enumerate().map(|(index, row)| {

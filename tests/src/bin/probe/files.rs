@@ -58,7 +58,7 @@ fn mode(bits: u32) -> Mode {
 }
 
 /// Opens a file with flags by their names: `WRONLY,TRUNC`.
-fn open_file(path: &Path, flags: &Path) -> Result<OwnedFd, Failure> {
+pub(crate) fn open_file(path: &Path, flags: &Path) -> Result<OwnedFd, Failure> {
     let mut wanted = OFlag::O_CLOEXEC;
     for flag in flags.to_string_lossy().split(',') {
         wanted |= match flag {
@@ -77,7 +77,7 @@ fn open_file(path: &Path, flags: &Path) -> Result<OwnedFd, Failure> {
     Ok(open(path, wanted, mode(0o600))?)
 }
 
-fn mark(descriptor: OwnedFd) -> Outcome {
+pub(crate) fn mark(descriptor: OwnedFd) -> Outcome {
     File::from(descriptor).write_all(MARK)?;
     Ok(String::new())
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing its line is what a probe is for")]
 
 mod conversation;
+mod detours;
 mod files;
 mod launch;
 mod memory;
@@ -56,10 +57,19 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let name = arguments.next().unwrap_or_default();
     let rest: Vec<OsString> = arguments.collect();
-    let outcome = [files::act, network::act, processes::act, memory::act, state::act, tree::act, launch::act]
-        .iter()
-        .find_map(|family| family(&name.to_string_lossy(), &rest))
-        .unwrap_or_else(|| Err(Failure::Usage(format!("no act is called {}", name.display()))));
+    let outcome = [
+        files::act,
+        detours::act,
+        network::act,
+        processes::act,
+        memory::act,
+        state::act,
+        tree::act,
+        launch::act,
+    ]
+    .iter()
+    .find_map(|family| family(&name.to_string_lossy(), &rest))
+    .unwrap_or_else(|| Err(Failure::Usage(format!("no act is called {}", name.display()))));
     match outcome {
         Ok(detail) => {
             println!("ok {detail}");

@@ -1,7 +1,12 @@
 //! System calls as raw numbers: whatever has no act of its own.
 
 use std::ffi::OsString;
+use std::os::fd::{IntoRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
 use crate::raw::{Word, syscall};
 use crate::{Failure, Outcome};
@@ -15,7 +20,15 @@ pub(crate) fn act(name: &str, arguments: &[OsString]) -> Option<Outcome> {
     })
 }
 
-/// `syscall NUMBER WORD…`: a word is a number (`-1`, `0x10`), `text:STRING`, `zeros:COUNT` or `bytes:HEX`.
+/// `syscall NUMBER WORD…`: a word is one of
+///
+/// | word | is |
+/// |---|---|
+/// | `-1`, `0x10` | a number |
+/// | `text:STRING`, `zeros:COUNT`, `bytes:HEX` | a pointer to these bytes |
+/// | `read:PATH`, `hold:PATH` | a descriptor of what is there, opened for reading or as a place only |
+/// | `link:PATH` | a pointer to the name in `/proc/self/fd` of such a place |
+/// | `pidfd:PID` | a descriptor of that process |
 fn call(arguments: &[OsString]) -> Outcome {
     let mut words = arguments.iter().map(word);
     let Some(Word::Number(number)) = words.next().transpose()? else {
@@ -34,13 +47,29 @@ fn int80(arguments: &[OsString]) -> Outcome {
         number.to_string_lossy().parse().map_err(|_| format!("not a number: {}", number.display()))?;
     let result = crate::raw::int80(number);
     if result < 0 {
-        return Err(nix::errno::Errno::from_raw(-result).into());
+        return Err(Errno::from_raw(-result).into());
     }
     Ok(result.to_string())
 }
 
-fn word(argument: &OsString) -> Result<Word, String> {
+fn word(argument: &OsString) -> Result<Word, Failure> {
     let bytes = argument.as_bytes();
+    let number_of = |descriptor: OwnedFd| u64::from(descriptor.into_raw_fd().unsigned_abs());
+    if let Some(path) = bytes.strip_prefix(b"read:") {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        return Ok(Word::Number(number_of(open(path, flags, Mode::empty())?)));
+    }
+    if let Some(path) = bytes.strip_prefix(b"hold:") {
+        return Ok(Word::Number(number_of(hold(path)?)));
+    }
+    if let Some(path) = bytes.strip_prefix(b"link:") {
+        return Ok(Word::Buffer(format!("/proc/self/fd/{}\0", number_of(hold(path)?)).into_bytes()));
+    }
+    if let Some(pid) = bytes.strip_prefix(b"pidfd:") {
+        let pid = number(&String::from_utf8_lossy(pid)).ok_or_else(|| "not a pid".to_owned())?;
+        let held = syscall(libc::SYS_pidfd_open, &mut [Word::Number(pid), Word::Number(0)])?;
+        return Ok(Word::Number(held.cast_unsigned()));
+    }
     if let Some(text) = bytes.strip_prefix(b"text:") {
         return Ok(Word::Buffer([text, b"\0"].concat()));
     }
@@ -56,7 +85,12 @@ fn word(argument: &OsString) -> Result<Word, String> {
         });
         return Ok(Word::Buffer(pairs.collect::<Result<_, _>>()?));
     }
-    number(&text).map(Word::Number).ok_or_else(broken)
+    number(&text).map(Word::Number).ok_or_else(|| broken().into())
+}
+
+/// Takes hold of a place without opening it, the last symlink itself included.
+fn hold(path: &[u8]) -> Result<OwnedFd, Errno> {
+    open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// A number in decimal or hexadecimal, negative ones as the kernel sees them.

@@ -2,8 +2,12 @@ use proptest::prelude::*;
 use seccompiler::{BpfProgram, sock_filter};
 
 use super::super::filter;
-use super::super::table::{Answer, Condition, Denial, NEWEST_REVIEWED, Test, Width, denials};
+use super::super::last::{asking, compiled as last_filter, refusing};
+use super::super::table::{
+    Answer, Condition, Denial, NAMESPACES_BROKER, NEWEST_REVIEWED, Test, Width, denials, listed,
+};
 use super::{NATIVE, X32};
+use crate::broker::UnixSockets;
 use crate::plan::{Isolation, Network, Plan, Writes};
 
 /// What the kernel hands to a filter: `struct seccomp_data`.
@@ -87,11 +91,17 @@ fn expected(denials: &[Denial], call: &Call) -> u32 {
 fn compiled() -> Vec<(Vec<Denial>, BpfProgram)> {
     let levels = [Isolation::Landlock, Isolation::Namespaces].into_iter();
     let all = levels.flat_map(|isolation| [(isolation, Network::Off), (isolation, Network::Full)]);
-    all.map(|(isolation, network)| {
-        let plan = Plan::new(isolation, Writes::Beneath(Vec::new()), network);
-        (denials(&plan), filter(isolation, network).program())
-    })
-    .collect()
+    let mut compiled: Vec<_> = all
+        .flat_map(|(isolation, network)| {
+            [UnixSockets::Refused, UnixSockets::Landlock].map(|unix_sockets| {
+                let plan = Plan::new(isolation, Writes::Beneath(Vec::new()), network);
+                (denials(&plan, unix_sockets), filter(isolation, network, unix_sockets).program())
+            })
+        })
+        .collect();
+    let broker = filter(Isolation::Namespaces, Network::Off, UnixSockets::Broker).program();
+    compiled.push((listed(NAMESPACES_BROKER), broker));
+    compiled
 }
 
 /// The values at which a table's conditions change their mind, with garbage above the 32 bits that count.
@@ -141,6 +151,30 @@ fn calls_that_are_allowed_are_known_to_be_within_a_few_instructions() {
                 let (answer, steps) = run(&program, &Call::native(number, [7; 6]));
                 assert_eq!(answer, libc::SECCOMP_RET_ALLOW);
                 assert!(steps <= 14, "call {number} takes {steps} instructions");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_two_filters_of_a_command_with_a_broker_deny_what_one_would() {
+    let broker = filter(Isolation::Namespaces, Network::Off, UnixSockets::Broker).program();
+    let asked = [libc::SYS_connect, libc::SYS_listen].map(|call| u32::try_from(call).unwrap());
+    let (asking, refusing) = (last_filter(&asking(Network::Off)), last_filter(&refusing()));
+    for (last, unix_sockets, asked) in
+        [(asking, UnixSockets::Landlock, asked.as_slice()), (refusing, UnixSockets::Refused, &[])]
+    {
+        let one = filter(Isolation::Namespaces, Network::Off, unix_sockets).program();
+        let plan = Plan::new(Isolation::Namespaces, Writes::Beneath(Vec::new()), Network::Off);
+        for number in 0..=NEWEST_REVIEWED {
+            for arguments in telling_arguments(&denials(&plan, unix_sockets), number) {
+                let call = Call::native(number, arguments);
+                let answers = [run(&broker, &call).0, run(&last, &call).0];
+                // The kernel takes the answer that allows least, which is the lowest number.
+                let taken = answers.into_iter().min_by_key(|answer| answer & 0xffff_0000).unwrap();
+                let expected =
+                    if asked.contains(&number) { libc::SECCOMP_RET_USER_NOTIF } else { run(&one, &call).0 };
+                assert_eq!(taken, expected, "{call:x?}");
             }
         }
     }

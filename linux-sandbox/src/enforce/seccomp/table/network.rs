@@ -42,6 +42,43 @@ pub(super) const OFF: &[Row] = &[
     row!(SYS_sendto, [long(4, Test::IsNot(0))], "an address in the call reaches anybody"),
 ];
 
+/// Unix sockets where something decides whom they reach: the [broker](crate::broker), or Landlock. A stream names its peer
+/// in `connect` alone.
+///
+/// Otherwise as [`OFF_INSIDE`] and [`ON`].
+pub(super) const WITH_UNIX: &[Row] = &[
+    row!(
+        SYS_socket,
+        [
+            int(0, Test::IsNot(AF_INET)),
+            int(0, Test::IsNot(AF_INET6)),
+            int(0, Test::IsNot(AF_NETLINK)),
+            int(0, Test::IsNot(AF_UNIX))
+        ],
+        "kernel surface; the hypervisor (vsock) is in no network namespace"
+    ),
+    row!(
+        SYS_socket,
+        [int(0, Test::Is(AF_UNIX)), int(1, Test::Masked { mask: TYPE_MASK, value: SOCK_DGRAM })],
+        "a datagram names its receiver in each message, which no filter can read"
+    ),
+    row!(
+        SYS_socket,
+        [int(0, Test::Is(AF_UNIX)), int(1, Test::Masked { mask: TYPE_MASK, value: SOCK_RAW })],
+        "a raw unix socket is a datagram socket by another name"
+    ),
+    row!(
+        SYS_socket,
+        [int(0, Test::Is(AF_NETLINK)), int(2, Test::IsNot(NETLINK_ROUTE))],
+        "programs need the routing answers of netlink; its other protocols are kernel administration"
+    ),
+    row!(
+        SYS_socket,
+        [int(1, Test::Masked { mask: TYPE_MASK, value: SOCK_PACKET })],
+        "the obsolete name of a packet socket, which the kernel still translates"
+    ),
+];
+
 /// Network off in a network namespace of our own: the internet protocols and netlink lead no further than its loopback.
 /// Unix sockets are not confined by it where they have a name in a file system.
 pub(super) const OFF_INSIDE: &[Row] = &[

@@ -6,13 +6,18 @@ use super::{Row, Test, int, long, row};
 /// process outside to name; these are refused among the processes inside too, where none of them is needed to work.
 pub(super) const OTHER_PROCESSES: &[Row] = &[
     row!(SYS_ptrace, [], "reads and drives another process"),
-    row!(SYS_process_vm_readv, [], "reads the memory of another process"),
     row!(SYS_process_vm_writev, [], "writes the memory of another process"),
     row!(SYS_process_madvise, [], "drops the memory of another process"),
     row!(SYS_kcmp, [], "tells kernel objects of other processes apart"),
-    row!(SYS_pidfd_getfd, [], "takes a descriptor out of another process"),
     row!(SYS_move_pages, [int(0, Test::IsNot(0))], "moves the memory of another process"),
     row!(SYS_migrate_pages, [int(0, Test::IsNot(0))], "moves the memory of another process"),
+];
+
+/// The two of them by which the [broker](crate::broker) serves a process: what stands at an address, what a number of a
+/// descriptor means. Its own filter leaves them out, and the command's last one puts them back.
+pub(super) const SERVED_PROCESSES: &[Row] = &[
+    row!(SYS_process_vm_readv, [], "reads the memory of another process"),
+    row!(SYS_pidfd_getfd, [], "takes a descriptor out of another process"),
 ];
 
 /// A process of the same user may be slowed down or pinned by number. Its own number is 0 in all of these. In a PID

@@ -1,21 +1,22 @@
 use std::collections::BTreeSet;
 
 use super::{Answer, Denial, Test, denials};
+use crate::broker::UnixSockets;
 use crate::plan::{Isolation, Network, Plan, Writes};
 
 fn restricted(network: Network) -> Vec<Denial> {
-    denials(&Plan::new(Isolation::Landlock, Writes::Beneath(Vec::new()), network))
+    denials(&Plan::new(Isolation::Landlock, Writes::Beneath(Vec::new()), network), UnixSockets::Refused)
 }
 
 #[test]
 fn an_unrestricted_plan_denies_nothing() {
-    assert_eq!(denials(&Plan::UNRESTRICTED), Vec::new());
+    assert_eq!(denials(&Plan::UNRESTRICTED, UnixSockets::Refused), Vec::new());
 }
 
 #[test]
 fn a_plan_that_lets_everything_be_written_closes_as_much_as_one_that_does_not() {
     let external = Plan::new(Isolation::Landlock, Writes::Everywhere, Network::Off);
-    assert_eq!(denials(&external), restricted(Network::Off));
+    assert_eq!(denials(&external, UnixSockets::Refused), restricted(Network::Off));
 }
 
 #[test]
