@@ -12,6 +12,7 @@
 //! ```
 
 mod check;
+mod closed;
 mod harmless;
 mod journal;
 mod keeper;
@@ -34,6 +35,7 @@ use crate::policy::protected::search::{at_leisure, is_due, record};
 use crate::policy::protected::walk::{Bounds, Kind, Place, walk};
 use crate::policy::{GitProtection, Protection};
 use check::{check, open_roots};
+use closed::walk_closed;
 use harmless::{Disarmer, Root};
 use journal::{Duties, Interval, Journal};
 use keeper::{Keeper, Taken};
@@ -245,9 +247,12 @@ impl Guard {
         let mut left = time;
         let mut complete = true;
         for root in roots {
-            let bounds = Bounds { directories: usize::MAX, time: left };
-            let walked = walk(root.place.as_fd(), bounds, &mut || false);
-            left = left.saturating_sub(walked.cost);
+            let walked = walk_closed(root, &intervals, |root| {
+                let bounds = Bounds { directories: usize::MAX, time: left };
+                let walked = walk(root.place.as_fd(), bounds, &mut || false);
+                left = left.saturating_sub(walked.cost);
+                walked
+            });
             complete &= walked.complete;
             let mut disarmer = Disarmer::new(&mut self.keeper, roots, &self.known, &intervals);
             for place in &walked.places {
@@ -323,7 +328,7 @@ pub fn refresh(roots: &[PathBuf], codex_home: &Path, stop: &mut dyn FnMut() -> b
         if !is_due(old.as_ref(), SystemTime::now(), !intervals.is_empty()) {
             continue;
         }
-        let mut walked = at_leisure(root.place.as_fd(), stop);
+        let mut walked = walk_closed(root, &intervals, |root| at_leisure(root.place.as_fd(), stop));
         let known: HashSet<PathBuf> = old.iter().flat_map(|old| git_paths(old, &root.path)).collect();
         let mut disarmer = Disarmer::new(&mut keeper, &opened, &known, &intervals);
         for place in &walked.places {

@@ -60,14 +60,7 @@ impl<'a> Disarmer<'a> {
 
     /// Whether something is of the time in question: made, moved there or changed.
     pub(super) fn is_recent(&self, root: &Root, relative: &Path) -> bool {
-        let Ok(entry) = open_below(&root.place, relative, OFlag::O_PATH) else { return true };
-        let Ok(status) = File::from(entry).metadata() else { return true };
-        let changed = u64::try_from(status.ctime()).ok().and_then(|seconds| {
-            let nanos = u64::try_from(status.ctime_nsec()).ok()?;
-            SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::new(seconds, u32::try_from(nanos).ok()?))
-        });
-        let times = [changed, status.created().ok()];
-        times.into_iter().flatten().any(|time| self.intervals.iter().any(|interval| interval.holds(time)))
+        is_recent(root, relative, self.intervals)
     }
 
     /// Goes through a repository that the search has found, unless it is known or of another time.
@@ -109,7 +102,16 @@ impl<'a> Disarmer<'a> {
                     let inner = git.join(name);
                     fstatat(&root.place, &inner, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
                         && self.is_recent(root, &inner)
-                }))
+                })
+                || self.has_recent_hook(root, git))
+    }
+
+    /// Whether a hook was written that stood there before: that changes neither the directory nor what it is in.
+    fn has_recent_hook(&self, root: &Root, git: &Path) -> bool {
+        let hooks = git.join("hooks");
+        let Ok(place) = open_place(&root.place, git) else { return false };
+        names(place.as_fd(), OsStr::new("hooks"))
+            .is_ok_and(|inner| inner.iter().any(|name| self.is_recent(root, &hooks.join(name))))
     }
 
     /// A `.git` file may lead to a git directory that is known or harmless by now, and nowhere else.
@@ -253,6 +255,18 @@ impl<'a> Disarmer<'a> {
         };
         self.found.extend(Quarantined::of(path, taken, why));
     }
+}
+
+/// Whether something was made, moved to its place or changed in one of the intervals.
+pub(super) fn is_recent(root: &Root, relative: &Path, intervals: &[Interval]) -> bool {
+    let Ok(entry) = open_below(&root.place, relative, OFlag::O_PATH) else { return true };
+    let Ok(status) = File::from(entry).metadata() else { return true };
+    let changed = u64::try_from(status.ctime()).ok().and_then(|seconds| {
+        let nanos = u64::try_from(status.ctime_nsec()).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::new(seconds, u32::try_from(nanos).ok()?))
+    });
+    let times = [changed, status.created().ok()];
+    times.into_iter().flatten().any(|time| intervals.iter().any(|interval| interval.holds(time)))
 }
 
 pub(super) fn kind_of(mode: u32) -> SFlag {
