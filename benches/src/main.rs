@@ -10,6 +10,7 @@ mod programs;
 mod roots;
 mod startup;
 mod table;
+mod trees;
 mod wire;
 mod work;
 
@@ -23,9 +24,10 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// A section's name, what it is about, and how it is measured.
 type Section = (&'static str, &'static str, fn(&Programs) -> Outcome<table::Table>);
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     ("startup", "Start-up: a command that does nothing", startup::measure),
     ("roots", "Start-up by the size of the policy and of the environment", roots::measure),
+    ("trees", "Start-up by what the workspace holds", trees::measure),
     ("capture", "Output through capture", capture::measure),
     ("wire", "The helper's arguments, written and read", wire::measure),
     ("inside", "Work inside, a call", inside::measure),

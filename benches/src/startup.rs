@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use codex_core::config::Isolation;
 use codex_core::exec::{ExecRequest, Outcome as RunOutcome, Sandbox, SandboxOptions, process_exec_tool_call};
 use codex_core::policy::{NetworkAccess, SandboxPolicy, Surroundings};
 use tokio::runtime::{Builder, Runtime};
@@ -13,6 +14,9 @@ use crate::measure::{Case, in_turn, rounds};
 use crate::programs::{BWRAP_LEAST, BWRAP_NAMESPACES, Programs, quiet};
 use crate::table::Table;
 
+const NAMESPACES: &str = "--isolation=namespaces";
+const LANDLOCK: &str = "--isolation=landlock";
+
 /// The helper's words for a policy that lets nothing be written and nothing be reached.
 const READ_ONLY: [&str; 2] = ["-s", "disk-full-read-access"];
 
@@ -21,11 +25,15 @@ pub(crate) fn measure(programs: &Programs) -> Outcome<Table> {
     let mut cases = vec![
         Case::command("bare `true`", programs.bare()),
         Case::command("`codex --version`", programs.codex([OsStr::new("--version")])),
-        Case::command("`codex sandbox -- true`", programs.sandbox(&[])),
+        Case::command("`codex sandbox -- true`, level namespaces", programs.sandbox(&[NAMESPACES])),
+        Case::command("… `--network`", programs.sandbox(&[NAMESPACES, "--network"])),
+        Case::command("… `--full-auto`", in_workspace(programs, NAMESPACES)),
+        called("… called from a running agent", Isolation::Namespaces, programs, &runtime)?,
+        Case::command("`codex sandbox -- true`, level landlock", programs.sandbox(&[LANDLOCK])),
         Case::command("… without a `$CODEX_HOME`", without_home(programs)),
-        Case::command("… `--full-auto`", in_workspace(programs)),
-        Case::command("… `-s danger-full-access`", programs.sandbox(&["-s", "danger-full-access"])),
-        called("called from a running agent", programs, &runtime)?,
+        Case::command("… `--full-auto`", in_workspace(programs, LANDLOCK)),
+        called("… called from a running agent", Isolation::Landlock, programs, &runtime)?,
+        Case::command("`-s danger-full-access`", programs.sandbox(&["-s", "danger-full-access"])),
     ];
     let permissions = READ_ONLY.map(OsString::from);
     let mut helper = programs.helper(&programs.codex, &permissions);
@@ -48,7 +56,7 @@ pub(crate) fn measure(programs: &Programs) -> Outcome<Table> {
     let timings = in_turn(count, cases)?;
     let reference = programs.bwrap.as_ref().and(timings.last());
     let note = format!(
-        "Of {count} rounds. × is the middle ratio of a round. Budgets: level landlock 3 × bare, `--version` 2 × bare.{}",
+        "Of {count} rounds. × is the middle ratio of a round. Budgets: level namespaces 0.6 × bwrap and 5 × bare, called from an agent 0.5 × bwrap; level landlock 3 × bare, `--version` 2 × bare.{}",
         if reference.is_some() { "" } else { " `bwrap` is not installed or does not work here." }
     );
     let mut table = Table::new(["", "median ms", "minimum ms", "× bare", "× bwrap"], note);
@@ -65,13 +73,13 @@ pub(crate) fn measure(programs: &Programs) -> Outcome<Table> {
 }
 
 fn without_home(programs: &Programs) -> std::process::Command {
-    let mut command = programs.sandbox(&[]);
+    let mut command = programs.sandbox(&[LANDLOCK]);
     command.env("CODEX_HOME", programs.scratch().join("absent"));
     command
 }
 
-fn in_workspace(programs: &Programs) -> std::process::Command {
-    let mut command = programs.sandbox(&["--full-auto"]);
+fn in_workspace(programs: &Programs, level: &str) -> std::process::Command {
+    let mut command = programs.sandbox(&["--full-auto", level]);
     command.current_dir(programs.workspace());
     command
 }
@@ -82,8 +90,13 @@ pub(crate) fn runtime() -> Outcome<Runtime> {
 }
 
 /// A call of the library, its sandbox prepared before: what each further command costs an agent.
-fn called<'a>(name: &str, programs: &Programs, runtime: &'a Runtime) -> Outcome<Case<'a>> {
-    let sandbox = read_only(&programs.codex, &programs.workspace())?;
+fn called<'a>(
+    name: &str,
+    isolation: Isolation,
+    programs: &Programs,
+    runtime: &'a Runtime,
+) -> Outcome<Case<'a>> {
+    let sandbox = read_only(&programs.codex, &programs.workspace(), isolation)?;
     let (idle, environment): (PathBuf, Vec<_>) = (programs.idle.clone(), std::env::vars_os().collect());
     Ok(Case::new(name, move || {
         let start = Instant::now();
@@ -98,9 +111,11 @@ fn called<'a>(name: &str, programs: &Programs, runtime: &'a Runtime) -> Outcome<
 }
 
 /// The tightest policy, enforced by this binary.
-pub(crate) fn read_only(codex: &Path, workspace: &Path) -> Outcome<Sandbox> {
+pub(crate) fn read_only(codex: &Path, workspace: &Path, isolation: Isolation) -> Outcome<Sandbox> {
     let policy = SandboxPolicy::ReadOnly { network: NetworkAccess::Restricted };
     let surroundings =
         Surroundings { policy_cwd: workspace, tmpdir: None, codex_home: None, named_in_files: &[] };
-    Ok(Sandbox::prepare(&policy, surroundings, SandboxOptions::new(codex.to_owned()))?)
+    let mut options = SandboxOptions::new(codex.to_owned());
+    options.isolation = isolation;
+    Ok(Sandbox::prepare(&policy, surroundings, options)?)
 }

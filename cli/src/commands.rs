@@ -8,4 +8,4 @@ mod sandbox;
 pub(crate) use completion::completion;
 pub(crate) use doctor::{Examination, doctor};
 pub(crate) use policy::policy;
-pub(crate) use sandbox::sandbox;
+pub(crate) use sandbox::{Begun, sandbox};

@@ -16,6 +16,7 @@ mod world;
 use std::ffi::OsString;
 
 use args::{Cli, Debug, Verb};
+use commands::Begun;
 
 /// Runs the program: the helper, where it was started under the helper's name, else the command line. Never returns.
 pub fn run_main() -> ! {
@@ -30,6 +31,7 @@ fn main(arguments: Vec<OsString>) -> i32 {
         std::process::exit(exit_code::INTERNAL);
     }));
     world::keep_standard_streams_apart();
+    let begun = Begun::early(&arguments);
     let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         // Help and version are errors to clap; it knows which stream each belongs to, and its exit code.
@@ -37,7 +39,7 @@ fn main(arguments: Vec<OsString>) -> i32 {
     };
     logging::start();
     match cli.verb {
-        Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => commands::sandbox(&args),
+        Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => commands::sandbox(&args, begun),
         Verb::Debug(Debug::Policy(args)) => commands::policy(&args),
         Verb::Doctor(args) => commands::doctor(&args),
         Verb::Completion(args) => commands::completion(&args),

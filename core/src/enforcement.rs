@@ -291,7 +291,11 @@ fn in_namespaces(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static 
         (Guarantee::Writes, Some(_)) => (Hold::Enforced, "read-only mounts, and Landlock"),
         (Guarantee::Metadata, Some(_)) => (Hold::Enforced, "read-only mounts"),
         (Guarantee::ProtectedMetadata, Some(true)) => (Hold::Enforced, "nothing is writable"),
-        (Guarantee::ProtectedMetadata, Some(false)) => (Hold::Enforced, "read-only mounts"),
+        (Guarantee::ProtectedMetadata, Some(false)) => (
+            Hold::Partial,
+            "read-only mounts keep what exists; what comes to be at a protected name is moved away, which takes until the \
+             call's end in its first second",
+        ),
         (Guarantee::Network, _) => match plan.network {
             Network::Full => {
                 (Hold::NotRequested, "the policy allows the network; sockets of the host stay closed")
@@ -358,9 +362,11 @@ fn at_landlock(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static st
         (Guarantee::ProtectedMetadata, Some(trees)) if trees.is_empty() => {
             (Hold::Enforced, "nothing is writable")
         }
-        (Guarantee::ProtectedMetadata, Some(_)) => {
-            (Hold::Absent, "Landlock can't take a path out of a writable root")
-        }
+        (Guarantee::ProtectedMetadata, Some(_)) => (
+            Hold::Partial,
+            "Landlock can't take a path out of a writable root, so that what exists can be changed; what comes to be \
+                 at a protected name is moved away after the call",
+        ),
         (Guarantee::Survivors, _) => SURVIVORS,
         (Guarantee::Privilege, _) => (Hold::Enforced, "no_new_privs, capabilities given up, seccomp"),
         (Guarantee::Secrets, _) => secrets(true),

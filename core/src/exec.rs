@@ -28,7 +28,8 @@ use tokio::time::Instant;
 
 pub use codex_linux_sandbox::{CallersSignals, EarlyInit};
 pub use level::{
-    LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, NamespacesRefused, namespaces_refused, try_namespaces,
+    LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, NamespacesRefused, PlanFailure, namespaces_refused,
+    try_namespaces,
 };
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
 pub use quarantine::{Guard, Quarantined, Why, recover, refresh};

@@ -4,6 +4,7 @@ mod model;
 mod places;
 pub mod protected;
 mod resolve;
+mod special;
 mod trace;
 
 pub use model::{NetworkAccess, SandboxMode, SandboxPolicy};
@@ -14,3 +15,4 @@ pub use protected::{
 pub use resolve::{
     PolicyError, ResolvedPolicy, ResolvedWrites, RootNote, RootOrigin, Surroundings, WritableRoot, resolve,
 };
+pub use special::{SpecialMount, special_mounts};

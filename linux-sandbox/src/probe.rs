@@ -90,8 +90,9 @@ fn judge(line: &[u8]) -> Result<(), SetupError> {
 
 /// The call's name as one that lives for ever.
 fn named(call: &str) -> &'static str {
-    const CALLS: [&str; 14] = [
+    const CALLS: [&str; 15] = [
         "clone",
+        "unshare",
         "read",
         "write",
         "prctl(PR_SET_PDEATHSIG)",

@@ -9,13 +9,13 @@ mod mount;
 mod process;
 
 pub(crate) use mount::{
-    MountAttributes, attach_mount, clone_mount, new_file_system, set_mount_attributes, set_mount_writable,
-    set_mounts_private,
+    MountAttributes, attach_mount, attach_mount_in, clone_mount, clone_mount_of, new_file_system,
+    set_mount_attributes, set_mount_writable, set_mounts_private,
 };
 pub use process::Ending;
 pub(crate) use process::{
     CHILD_ENDED, clone_process, collect, end_by_signal, kill, loopback_up, next_signal, reap, run_vforked,
-    set_undumpable,
+    set_undumpable, unshare,
 };
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};

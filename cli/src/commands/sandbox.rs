@@ -6,13 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_arg0::AliasDirectory;
-use codex_core::config::Isolation;
 use codex_core::exec::{
     EarlyInit, ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio, Subreaper,
     process_exec_tool_call, watch,
 };
 use codex_core::output::OutputBudget;
-use codex_core::policy::SandboxMode;
 use codex_linux_sandbox::{Footing, Network};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -28,7 +26,7 @@ use crate::signals::Signals;
 /// How long to wait for killed processes to be gone.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-pub(crate) fn sandbox(args: &SandboxArgs) -> i32 {
+pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>) -> i32 {
     if args.print_plan {
         return match prepare(args) {
             Ok((sandbox, request)) => match sandbox.command_line(&request) {
@@ -38,7 +36,7 @@ pub(crate) fn sandbox(args: &SandboxArgs) -> i32 {
             Err(error) => render::refusal(&error.to_string(), error.exit_code()),
         };
     }
-    let begun = match Begun::begin(args) {
+    let begun = match begun.map_or_else(Begun::begin, Ok) {
         Ok(begun) => begun,
         Err(errno) => {
             return render::refusal(&format!("the run can't be prepared: {errno}"), exit_code::REFUSED);
@@ -53,28 +51,51 @@ pub(crate) fn sandbox(args: &SandboxArgs) -> i32 {
     }
 }
 
-/// What is begun before the configuration is read.
-struct Begun {
+/// What is begun before anybody has read what was typed and configured.
+pub(crate) struct Begun {
     signals: Signals,
     subreaper: Arc<Subreaper>,
-    /// Namespaces take longer than the configuration, and are made meanwhile.
+    /// Namespaces take longer than all that, and are made meanwhile.
     early: Option<EarlyInit>,
 }
 
 impl Begun {
-    fn begin(args: &SandboxArgs) -> Result<Self, Errno> {
+    fn begin() -> Result<Self, Errno> {
         let signals = Signals::block()?;
         let subreaper = Subreaper::begin()?;
-        // A guess at what the configuration will say. Where it is wrong, or they can't be had, the run finds out.
-        let options = &args.policy;
-        let guess = !args.json
-            && options.isolation != Some(Isolation::Landlock)
-            && !matches!(options.sandbox, Some(SandboxMode::DangerFullAccess | SandboxMode::ExternalSandbox));
-        let network = if options.network { Network::Full } else { Network::Off };
-        let begin = || EarlyInit::begin(Footing { network, confined: true }, signals.callers).ok();
-        let early = guess.then(begin).flatten();
-        Ok(Self { signals, subreaper, early })
+        Ok(Self { signals, subreaper, early: None })
     }
+
+    /// Begins to make namespaces where what was typed looks as if they will be needed. Where that proves wrong, or they
+    /// can't be had, the run finds out by itself.
+    pub(crate) fn early(arguments: &[OsString]) -> Option<Self> {
+        let footing = guess(arguments)?;
+        let mut begun = Self::begin().ok()?;
+        begun.early = EarlyInit::begin(footing, begun.signals.callers).ok();
+        Some(begun)
+    }
+}
+
+/// What a command will stand on, by the words before it.
+fn guess(arguments: &[OsString]) -> Option<Footing> {
+    let mut words = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
+    match words.next()? {
+        "sandbox" => {}
+        "debug" if words.next().is_some_and(|verb| verb != "policy") => {}
+        _ => return None,
+    }
+    let mut footing = Footing { network: Network::Off, confined: true };
+    for word in words.take_while(|word| *word != "--") {
+        match word {
+            "--network" => footing.network = Network::Full,
+            "--json" | "--print-plan" | "--help" | "-h" | "landlock" | "danger-full-access"
+            | "external-sandbox" => {
+                return None;
+            }
+            _ => {}
+        }
+    }
+    Some(footing)
 }
 
 fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest), MeaningError> {

@@ -3,7 +3,7 @@
 use codex_core::config::{SettingRow, rows};
 use codex_core::enforcement::Enforcement;
 use codex_core::exec::Sandbox;
-use codex_core::policy::{NetworkAccess, ResolvedWrites, SandboxMode};
+use codex_core::policy::{NetworkAccess, Protection, ResolvedWrites, SandboxMode};
 use codex_linux_sandbox::{Support, shown};
 use serde::Serialize;
 
@@ -46,7 +46,31 @@ struct Resolved<'a> {
     writes_everywhere: bool,
     writable_roots: Vec<Root>,
     left_out: Vec<LeftOut>,
+    protected: Option<Protected>,
     enforcement: &'a Enforcement,
+}
+
+/// What is protected in the writable roots.
+#[derive(Serialize)]
+struct Protected {
+    git: &'static str,
+    read_only: Vec<String>,
+    pinned: Vec<String>,
+    absent: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Protected {
+    fn of(protection: &Protection) -> Self {
+        let shown_all = |paths: &[std::path::PathBuf]| paths.iter().map(shown).collect();
+        Self {
+            git: protection.git.name(),
+            read_only: shown_all(&protection.read_only),
+            pinned: shown_all(&protection.pinned),
+            absent: shown_all(&protection.absent),
+            notes: protection.notes.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -114,6 +138,7 @@ impl<'a> Resolved<'a> {
                     why: note.why.clone(),
                 })
                 .collect(),
+            protected: sandbox.protection().as_ref().map(Protected::of),
             enforcement: sandbox.expected(),
         }
     }
@@ -157,6 +182,9 @@ pub(crate) fn table(meaning: &Meaning, sandbox: &Result<Sandbox, MeaningError>) 
             let rows = policy.left_out.into_iter().map(|note| vec![note.asked, note.origin, note.why]);
             text.push_str(&aligned(&rows.collect::<Vec<_>>()));
         }
+        if let Some(protected) = &policy.protected {
+            text.push_str(&protected_table(protected));
+        }
         text.push_str(&format!("\nWhat holds here, at level {}\n", policy.enforcement.level.name()));
         let rows = policy.enforcement.promises.iter().map(|holding| {
             let (promise, name) = (holding.guarantee.promise(), holding.guarantee.name());
@@ -189,4 +217,28 @@ pub(crate) fn table(meaning: &Meaning, sandbox: &Result<Sandbox, MeaningError>) 
         shown.kernel.seccomp_error.map_or_else(|| "filters".to_owned(), |error| format!("none ({error})"));
     text.push_str(&aligned(&[vec!["Landlock".to_owned(), landlock], vec!["seccomp".to_owned(), seccomp]]));
     super::bytes(text.as_bytes())
+}
+
+/// As many places as a person reads; all of them are in the JSON.
+const SHOWN: usize = 20;
+
+fn protected_table(protected: &Protected) -> String {
+    let mut text = format!("\nProtected in the writable roots (sandbox.git = \"{}\")\n", protected.git);
+    let kinds = [
+        ("read-only", &protected.read_only),
+        ("pinned", &protected.pinned),
+        ("may not appear", &protected.absent),
+    ];
+    let places = kinds.into_iter().flat_map(|(kind, paths)| {
+        let more = paths.len().saturating_sub(SHOWN);
+        let rest = (more > 0).then(|| vec![kind.to_owned(), format!("… and {more} more (--json has all)")]);
+        paths.iter().take(SHOWN).map(move |path| vec![kind.to_owned(), path.clone()]).chain(rest)
+    });
+    let notes = protected.notes.iter().map(|note| vec!["note".to_owned(), note.clone()]);
+    let rows: Vec<_> = places.chain(notes).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    text.push_str(&aligned(&rows));
+    text
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use codex_linux_sandbox::{
-    Enforced, Isolation, Network, Plan, PlanError, SetupError, Step, Support, probe_namespaces,
+    Enforced, Isolation, Network, Plan, PlanError, PlanPath, SetupError, Step, Support, probe_namespaces,
 };
 use nix::errno::Errno;
 
@@ -14,7 +14,7 @@ use super::warden::Post;
 use crate::config;
 use crate::enforcement::{Enforcement, Hold, Level};
 use crate::lower::{lower, lower_protection, roots};
-use crate::policy::{Protection, ResolvedPlaces, ResolvedPolicy, WritableRoot};
+use crate::policy::{Protection, ResolvedPlaces, ResolvedPolicy, WritableRoot, special_mounts};
 
 /// Names the level that a command runs at. Unset where nothing is restricted.
 pub const LEVEL_VARIABLE: &str = "CODEX_SANDBOX";
@@ -32,8 +32,16 @@ pub(super) struct Rung {
 
 impl Rung {
     /// The plan with what is protected at the time of a call, as far as the level can hold it.
-    pub(super) fn plan_with(&self, protection: Option<&Protection>) -> Result<Plan, PlanError> {
+    pub(super) fn plan_with(&self, protection: Option<&Protection>) -> Result<Plan, PlanFailure> {
         let mut plan = self.plan.clone();
+        if let (true, Some(post)) = (plan.uses_namespaces(), &self.post) {
+            // Looked up at each call: something may have been mounted since.
+            let roots = post.roots.iter().map(|root| root.path.as_path());
+            let special = special_mounts(roots).map_err(PlanFailure::Mounts)?;
+            for mount in special {
+                plan.places.denied.push(PlanPath::new(mount.place)?);
+            }
+        }
         if plan.uses_namespaces()
             && let Some(protection) = protection
         {
@@ -53,6 +61,17 @@ impl Rung {
         }
         base
     }
+}
+
+/// Why there is no plan for a call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanFailure {
+    /// A place that the helper can't take.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The list of mounts can't be read.
+    #[error("/proc/self/mountinfo can't be read ({why}), so that nobody knows what is mounted in the writable roots", why = .0.desc())]
+    Mounts(Errno),
 }
 
 /// Why this machine gives no namespaces: the call that was refused.
@@ -198,6 +217,11 @@ fn rung(
     }
     let roots: Vec<WritableRoot> = roots(policy, places, isolation).into_iter().cloned().collect();
     let (settings, codex_home) = (options.protection.clone(), codex_home.map(Path::to_owned));
+    let special =
+        special_mounts(roots.iter().map(|root| root.path.as_path())).map_err(SandboxError::Mounts)?;
+    if let (Isolation::Landlock, Some(mount)) = (isolation, special.into_iter().next()) {
+        return Err(SandboxError::SpecialMount(mount));
+    }
     let post = (!roots.is_empty()).then_some(Post { roots, settings, codex_home });
     Ok(Rung { plan, expected, post })
 }

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use codex_linux_sandbox::{EXIT_SETUP_FAILED, PlanError, Step, shown};
+use codex_linux_sandbox::{EXIT_SETUP_FAILED, Step, shown};
 use nix::errno::Errno;
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
 
+use super::level::PlanFailure;
 use super::quarantine::Quarantined;
 use crate::enforcement::Enforcement;
 use crate::output::{Captured, StreamText};
@@ -256,9 +257,9 @@ fn milliseconds(duration: Duration) -> f64 {
 /// Why a request was not even started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExecError {
-    /// Something that is protected has a name that the helper can't take.
+    /// What is to be kept out or protected can't be said.
     #[error(transparent)]
-    Plan(#[from] PlanError),
+    Plan(#[from] PlanFailure),
     /// No program, or one without a name.
     #[error("the command is empty: name a program to run")]
     EmptyCommand,

@@ -3,15 +3,18 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use codex_linux_sandbox::{Command, Descriptors, Enforced, Invocation, PROGRAM, Plan, PlanError, Stay, wire};
+use codex_linux_sandbox::{
+    Command, Descriptors, Enforced, Invocation, PROGRAM, Plan, PlanError, Stay, shown, wire,
+};
 
-use super::level::{Rung, ladder, namespaces_refused};
+use super::level::{PlanFailure, Rung, ladder, namespaces_refused};
 use super::request::{ExecRequest, Stdio};
 use super::warden::Post;
 use crate::config::Isolation;
 use crate::enforcement::{Enforcement, Guarantee, Hold, Level};
 use crate::policy::{
-    PlaceRules, PolicyError, ProtectionSettings, ResolvedPolicy, SandboxPolicy, Surroundings, resolve,
+    PlaceRules, PolicyError, Protection, ProtectionSettings, ResolvedPolicy, SandboxPolicy, SpecialMount,
+    Surroundings, resolve,
 };
 
 /// By what commands are confined.
@@ -144,6 +147,15 @@ pub enum SandboxError {
         /// Why there are none.
         why: String,
     },
+    /// A rule on a writable root would hold for the kernel's settings as well.
+    #[error(
+        "{place} lies in a writable root, and is the kernel's own ({kind}): it can only be kept out with namespaces, which \
+         are not to be had here; unmount it, or choose deeper roots", place = shown(.0.place.as_path()), kind = .0.kind
+    )]
+    SpecialMount(SpecialMount),
+    /// The list of mounts can't be read, so that nobody knows what lies in a writable root.
+    #[error("/proc/self/mountinfo can't be read ({why}), so that nobody knows what is mounted in the writable roots", why = .0.desc())]
+    Mounts(nix::errno::Errno),
     /// This kernel has no Landlock for us.
     #[error(
         "this machine does not offer the Landlock that it takes ({why}), so that the policy {mode} can't be enforced; \
@@ -242,6 +254,13 @@ impl Sandbox {
         &self.policy
     }
 
+    /// What is protected in the writable roots as they are now. Nothing where nothing of the host's is writable. Waits for
+    /// the disk.
+    #[must_use]
+    pub fn protection(&self) -> Option<Protection> {
+        self.rung().post.as_ref().map(Post::protection)
+    }
+
     /// What will hold, by what the kernel offers. What did hold is in a run's result.
     #[must_use]
     pub fn expected(&self) -> &Enforcement {
@@ -294,12 +313,12 @@ impl Sandbox {
     /// # Errors
     ///
     /// A protected path that the helper can't take.
-    pub fn command_line(&self, request: &ExecRequest) -> Result<Vec<OsString>, PlanError> {
+    pub fn command_line(&self, request: &ExecRequest) -> Result<Vec<OsString>, PlanFailure> {
         let program = request.command.first().cloned().unwrap_or_default();
         let mut line = vec![OsString::from(PROGRAM)];
         let rung = self.rung();
         // What is protected now. Who looks after the rest is not in a line that can be pasted.
-        let protection = rung.post.as_ref().map(Post::protection);
+        let protection = self.protection();
         line.extend(wire::encode(&self.invocation(rung.plan_with(protection.as_ref())?, request, &program)));
         Ok(line)
     }

@@ -1,11 +1,13 @@
 //! Devices by what makes them what they are.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
 
 use crate::error::{SetupError, Step};
+use crate::sys;
 
 /// A character device, with its numbers (`devices.txt` of the kernel): a file put in its place is none.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +36,23 @@ pub(super) const RANDOM: [Device; 2] = [device("random", 1, 8), device("urandom"
 impl Device {
     /// Opens the node as a place, where it is there and is the device.
     pub(super) fn open(self, step: Step) -> Result<Option<OwnedFd>, SetupError> {
-        let path = format!("/dev/{}", self.name);
         // `/dev/ptmx` may be a link to where the terminals are.
-        let Ok(node) = open(path.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) else {
-            return Ok(None);
-        };
-        let status = fstat(&node).map_err(|errno| SetupError::call(step, "fstat", errno).on(path))?;
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        self.checked(step, open(self.path().as_str(), flags, Mode::empty()).ok())
+    }
+
+    /// The node as a mount of its own, attached nowhere, where it is there and is the device.
+    pub(super) fn mount(self, step: Step) -> Result<Option<OwnedFd>, SetupError> {
+        self.checked(step, sys::clone_mount_of(Path::new(&self.path())).ok())
+    }
+
+    fn path(self) -> String {
+        format!("/dev/{}", self.name)
+    }
+
+    fn checked(self, step: Step, node: Option<OwnedFd>) -> Result<Option<OwnedFd>, SetupError> {
+        let Some(node) = node else { return Ok(None) };
+        let status = fstat(&node).map_err(|errno| SetupError::call(step, "fstat", errno).on(self.path()))?;
         let character = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
         let this = character && (major(status.st_rdev), minor(status.st_rdev)) == self.numbers;
         Ok(this.then_some(node))

@@ -3,6 +3,7 @@
 //! Reads are not handled at all: a right that is handled costs every open, and everything can be read. What is handled
 //! is denied everywhere but below the trees and on the devices that get a rule.
 
+use std::io::IsTerminal as _;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use landlock::{
@@ -156,7 +157,10 @@ fn allow_streams(
     handled: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, SetupError> {
     for stream in (0..=2).filter_map(sys::standard_stream) {
-        if is_writable_regular_file(stream)? {
+        if stream.is_terminal() {
+            // The caller's terminal may be one that `/dev/pts` does not show.
+            ruleset = allow(ruleset, stream, handled & ON_A_DEVICE)?;
+        } else if is_writable_regular_file(stream)? {
             ruleset = allow(ruleset, stream, handled & ON_A_STREAM)?;
         }
     }

@@ -40,6 +40,10 @@ const fn on(footing: Footing) -> u64 {
     }
 }
 
+/// The namespaces that only a fork can enter first. The process outside waits for these; the rest takes ten times as
+/// long, and the first process makes it for itself.
+const FORKED: u64 = NEW_USER | NEW_PID;
+
 /// Which side of the fork this is.
 #[derive(Debug)]
 pub(crate) enum ForkedInit {
@@ -59,9 +63,9 @@ pub(crate) fn fork_init(footing: Footing) -> Result<ForkedInit, SetupError> {
     let failed = |call, errno| SetupError::call(Step::Namespaces, call, errno);
     let (uid, gid) = (geteuid(), getegid());
     let (closed, opener) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("pipe2", errno))?;
-    let Some(pid) = sys::clone_process(on(footing)).map_err(|errno| failed("clone", errno))? else {
+    let Some(pid) = sys::clone_process(FORKED).map_err(|errno| failed("clone", errno))? else {
         drop(opener);
-        return Ok(ForkedInit::Inside(Gate { pipe: closed, uid, gid }));
+        return Ok(ForkedInit::Inside(Gate { pipe: closed, footing, uid, gid }));
     };
     drop(closed);
     let word = if uid.is_root() && map_everybody(pid).is_ok() { Gate::EVERYBODY } else { Gate::MYSELF };
@@ -103,6 +107,7 @@ fn map_everybody(pid: Pid) -> Result<(), std::io::Error> {
 #[derive(Debug)]
 pub(crate) struct Gate {
     pipe: OwnedFd,
+    footing: Footing,
     uid: Uid,
     gid: Gid,
 }
@@ -117,6 +122,9 @@ impl Gate {
     pub(crate) fn pass(self) -> Result<File, SetupError> {
         set_pdeathsig(Signal::SIGKILL)
             .map_err(|errno| SetupError::call(Step::ParentDeath, "prctl(PR_SET_PDEATHSIG)", errno))?;
+        // Who is who in them can be said meanwhile.
+        sys::unshare(on(self.footing) & !FORKED)
+            .map_err(|errno| SetupError::call(Step::Namespaces, "unshare", errno))?;
         let mut word = [0];
         let mut pipe = File::from(self.pipe);
         let length = pipe.read(&mut word).map_err(|error| {

@@ -1,7 +1,9 @@
 //! The mount calls that take descriptors instead of paths (Linux 5.2; `mount_setattr` 5.12).
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use nix::errno::Errno;
 
@@ -49,15 +51,45 @@ pub(crate) fn clone_mount(place: BorrowedFd<'_>, recursive: bool) -> Result<Owne
     descriptor(unsafe { libc::syscall(libc::SYS_open_tree, place.as_raw_fd(), EMPTY.as_ptr(), flags) })
 }
 
+/// The same of what a path leads to.
+pub(crate) fn clone_mount_of(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    let path = c_string(path)?;
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the path is a C string that outlives the call; the kernel writes no memory.
+    descriptor(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
 /// Attaches a mount that is attached nowhere, on top of a directory or file: `move_mount(2)`.
 pub(crate) fn attach_mount(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(), Errno> {
-    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
-    let (mount, place) = (mount.as_raw_fd(), place.as_raw_fd());
+    attach(mount, place, EMPTY, MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+/// Attaches a mount that is attached nowhere, on top of what a directory has under a name. A link is not followed.
+pub(crate) fn attach_mount_in(
+    mount: BorrowedFd<'_>,
+    directory: BorrowedFd<'_>,
+    name: &str,
+) -> Result<(), Errno> {
+    attach(mount, directory, &c_string(Path::new(name))?, 0)
+}
+
+fn attach(
+    mount: BorrowedFd<'_>,
+    place: BorrowedFd<'_>,
+    path: &CStr,
+    flags: libc::c_uint,
+) -> Result<(), Errno> {
+    let (mount, place, flags) = (mount.as_raw_fd(), place.as_raw_fd(), flags | MOVE_MOUNT_F_EMPTY_PATH);
     // JUSTIFICATION: no wrapper exists.
-    // SAFETY: both paths are C strings that live for ever; the kernel writes no memory.
+    // SAFETY: both paths are C strings that outlive the call; the kernel writes no memory.
     let answer =
-        unsafe { libc::syscall(libc::SYS_move_mount, mount, EMPTY.as_ptr(), place, EMPTY.as_ptr(), flags) };
+        unsafe { libc::syscall(libc::SYS_move_mount, mount, EMPTY.as_ptr(), place, path.as_ptr(), flags) };
     Errno::result(answer).map(drop)
+}
+
+fn c_string(path: &Path) -> Result<CString, Errno> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_nul| Errno::EINVAL)
 }
 
 /// `struct mount_attr` of `linux/mount.h`, as Linux 5.12 has it.

@@ -2,8 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
 use nix::unistd::symlinkat;
 
 use super::memory::{EVERYBODY, Memory};
@@ -32,9 +31,8 @@ pub(super) fn provide(nodes: Vec<Node>, memory: &Memory) -> Result<Vec<OwnedFd>,
     let here = |call| failed(call, "/dev");
     let everybody_reads = Mode::S_IRWXU | Mode::S_IRGRP | Mode::S_IXGRP | Mode::S_IROTH | Mode::S_IXOTH;
     let mount = memory.directory("dev", everybody_reads)?;
-    let file = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     for (name, _) in &nodes {
-        drop(openat(&mount, *name, file, Mode::empty()).map_err(here("openat"))?);
+        mknodat(&mount, *name, SFlag::S_IFREG, Mode::empty(), 0).map_err(here("mknodat"))?;
     }
     for (link, target) in LINKS {
         symlinkat(target, &mount, link).map_err(here("symlinkat"))?;
@@ -43,10 +41,8 @@ pub(super) fn provide(nodes: Vec<Node>, memory: &Memory) -> Result<Vec<OwnedFd>,
         mkdirat(&mount, directory, Mode::from_bits_truncate(0o755)).map_err(here("mkdirat"))?;
     }
     put("/dev", &mount)?;
-    let place = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     for (name, device) in &nodes {
-        let place = openat(&mount, *name, place, Mode::empty()).map_err(here("openat"))?;
-        sys::attach_mount(device.as_fd(), place.as_fd()).map_err(here("move_mount"))?;
+        sys::attach_mount_in(device.as_fd(), mount.as_fd(), name).map_err(here("move_mount"))?;
     }
     let attributes = MountAttributes::NO_SET_USER_ID.and(MountAttributes::NO_PROGRAMS);
     let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620")];
@@ -55,8 +51,6 @@ pub(super) fn provide(nodes: Vec<Node>, memory: &Memory) -> Result<Vec<OwnedFd>,
     put("/dev/pts", &terminals)?;
     let shared = memory.directory("shm", EVERYBODY)?;
     put("/dev/shm", &shared)?;
-    let attributes = MountAttributes::READ_ONLY.and(MountAttributes::NO_PROGRAMS);
-    sys::set_mount_attributes(mount.as_fd(), attributes, false).map_err(here("mount_setattr"))?;
     Ok(vec![terminals, shared])
 }
 
@@ -65,11 +59,9 @@ pub(super) fn provide(nodes: Vec<Node>, memory: &Memory) -> Result<Vec<OwnedFd>,
 pub(super) fn nodes() -> Result<Vec<Node>, SetupError> {
     let mut taken = Vec::new();
     for device in DEVICES.into_iter().chain(RANDOM).filter(|device| device.name != OF_THE_TERMINALS) {
-        if let Some(node) = device.open(Step::Mounts)? {
-            let mount = sys::clone_mount(node.as_fd(), false).map_err(failed("open_tree", device.name))?;
-            // A device is written to all the same; its mode and owner are the host's.
-            sys::set_mount_attributes(mount.as_fd(), MountAttributes::READ_ONLY, false)
-                .map_err(failed("mount_setattr", device.name))?;
+        // They become read-only with all the rest: a device is written to all the same, but its mode and owner are the
+        // host's.
+        if let Some(mount) = device.mount(Step::Mounts)? {
             taken.push((device.name, mount));
         }
     }
