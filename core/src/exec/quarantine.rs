@@ -16,6 +16,7 @@ mod closed;
 mod harmless;
 mod journal;
 mod keeper;
+mod kept;
 mod watch;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ use closed::walk_closed;
 use harmless::{Disarmer, Root};
 use journal::{Duties, Interval, Journal};
 use keeper::{Keeper, Taken};
+use kept::{Configurations, Kept, check_kept};
 use watch::{Noticed, Watch};
 
 /// The kernel's stamps on files lag behind the clock by as much as a tick.
@@ -54,6 +56,8 @@ const LONGEST_SEARCH: Duration = Duration::from_millis(500);
 pub enum Why {
     /// It came to be at a protected name.
     Appeared,
+    /// It has taken the place of what was protected, which somebody outside must have moved or overwritten.
+    Replaced,
     /// A symbolic link at a protected name said something else. It was put back as it was.
     LinkReplaced,
     /// A hook of a repository that the command has made.
@@ -100,6 +104,9 @@ impl fmt::Display for Why {
             Self::Appeared => {
                 formatter.write_str("the name is protected; `sandbox.unprotect` would allow it")
             }
+            Self::Replaced => formatter.write_str(
+                "something protected was replaced from outside during the call, and could be written from then on",
+            ),
             Self::LinkReplaced => formatter.write_str("the link that stood there is protected, and is back"),
             Self::Hook => formatter.write_str("git would run it"),
             Self::Configuration { removed } if removed.is_empty() => {
@@ -134,7 +141,10 @@ impl fmt::Display for Quarantined {
 pub struct Guard {
     codex_home: Option<PathBuf>,
     duties: Duties,
-    known: HashSet<PathBuf>,
+    /// Held from the beginning: what a root's path leads to in the end is somebody else's business.
+    roots: Vec<Root>,
+    repositories: Vec<Kept>,
+    configurations: Configurations,
     from: SystemTime,
     started: Instant,
     journal: Option<Journal>,
@@ -150,11 +160,20 @@ impl Guard {
     #[must_use]
     pub fn begin(protection: &Protection, codex_home: Option<&Path>) -> Self {
         let from = SystemTime::now().checked_sub(TICK).unwrap_or(SystemTime::UNIX_EPOCH);
-        let duties = Duties::from(protection);
+        let roots = open_roots(&protection.roots);
+        let kept = |paths: &[PathBuf]| paths.iter().filter_map(|path| Kept::at(path, &roots)).collect();
+        let mut duties = Duties::from(protection);
+        duties.kept = kept(&protection.read_only);
+        let running = codex_home.map(running).unwrap_or_default();
+        duties.distrust(&running);
+        let judged = judged(protection, codex_home, &running);
+        let configurations = Configurations::read(&duties.kept, &judged, &roots);
         let journal = codex_home.and_then(|home| Journal::begin(home, from, &duties).ok());
         Self {
             codex_home: codex_home.map(Path::to_owned),
-            known: protection.repositories.iter().cloned().collect(),
+            repositories: kept(&protection.repositories),
+            configurations,
+            roots,
             from,
             started: Instant::now(),
             journal,
@@ -194,8 +213,8 @@ impl Guard {
             }
         };
         if !duties.absent.is_empty() {
-            let roots = open_roots(&self.duties.roots);
-            self.found.extend(check(&duties, &roots, &mut self.keeper));
+            let interval = Interval { from: self.from, until: None };
+            self.found.extend(check(&duties, interval, &self.roots, &mut self.keeper));
         }
     }
 
@@ -211,11 +230,12 @@ impl Guard {
     }
 
     fn finish_within(mut self, time: Duration) -> Vec<Quarantined> {
-        let roots = open_roots(&self.duties.roots);
+        let roots = std::mem::take(&mut self.roots);
         let mut found = std::mem::take(&mut self.found);
-        found.extend(check(&self.duties, &roots, &mut self.keeper));
-        let until = SystemTime::now();
         let interval = Interval { from: self.from, until: None };
+        found.extend(check(&self.duties, interval, &roots, &mut self.keeper));
+        found.extend(replaced(&self.duties, &self.configurations, interval, &roots, &mut self.keeper));
+        let until = SystemTime::now();
         let mut searched = true;
         if self.duties.git != GitProtection::Open {
             searched = self.search(&roots, time, interval, &mut found);
@@ -243,6 +263,9 @@ impl Guard {
         found: &mut Vec<Quarantined>,
     ) -> bool {
         let intervals = [interval];
+        // What stands in the place of a repository that was replaced is as new as any.
+        let same = self.repositories.iter().filter(|one| !one.is_replaced(roots));
+        let known: HashSet<PathBuf> = same.map(|one| one.path.clone()).collect();
         let cache = self.codex_home.as_deref().map(Cache::new);
         let mut left = time;
         let mut complete = true;
@@ -254,11 +277,11 @@ impl Guard {
                 walked
             });
             complete &= walked.complete;
-            let mut disarmer = Disarmer::new(&mut self.keeper, roots, &self.known, &intervals);
+            let mut disarmer = Disarmer::new(&mut self.keeper, roots, &known, &intervals);
             for place in &walked.places {
                 disarmer.repository(root, place);
             }
-            for git in self.known.iter().filter_map(|git| git.strip_prefix(&root.path).ok()) {
+            for git in known.iter().filter_map(|git| git.strip_prefix(&root.path).ok()) {
                 disarmer.inside_known(root, git);
             }
             found.append(&mut disarmer.found);
@@ -268,7 +291,7 @@ impl Guard {
                 // One that this call found at its start and nobody has judged is left to a refresh: an earlier call may
                 // have made it.
                 let is_new = |place: &Place| {
-                    !record.places.contains(place) && !self.known.contains(&root.path.join(git_entry(place)))
+                    !record.places.contains(place) && !known.contains(&root.path.join(git_entry(place)))
                 };
                 let new: Vec<Place> = walked.places.into_iter().filter(is_new).collect();
                 if !new.is_empty() {
@@ -281,6 +304,36 @@ impl Guard {
     }
 }
 
+/// What has taken the place of something protected.
+fn replaced(
+    duties: &Duties,
+    configurations: &Configurations,
+    interval: Interval,
+    roots: &[Root],
+    keeper: &mut Keeper,
+) -> Vec<Quarantined> {
+    let (known, intervals) = (HashSet::new(), [interval]);
+    let mut disarmer = Disarmer::new(keeper, roots, &known, &intervals);
+    check_kept(&duties.kept, configurations, &mut disarmer);
+    disarmer.found
+}
+
+/// What other calls that are running have to check at their end.
+fn running(codex_home: &Path) -> Vec<Duties> {
+    let journals = journal::left(codex_home, true).into_iter();
+    journals.filter(|left| left.interval.until.is_none()).map(|left| left.duties).collect()
+}
+
+/// The repositories that no running call can have made: all of them, where none is running.
+fn judged(protection: &Protection, codex_home: Option<&Path>, running: &[Duties]) -> HashSet<PathBuf> {
+    if running.is_empty() {
+        return protection.repositories.iter().cloned().collect();
+    }
+    let Some(cache) = codex_home.map(Cache::new) else { return HashSet::new() };
+    let records = protection.roots.iter().filter_map(|root| Some((cache.load(root)?, root)));
+    records.flat_map(|(record, root)| git_paths(&record, root).collect::<Vec<_>>()).collect()
+}
+
 /// Checks for calls that were killed with everything that would have checked. For the start of a program or a call: costs
 /// a look at one directory where there is none.
 #[must_use]
@@ -288,7 +341,10 @@ pub fn recover(codex_home: &Path) -> Vec<Quarantined> {
     let mut found = Vec::new();
     for left in journal::left(codex_home, false) {
         let roots = open_roots(&left.duties.roots);
-        let moved = check(&left.duties, &roots, &mut Keeper::new(Some(codex_home)));
+        let mut keeper = Keeper::new(Some(codex_home));
+        let mut moved = check(&left.duties, left.interval, &roots, &mut keeper);
+        let nothing = Configurations::default();
+        moved.extend(replaced(&left.duties, &nothing, left.interval, &roots, &mut keeper));
         if moved.iter().all(|one| one.stuck.is_none()) {
             drop(if left.duties.git == GitProtection::Open {
                 left.done()

@@ -4,10 +4,11 @@
 //! Opened again by a later call, they would hold what nobody has looked at. So they are opened now.
 
 use std::fs::{File, Permissions, set_permissions};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 use super::harmless::{Root, is_recent};
@@ -39,15 +40,35 @@ pub(super) fn walk_closed(
     walked
 }
 
+/// Opens a directory as a place, its way opened first where it was closed in the time in question. Closed before, it is as
+/// good as not there: who runs as the same user could put nothing into it.
+pub(super) fn open_way(root: &Root, relative: &Path, intervals: &[Interval]) -> Result<OwnedFd, Errno> {
+    for _ in 0..DEEPEST {
+        match open_place(&root.place, relative) {
+            Err(Errno::EACCES) if open_up(root, relative, intervals) => {}
+            Err(Errno::EACCES) if !way_is_recent(root, relative, intervals) => return Err(Errno::ENOENT),
+            answer => return answer,
+        }
+    }
+    Err(Errno::EACCES)
+}
+
+/// Whether a directory on a way that can be looked at is of the time in question.
+fn way_is_recent(root: &Root, relative: &Path, intervals: &[Interval]) -> bool {
+    let seen = |way: &&Path| root.entry(way).is_ok();
+    relative.ancestors().filter(seen).any(|way| is_recent(root, way, intervals))
+}
+
 /// Gives the owner the rights back on the first directory of a way that lacks them. Says whether there was one.
 fn open_up(root: &Root, closed: &Path, intervals: &[Interval]) -> bool {
     let mut ways: Vec<PathBuf> = closed.ancestors().map(Path::to_owned).collect();
     ways.reverse();
     ways.iter().any(|way| {
-        let Ok(place) = open_place(&root.place, way) else { return false };
+        let Ok(place) = root.entry(way) else { return false };
         let place = File::from(place);
         let Ok(status) = place.metadata() else { return false };
-        if status.mode() & OPEN == OPEN
+        if !status.is_dir()
+            || status.mode() & OPEN == OPEN
             || status.uid() != geteuid().as_raw()
             || !is_recent(root, way, intervals)
         {
