@@ -148,6 +148,8 @@ fn a_hook_written_in_place_is_one_that_was_made(scene: &Scene) {
     scene.directory("workspace/a/b/c");
     git(scene, "workspace/a/b/c", "init -q");
     let hook = scene.file_with_mode("workspace/a/b/c/.git/hooks/pre-commit", "#!/bin/sh\n", 0o755);
+    // Until it is older than the call, by more than the stamps of files lag behind.
+    scene.under(Policy::Bare).shell("sleep 0.1").run().expect_code(0);
     let evil = format!("echo 'touch {}' >> {}; {LONG_ENOUGH}", scene.path("ran").display(), hook.display());
     let run = sandboxed(scene, &evil).run();
     git(scene, "workspace/a/b/c", "commit -q --allow-empty -m x");
