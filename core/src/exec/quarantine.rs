@@ -266,7 +266,6 @@ impl Guard {
         // What stands in the place of a repository that was replaced is as new as any.
         let same = self.repositories.iter().filter(|one| !one.is_replaced(roots));
         let known: HashSet<PathBuf> = same.map(|one| one.path.clone()).collect();
-        let cache = self.codex_home.as_deref().map(Cache::new);
         let mut left = time;
         let mut complete = true;
         for root in roots {
@@ -285,7 +284,8 @@ impl Guard {
                 disarmer.inside_known(root, git);
             }
             found.append(&mut disarmer.found);
-            if let Some(cache) = &cache
+            if let Some(home) = &self.codex_home
+                && let cache = Cache::new(home)
                 && let Some(mut record) = cache.load(&root.path)
             {
                 // One that this call found at its start and nobody has judged is left to a refresh: an earlier call may
@@ -294,7 +294,7 @@ impl Guard {
                     !record.places.contains(place) && !known.contains(&root.path.join(git_entry(place)))
                 };
                 let new: Vec<Place> = walked.places.into_iter().filter(is_new).collect();
-                if !new.is_empty() {
+                if !new.is_empty() && !is_others_business(home, &root.path, self.journal.as_ref()) {
                     record.places.extend(new);
                     drop(cache.save(&record));
                 }
@@ -302,6 +302,15 @@ impl Guard {
         }
         complete
     }
+}
+
+/// Whether other calls may have made, or may still change, what is found below a root: those that are running, and those
+/// that have ended without a whole search. A repository must not be known before each of them was asked.
+fn is_others_business(codex_home: &Path, root: &Path, own: Option<&Journal>) -> bool {
+    let overlaps = |other: &PathBuf| other.starts_with(root) || root.starts_with(other);
+    journal::left(codex_home, true)
+        .iter()
+        .any(|left| !own.is_some_and(|own| own.is(left)) && left.duties.roots.iter().any(overlaps))
 }
 
 /// What has taken the place of something protected.

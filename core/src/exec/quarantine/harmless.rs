@@ -237,7 +237,7 @@ impl<'a> Disarmer<'a> {
             self.take(root, &path, Why::Configuration { removed: Vec::new() });
             return self.write(place, name, before);
         };
-        match disarm_since(before, &text) {
+        match disarm_since(before, &text, |way| self.is_own_work_tree(root, git, way)) {
             Disarmed::Harmless if status.st_nlink <= 1 => {}
             // By its other name the file could be changed again.
             Disarmed::Harmless => {
@@ -250,6 +250,18 @@ impl<'a> Disarmer<'a> {
                 self.write(place, name, &text);
             }
         }
+    }
+
+    /// Whether a submodule's git directory leads to a work tree whose `.git` leads back to it, as git makes them.
+    fn is_own_work_tree(&self, root: &Root, git: &Path, way: &[u8]) -> bool {
+        let git_directory = root.path.join(git);
+        let Ok(tree) = std::fs::canonicalize(git_directory.join(OsStr::from_bytes(way))) else {
+            return false;
+        };
+        let Some((holder, relative)) = root_of(self.roots, &tree) else { return false };
+        let text = read_below(&holder.place, &relative.join(".git"), MOST_POINTER);
+        let back = text.as_deref().and_then(pointer_target).map(|target| tree.join(target));
+        back.and_then(|back| std::fs::canonicalize(back).ok()).is_some_and(|back| back == git_directory)
     }
 
     /// Writes what is left of a configuration. Without it, git takes the repository for one with the defaults.

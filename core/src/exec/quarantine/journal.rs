@@ -19,7 +19,7 @@ use crate::policy::{GitProtection, Protection, WatchedLink};
 
 /// What the files start with. Another version is another format.
 const MAGIC: &[u8] = b"codex call 2";
-const MOST_BYTES: u64 = 16 << 20;
+const MOST_BYTES: u64 = 256 << 20;
 
 /// What has to be checked after a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,6 +127,11 @@ impl Journal {
             return Err(error);
         }
         Ok(Self { path, _file: file })
+    }
+
+    /// Whether this is the file that was read.
+    pub(super) fn is(&self, left: &Left) -> bool {
+        self.path == left.path
     }
 
     /// Ends it: nothing is left to be done.

@@ -135,17 +135,21 @@ pub enum Disarmed {
 /// Takes out of a file all that is not known to be inert.
 #[must_use]
 pub fn disarm(text: &[u8]) -> Disarmed {
-    disarm_since(b"", text)
+    disarm_since(b"", text, |_upwards| true)
 }
 
-/// The same for a file that had another text `before`, which is trusted: what stood in that may stay.
+/// The same for a file that had another text `before`, which is trusted: what stood in that may stay. Where the way to the
+/// work tree leads is for the caller to know: git writes files there, at every checkout.
 #[must_use]
-pub fn disarm_since(before: &[u8], text: &[u8]) -> Disarmed {
+pub fn disarm_since(before: &[u8], text: &[u8], is_own_work_tree: impl Fn(&[u8]) -> bool) -> Disarmed {
     let trusted = parse(before).unwrap_or_default();
     let Ok(entries) = parse(text) else {
         return Disarmed::Replace { text: before.to_vec(), removed: Vec::new() };
     };
-    let may_stay = |entry: &Entry| inert::is_inert(entry) || trusted.contains(entry);
+    let is_elsewhere = |entry: &Entry| {
+        entry.is("core", "worktree") && !entry.value.as_deref().is_some_and(&is_own_work_tree)
+    };
+    let may_stay = |entry: &Entry| trusted.contains(entry) || inert::is_inert(entry) && !is_elsewhere(entry);
     let (kept, removed): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(may_stay);
     if removed.is_empty() && is_plain(before, text) {
         return Disarmed::Harmless;
