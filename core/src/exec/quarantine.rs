@@ -37,8 +37,8 @@ use crate::policy::protected::walk::{Bounds, Kind, Place, walk};
 use crate::policy::{GitProtection, Protection};
 use check::{check, open_roots};
 use closed::walk_closed;
-use harmless::{Disarmer, Root};
-use journal::{Duties, Interval, Journal};
+use harmless::{Disarmer, Root, is_recent, root_of};
+use journal::{Duties, Interval, Journal, Left};
 use keeper::{Keeper, Taken};
 use kept::{Configurations, Kept, check_kept};
 use watch::{Noticed, Watch};
@@ -165,7 +165,9 @@ impl Guard {
         let mut duties = Duties::from(protection);
         duties.kept = kept(&protection.read_only);
         let running = codex_home.map(running).unwrap_or_default();
-        duties.distrust(&running);
+        duties.distrust(&running, |link, intervals| {
+            root_of(&roots, link).is_some_and(|(root, relative)| is_recent(root, relative, intervals))
+        });
         let judged = judged(protection, codex_home, &running);
         let configurations = Configurations::read(&duties.kept, &judged, &roots);
         let journal = codex_home.and_then(|home| Journal::begin(home, from, &duties).ok());
@@ -328,13 +330,14 @@ fn replaced(
 }
 
 /// What other calls that are running have to check at their end.
-fn running(codex_home: &Path) -> Vec<Duties> {
-    let journals = journal::left(codex_home, true).into_iter();
-    journals.filter(|left| left.interval.until.is_none()).map(|left| left.duties).collect()
+fn running(codex_home: &Path) -> Vec<Left> {
+    let mut journals = journal::left(codex_home, true);
+    journals.retain(|left| left.interval.until.is_none());
+    journals
 }
 
 /// The repositories that no running call can have made: all of them, where none is running.
-fn judged(protection: &Protection, codex_home: Option<&Path>, running: &[Duties]) -> HashSet<PathBuf> {
+fn judged(protection: &Protection, codex_home: Option<&Path>, running: &[Left]) -> HashSet<PathBuf> {
     if running.is_empty() {
         return protection.repositories.iter().cloned().collect();
     }
@@ -387,7 +390,7 @@ pub fn refresh(roots: &[PathBuf], codex_home: &Path, stop: &mut dyn FnMut() -> b
     let mut found = Vec::new();
     let mut searched: Vec<&Path> = Vec::new();
     for root in &opened {
-        let concerns = |left: &&journal::Left| left.duties.roots.contains(&root.path);
+        let concerns = |left: &&Left| left.duties.roots.contains(&root.path);
         let intervals: Vec<Interval> = unsearched.iter().filter(concerns).map(|left| left.interval).collect();
         let old = cache.load(&root.path);
         if !is_due(old.as_ref(), SystemTime::now(), !intervals.is_empty()) {

@@ -45,15 +45,15 @@ impl From<&Protection> for Duties {
 
 impl Duties {
     /// Takes over what others that are running found not to exist: what stands there now, one of their commands may have
-    /// made, and a link of its making must not be put back.
-    pub(super) fn distrust(&mut self, running: &[Self]) {
-        let absent: HashSet<&PathBuf> = running.iter().flat_map(|other| &other.absent).collect();
-        let (suspect, links) = std::mem::take(&mut self.links)
-            .into_iter()
-            .partition::<Vec<_>, _>(|link| absent.contains(&link.path));
+    /// made. A link of the time in which they run must not be put back.
+    pub(super) fn distrust(&mut self, running: &[Left], is_recent: impl Fn(&Path, &[Interval]) -> bool) {
+        let absent: HashSet<&PathBuf> = running.iter().flat_map(|other| &other.duties.absent).collect();
+        let intervals: Vec<Interval> = running.iter().map(|other| other.interval).collect();
+        let links = std::mem::take(&mut self.links).into_iter();
+        let (suspect, links) = links.partition::<Vec<_>, _>(|link| is_recent(&link.path, &intervals));
         self.links = links;
-        let there = self.kept.iter().map(|kept| &kept.path).filter(|path| absent.contains(path));
-        let suspect: Vec<PathBuf> = suspect.into_iter().map(|link| link.path).chain(there.cloned()).collect();
+        let there = self.kept.iter().map(|kept| &kept.path).chain(suspect.iter().map(|link| &link.path));
+        let suspect: Vec<PathBuf> = there.filter(|path| absent.contains(path)).cloned().collect();
         self.absent.extend(suspect);
     }
 }
