@@ -12,9 +12,11 @@
 //! ```
 
 mod check;
+mod closed;
 mod harmless;
 mod journal;
 mod keeper;
+mod kept;
 mod watch;
 
 #[cfg(test)]
@@ -34,9 +36,11 @@ use crate::policy::protected::search::{at_leisure, is_due, record};
 use crate::policy::protected::walk::{Bounds, Kind, Place, walk};
 use crate::policy::{GitProtection, Protection};
 use check::{check, open_roots};
-use harmless::{Disarmer, Root};
-use journal::{Duties, Interval, Journal};
+use closed::walk_closed;
+use harmless::{Disarmer, Root, is_recent, root_of};
+use journal::{Duties, Interval, Journal, Left};
 use keeper::{Keeper, Taken};
+use kept::{Configurations, Kept, check_kept};
 use watch::{Noticed, Watch};
 
 /// The kernel's stamps on files lag behind the clock by as much as a tick.
@@ -52,6 +56,8 @@ const LONGEST_SEARCH: Duration = Duration::from_millis(500);
 pub enum Why {
     /// It came to be at a protected name.
     Appeared,
+    /// It has taken the place of what was protected, which somebody outside must have moved or overwritten.
+    Replaced,
     /// A symbolic link at a protected name said something else. It was put back as it was.
     LinkReplaced,
     /// A hook of a repository that the command has made.
@@ -98,6 +104,9 @@ impl fmt::Display for Why {
             Self::Appeared => {
                 formatter.write_str("the name is protected; `sandbox.unprotect` would allow it")
             }
+            Self::Replaced => formatter.write_str(
+                "something protected was replaced from outside during the call, and could be written from then on",
+            ),
             Self::LinkReplaced => formatter.write_str("the link that stood there is protected, and is back"),
             Self::Hook => formatter.write_str("git would run it"),
             Self::Configuration { removed } if removed.is_empty() => {
@@ -132,7 +141,10 @@ impl fmt::Display for Quarantined {
 pub struct Guard {
     codex_home: Option<PathBuf>,
     duties: Duties,
-    known: HashSet<PathBuf>,
+    /// Held from the beginning: what a root's path leads to in the end is somebody else's business.
+    roots: Vec<Root>,
+    repositories: Vec<Kept>,
+    configurations: Configurations,
     from: SystemTime,
     started: Instant,
     journal: Option<Journal>,
@@ -148,11 +160,22 @@ impl Guard {
     #[must_use]
     pub fn begin(protection: &Protection, codex_home: Option<&Path>) -> Self {
         let from = SystemTime::now().checked_sub(TICK).unwrap_or(SystemTime::UNIX_EPOCH);
-        let duties = Duties::from(protection);
+        let roots = open_roots(&protection.roots);
+        let kept = |paths: &[PathBuf]| paths.iter().filter_map(|path| Kept::at(path, &roots)).collect();
+        let mut duties = Duties::from(protection);
+        duties.kept = kept(&protection.read_only);
+        let running = codex_home.map(running).unwrap_or_default();
+        duties.distrust(&running, |link, intervals| {
+            root_of(&roots, link).is_some_and(|(root, relative)| is_recent(root, relative, intervals))
+        });
+        let judged = judged(protection, codex_home, &running);
+        let configurations = Configurations::read(&duties.kept, &judged, &roots);
         let journal = codex_home.and_then(|home| Journal::begin(home, from, &duties).ok());
         Self {
             codex_home: codex_home.map(Path::to_owned),
-            known: protection.repositories.iter().cloned().collect(),
+            repositories: kept(&protection.repositories),
+            configurations,
+            roots,
             from,
             started: Instant::now(),
             journal,
@@ -192,8 +215,8 @@ impl Guard {
             }
         };
         if !duties.absent.is_empty() {
-            let roots = open_roots(&self.duties.roots);
-            self.found.extend(check(&duties, &roots, &mut self.keeper));
+            let interval = Interval { from: self.from, until: None };
+            self.found.extend(check(&duties, interval, &self.roots, &mut self.keeper));
         }
     }
 
@@ -209,11 +232,12 @@ impl Guard {
     }
 
     fn finish_within(mut self, time: Duration) -> Vec<Quarantined> {
-        let roots = open_roots(&self.duties.roots);
+        let roots = std::mem::take(&mut self.roots);
         let mut found = std::mem::take(&mut self.found);
-        found.extend(check(&self.duties, &roots, &mut self.keeper));
-        let until = SystemTime::now();
         let interval = Interval { from: self.from, until: None };
+        found.extend(check(&self.duties, interval, &roots, &mut self.keeper));
+        found.extend(replaced(&self.duties, &self.configurations, interval, &roots, &mut self.keeper));
+        let until = SystemTime::now();
         let mut searched = true;
         if self.duties.git != GitProtection::Open {
             searched = self.search(&roots, time, interval, &mut found);
@@ -241,32 +265,38 @@ impl Guard {
         found: &mut Vec<Quarantined>,
     ) -> bool {
         let intervals = [interval];
-        let cache = self.codex_home.as_deref().map(Cache::new);
+        // What stands in the place of a repository that was replaced is as new as any.
+        let same = self.repositories.iter().filter(|one| !one.is_replaced(roots));
+        let known: HashSet<PathBuf> = same.map(|one| one.path.clone()).collect();
         let mut left = time;
         let mut complete = true;
         for root in roots {
-            let bounds = Bounds { directories: usize::MAX, time: left };
-            let walked = walk(root.place.as_fd(), bounds, &mut || false);
-            left = left.saturating_sub(walked.cost);
+            let walked = walk_closed(root, &intervals, |root| {
+                let bounds = Bounds { directories: usize::MAX, time: left };
+                let walked = walk(root.place.as_fd(), bounds, &mut || false);
+                left = left.saturating_sub(walked.cost);
+                walked
+            });
             complete &= walked.complete;
-            let mut disarmer = Disarmer::new(&mut self.keeper, roots, &self.known, &intervals);
+            let mut disarmer = Disarmer::new(&mut self.keeper, roots, &known, &intervals);
             for place in &walked.places {
                 disarmer.repository(root, place);
             }
-            for git in self.known.iter().filter_map(|git| git.strip_prefix(&root.path).ok()) {
+            for git in known.iter().filter_map(|git| git.strip_prefix(&root.path).ok()) {
                 disarmer.inside_known(root, git);
             }
             found.append(&mut disarmer.found);
-            if let Some(cache) = &cache
+            if let Some(home) = &self.codex_home
+                && let cache = Cache::new(home)
                 && let Some(mut record) = cache.load(&root.path)
             {
                 // One that this call found at its start and nobody has judged is left to a refresh: an earlier call may
                 // have made it.
                 let is_new = |place: &Place| {
-                    !record.places.contains(place) && !self.known.contains(&root.path.join(git_entry(place)))
+                    !record.places.contains(place) && !known.contains(&root.path.join(git_entry(place)))
                 };
                 let new: Vec<Place> = walked.places.into_iter().filter(is_new).collect();
-                if !new.is_empty() {
+                if !new.is_empty() && !is_others_business(home, &root.path, self.journal.as_ref()) {
                     record.places.extend(new);
                     drop(cache.save(&record));
                 }
@@ -276,6 +306,46 @@ impl Guard {
     }
 }
 
+/// Whether other calls may have made, or may still change, what is found below a root: those that are running, and those
+/// that have ended without a whole search. A repository must not be known before each of them was asked.
+fn is_others_business(codex_home: &Path, root: &Path, own: Option<&Journal>) -> bool {
+    let overlaps = |other: &PathBuf| other.starts_with(root) || root.starts_with(other);
+    journal::left(codex_home, true)
+        .iter()
+        .any(|left| !own.is_some_and(|own| own.is(left)) && left.duties.roots.iter().any(overlaps))
+}
+
+/// What has taken the place of something protected.
+fn replaced(
+    duties: &Duties,
+    configurations: &Configurations,
+    interval: Interval,
+    roots: &[Root],
+    keeper: &mut Keeper,
+) -> Vec<Quarantined> {
+    let (known, intervals) = (HashSet::new(), [interval]);
+    let mut disarmer = Disarmer::new(keeper, roots, &known, &intervals);
+    check_kept(&duties.kept, configurations, &mut disarmer);
+    disarmer.found
+}
+
+/// What other calls that are running have to check at their end.
+fn running(codex_home: &Path) -> Vec<Left> {
+    let mut journals = journal::left(codex_home, true);
+    journals.retain(|left| left.interval.until.is_none());
+    journals
+}
+
+/// The repositories that no running call can have made: all of them, where none is running.
+fn judged(protection: &Protection, codex_home: Option<&Path>, running: &[Left]) -> HashSet<PathBuf> {
+    if running.is_empty() {
+        return protection.repositories.iter().cloned().collect();
+    }
+    let Some(cache) = codex_home.map(Cache::new) else { return HashSet::new() };
+    let records = protection.roots.iter().filter_map(|root| Some((cache.load(root)?, root)));
+    records.flat_map(|(record, root)| git_paths(&record, root).collect::<Vec<_>>()).collect()
+}
+
 /// Checks for calls that were killed with everything that would have checked. For the start of a program or a call: costs
 /// a look at one directory where there is none.
 #[must_use]
@@ -283,7 +353,10 @@ pub fn recover(codex_home: &Path) -> Vec<Quarantined> {
     let mut found = Vec::new();
     for left in journal::left(codex_home, false) {
         let roots = open_roots(&left.duties.roots);
-        let moved = check(&left.duties, &roots, &mut Keeper::new(Some(codex_home)));
+        let mut keeper = Keeper::new(Some(codex_home));
+        let mut moved = check(&left.duties, left.interval, &roots, &mut keeper);
+        let nothing = Configurations::default();
+        moved.extend(replaced(&left.duties, &nothing, left.interval, &roots, &mut keeper));
         if moved.iter().all(|one| one.stuck.is_none()) {
             drop(if left.duties.git == GitProtection::Open {
                 left.done()
@@ -317,13 +390,13 @@ pub fn refresh(roots: &[PathBuf], codex_home: &Path, stop: &mut dyn FnMut() -> b
     let mut found = Vec::new();
     let mut searched: Vec<&Path> = Vec::new();
     for root in &opened {
-        let concerns = |left: &&journal::Left| left.duties.roots.contains(&root.path);
+        let concerns = |left: &&Left| left.duties.roots.contains(&root.path);
         let intervals: Vec<Interval> = unsearched.iter().filter(concerns).map(|left| left.interval).collect();
         let old = cache.load(&root.path);
         if !is_due(old.as_ref(), SystemTime::now(), !intervals.is_empty()) {
             continue;
         }
-        let mut walked = at_leisure(root.place.as_fd(), stop);
+        let mut walked = walk_closed(root, &intervals, |root| at_leisure(root.place.as_fd(), stop));
         let known: HashSet<PathBuf> = old.iter().flat_map(|old| git_paths(old, &root.path)).collect();
         let mut disarmer = Disarmer::new(&mut keeper, &opened, &known, &intervals);
         for place in &walked.places {

@@ -8,6 +8,7 @@ mod covers;
 mod devices;
 mod memory;
 mod places;
+mod streams;
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -72,7 +73,8 @@ impl Ground {
                 sys::set_mount_writable(mount).map_err(failed("mount_setattr", "/dev"))?;
             }
         }
-        arrangement.apply(&self.memory)
+        arrangement.apply(&self.memory)?;
+        streams::reopen()
     }
 }
 

@@ -10,8 +10,9 @@ use nix::fcntl::{AtFlags, readlinkat};
 use nix::sys::stat::{SFlag, fstatat};
 use nix::unistd::symlinkat;
 
-use super::harmless::{Root, kind_of};
-use super::journal::Duties;
+use super::closed::open_way;
+use super::harmless::{Root, kind_of, root_of};
+use super::journal::{Duties, Interval};
 use super::keeper::{Keeper, Taken};
 use super::{Quarantined, Why};
 use crate::policy::WatchedLink;
@@ -24,20 +25,20 @@ pub(super) fn open_roots(paths: &[PathBuf]) -> Vec<Root> {
     paths.iter().filter_map(open).collect()
 }
 
-/// The root that a path lies in, and the way from there.
-fn root_of<'r, 'p>(roots: &'r [Root], path: &'p Path) -> Option<(&'r Root, &'p Path)> {
-    roots.iter().find_map(|root| Some((root, path.strip_prefix(&root.path).ok()?)))
-}
-
 /// Takes away what has come to be where nothing may be, and puts links back.
-pub(super) fn check(duties: &Duties, roots: &[Root], keeper: &mut Keeper) -> Vec<Quarantined> {
+pub(super) fn check(
+    duties: &Duties,
+    interval: Interval,
+    roots: &[Root],
+    keeper: &mut Keeper,
+) -> Vec<Quarantined> {
     let mut found = Vec::new();
     let mut directories: HashMap<&Path, Result<(OwnedFd, Top), Errno>> = HashMap::new();
     for path in &duties.absent {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
         let Some((root, relative)) = root_of(roots, parent) else { continue };
         let opened = directories.entry(parent).or_insert_with(|| {
-            let place = open_place(&root.place, relative)?;
+            let place = open_way(root, relative, &[interval])?;
             let top = Top::read(&place);
             Ok((place, top))
         });

@@ -18,7 +18,7 @@ use super::journal::Interval;
 use super::keeper::{Keeper, Taken, names};
 use super::{Quarantined, Why};
 use crate::policy::protected::below::{open_below, open_place};
-use crate::policy::protected::git_config::{Disarmed, disarm};
+use crate::policy::protected::git_config::{Disarmed, disarm_since};
 use crate::policy::protected::git_directory::{
     MOST_CONFIGURATION, NAMES, directories, path_of_line, pointer_target, read_below,
 };
@@ -30,9 +30,20 @@ const DEEPEST: usize = 16;
 const MOST_INNER: usize = 10_000;
 
 /// A writable root, opened.
+#[derive(Debug)]
 pub(super) struct Root {
     pub(super) path: PathBuf,
     pub(super) place: OwnedFd,
+}
+
+impl Root {
+    /// Something in it, as a place, or it itself: a directory that can't be searched has no way to itself.
+    pub(super) fn entry(&self, relative: &Path) -> Result<OwnedFd, Errno> {
+        if relative.as_os_str().is_empty() {
+            return self.place.try_clone().map_err(|_full| Errno::EMFILE);
+        }
+        open_below(&self.place, relative, OFlag::O_PATH)
+    }
 }
 
 /// Goes through repositories, and takes out of them what would run.
@@ -60,14 +71,7 @@ impl<'a> Disarmer<'a> {
 
     /// Whether something is of the time in question: made, moved there or changed.
     pub(super) fn is_recent(&self, root: &Root, relative: &Path) -> bool {
-        let Ok(entry) = open_below(&root.place, relative, OFlag::O_PATH) else { return true };
-        let Ok(status) = File::from(entry).metadata() else { return true };
-        let changed = u64::try_from(status.ctime()).ok().and_then(|seconds| {
-            let nanos = u64::try_from(status.ctime_nsec()).ok()?;
-            SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::new(seconds, u32::try_from(nanos).ok()?))
-        });
-        let times = [changed, status.created().ok()];
-        times.into_iter().flatten().any(|time| self.intervals.iter().any(|interval| interval.holds(time)))
+        is_recent(root, relative, self.intervals)
     }
 
     /// Goes through a repository that the search has found, unless it is known or of another time.
@@ -109,7 +113,16 @@ impl<'a> Disarmer<'a> {
                     let inner = git.join(name);
                     fstatat(&root.place, &inner, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
                         && self.is_recent(root, &inner)
-                }))
+                })
+                || self.has_recent_hook(root, git))
+    }
+
+    /// Whether a hook was written that stood there before: that changes neither the directory nor what it is in.
+    fn has_recent_hook(&self, root: &Root, git: &Path) -> bool {
+        let hooks = git.join("hooks");
+        let Ok(place) = open_place(&root.place, git) else { return false };
+        names(place.as_fd(), OsStr::new("hooks"))
+            .is_ok_and(|inner| inner.iter().any(|name| self.is_recent(root, &hooks.join(name))))
     }
 
     /// A `.git` file may lead to a git directory that is known or harmless by now, and nowhere else.
@@ -118,20 +131,15 @@ impl<'a> Disarmer<'a> {
         let base = root.path.join(git.parent().unwrap_or(Path::new("")));
         let target = text.as_deref().and_then(pointer_target).map(|target| base.join(target));
         let target = target.and_then(|target| std::fs::canonicalize(target).ok());
-        let inside = target.as_deref().and_then(|target| self.root_of(target));
-        match (inside, target) {
+        let inside = target.as_deref().and_then(|target| root_of(self.roots, target));
+        match (inside, &target) {
             (Some((root, relative)), Some(target)) => {
-                if !self.known.contains(&target) {
-                    self.git_directory(root, &relative, DEEPEST);
+                if !self.known.contains(target) {
+                    self.git_directory(root, relative, DEEPEST);
                 }
             }
             _ => self.take(root, git, Why::Pointer),
         }
-    }
-
-    fn root_of(&self, path: &Path) -> Option<(&'a Root, PathBuf)> {
-        let roots = self.roots;
-        roots.iter().find_map(|root| Some((root, path.strip_prefix(&root.path).ok()?.to_owned())))
     }
 
     fn git_directory(&mut self, root: &Root, git: &Path, depth: usize) {
@@ -146,7 +154,7 @@ impl<'a> Disarmer<'a> {
         self.common_directory(root, &place, git);
         self.hooks(root, &place, git);
         for name in ["config", "config.worktree"] {
-            self.configuration(root, &place, git, name);
+            self.configuration(root, &place, git, name, b"");
         }
         if fstatat(&place, "info/attributes", AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
             self.take(root, &git.join("info/attributes"), Why::Attributes);
@@ -210,7 +218,15 @@ impl<'a> Disarmer<'a> {
         }
     }
 
-    fn configuration(&mut self, root: &Root, place: &OwnedFd, git: &Path, name: &str) {
+    /// Cuts a configuration down to what runs nothing, and to what stood in it `before`.
+    pub(super) fn configuration(
+        &mut self,
+        root: &Root,
+        place: &OwnedFd,
+        git: &Path,
+        name: &str,
+        before: &[u8],
+    ) {
         let path = git.join(name);
         let Ok(status) = fstatat(place, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { return };
         let text = match kind_of(status.st_mode) {
@@ -219,9 +235,9 @@ impl<'a> Disarmer<'a> {
         };
         let Some(text) = text else {
             self.take(root, &path, Why::Configuration { removed: Vec::new() });
-            return self.write(place, name, b"");
+            return self.write(place, name, before);
         };
-        match disarm(&text) {
+        match disarm_since(before, &text, |way| self.is_own_work_tree(root, git, way)) {
             Disarmed::Harmless if status.st_nlink <= 1 => {}
             // By its other name the file could be changed again.
             Disarmed::Harmless => {
@@ -234,6 +250,18 @@ impl<'a> Disarmer<'a> {
                 self.write(place, name, &text);
             }
         }
+    }
+
+    /// Whether a submodule's git directory leads to a work tree whose `.git` leads back to it, as git makes them.
+    fn is_own_work_tree(&self, root: &Root, git: &Path, way: &[u8]) -> bool {
+        let git_directory = root.path.join(git);
+        let Ok(tree) = std::fs::canonicalize(git_directory.join(OsStr::from_bytes(way))) else {
+            return false;
+        };
+        let Some((holder, relative)) = root_of(self.roots, &tree) else { return false };
+        let text = read_below(&holder.place, &relative.join(".git"), MOST_POINTER);
+        let back = text.as_deref().and_then(pointer_target).map(|target| tree.join(target));
+        back.and_then(|back| std::fs::canonicalize(back).ok()).is_some_and(|back| back == git_directory)
     }
 
     /// Writes what is left of a configuration. Without it, git takes the repository for one with the defaults.
@@ -253,6 +281,23 @@ impl<'a> Disarmer<'a> {
         };
         self.found.extend(Quarantined::of(path, taken, why));
     }
+}
+
+/// The root that a path lies in, and the way from there.
+pub(super) fn root_of<'r, 'p>(roots: &'r [Root], path: &'p Path) -> Option<(&'r Root, &'p Path)> {
+    roots.iter().find_map(|root| Some((root, path.strip_prefix(&root.path).ok()?)))
+}
+
+/// Whether something was made, moved to its place or changed in one of the intervals.
+pub(super) fn is_recent(root: &Root, relative: &Path, intervals: &[Interval]) -> bool {
+    let Ok(entry) = root.entry(relative) else { return true };
+    let Ok(status) = File::from(entry).metadata() else { return true };
+    let changed = u64::try_from(status.ctime()).ok().and_then(|seconds| {
+        let nanos = u64::try_from(status.ctime_nsec()).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::new(seconds, u32::try_from(nanos).ok()?))
+    });
+    let times = [changed, status.created().ok()];
+    times.into_iter().flatten().any(|time| intervals.iter().any(|interval| interval.holds(time)))
 }
 
 pub(super) fn kind_of(mode: u32) -> SFlag {

@@ -4,6 +4,7 @@
 //! with the last process of the call, however that ended. A call that ends without having searched the whole of its roots
 //! leaves a file that says from when to when nobody knows what was made there.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -13,11 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::kept::Kept;
 use crate::policy::{GitProtection, Protection, WatchedLink};
 
 /// What the files start with. Another version is another format.
-const MAGIC: &[u8] = b"codex call 1";
-const MOST_BYTES: u64 = 16 << 20;
+const MAGIC: &[u8] = b"codex call 2";
+const MOST_BYTES: u64 = 256 << 20;
 
 /// What has to be checked after a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +28,7 @@ pub(super) struct Duties {
     pub(super) roots: Vec<PathBuf>,
     pub(super) absent: Vec<PathBuf>,
     pub(super) links: Vec<WatchedLink>,
+    pub(super) kept: Vec<Kept>,
 }
 
 impl From<&Protection> for Duties {
@@ -35,7 +38,23 @@ impl From<&Protection> for Duties {
             roots: protection.roots.clone(),
             absent: protection.absent.clone(),
             links: protection.links.clone(),
+            kept: Vec::new(),
         }
+    }
+}
+
+impl Duties {
+    /// Takes over what others that are running found not to exist: what stands there now, one of their commands may have
+    /// made. A link of the time in which they run must not be put back.
+    pub(super) fn distrust(&mut self, running: &[Left], is_recent: impl Fn(&Path, &[Interval]) -> bool) {
+        let absent: HashSet<&PathBuf> = running.iter().flat_map(|other| &other.duties.absent).collect();
+        let intervals: Vec<Interval> = running.iter().map(|other| other.interval).collect();
+        let links = std::mem::take(&mut self.links).into_iter();
+        let (suspect, links) = links.partition::<Vec<_>, _>(|link| is_recent(&link.path, &intervals));
+        self.links = links;
+        let there = self.kept.iter().map(|kept| &kept.path).chain(suspect.iter().map(|link| &link.path));
+        let suspect: Vec<PathBuf> = there.filter(|path| absent.contains(path)).cloned().collect();
+        self.absent.extend(suspect);
     }
 }
 
@@ -108,6 +127,11 @@ impl Journal {
             return Err(error);
         }
         Ok(Self { path, _file: file })
+    }
+
+    /// Whether this is the file that was read.
+    pub(super) fn is(&self, left: &Left) -> bool {
+        self.path == left.path
     }
 
     /// Ends it: nothing is left to be done.
@@ -224,6 +248,13 @@ fn encode(duties: &Duties) -> Vec<u8> {
         field(link.path.as_os_str().as_bytes());
         field(link.target.as_os_str().as_bytes());
     }
+    for kept in &duties.kept {
+        field(b"kept");
+        field(kept.path.as_os_str().as_bytes());
+        field(kept.device.to_string().as_bytes());
+        field(kept.inode.to_string().as_bytes());
+        field(kept.born.map_or(String::new(), |born| born.to_string()).as_bytes());
+    }
     field(b"end");
     text
 }
@@ -249,6 +280,11 @@ fn decode(text: &[u8]) -> Option<Duties> {
                 let target = PathBuf::from(OsStr::from_bytes(fields.next()?));
                 duties.links.push(WatchedLink { path, target });
             }
+            b"kept" => {
+                let mut number = || Some(std::str::from_utf8(fields.next()?).ok()?.parse().ok());
+                let (device, inode, born) = (number()??, number()??, number()?);
+                duties.kept.push(Kept { path, device, inode, born });
+            }
             _ => return None,
         }
     }
@@ -257,7 +293,7 @@ fn decode(text: &[u8]) -> Option<Duties> {
 #[cfg(test)]
 mod tests {
     use super::{
-        Duration, Duties, GitProtection, Interval, Journal, PathBuf, SystemTime, WatchedLink, decode,
+        Duration, Duties, GitProtection, Interval, Journal, Kept, PathBuf, SystemTime, WatchedLink, decode,
         directory, encode, fs, left,
     };
 
@@ -267,6 +303,7 @@ mod tests {
             roots: vec!["/w".into(), "/t\n".into()],
             absent: vec!["/w/.vscode".into()],
             links: vec![WatchedLink { path: "/w/.git".into(), target: PathBuf::from("../x") }],
+            kept: vec![Kept { path: "/w/.envrc".into(), device: 1, inode: u64::MAX, born: None }],
         }
     }
 

@@ -3,9 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,8 +13,8 @@ use codex_linux_sandbox::shown;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, open, openat, readlinkat, renameat2};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, geteuid, symlinkat, unlinkat};
 
 use super::journal;
 
@@ -65,7 +65,11 @@ impl Keeper {
         match moved {
             Ok(()) => self.kept(&new_name, &path.join(name)),
             Err(Errno::ENOENT) => Taken::Gone,
-            Err(_) => self.take_across(parent, path, name, &new_name),
+            Err(_) => match self.take_across(parent, path, name, &new_name) {
+                // A command may have closed the directory behind itself, as its owner, which is who we run as.
+                Taken::Stuck(Errno::EACCES) if open_for_owner(parent) => self.take(parent, path, name),
+                taken => taken,
+            },
         }
     }
 
@@ -112,6 +116,17 @@ impl Keeper {
         drop(list.and_then(|mut list| writeln!(list, "{}\t{}", shown(name), shown(from))));
         Taken::Kept(directory.join(name))
     }
+}
+
+/// Gives the owner of a directory all rights on it. Says whether it lacked one and has it now.
+fn open_for_owner(directory: BorrowedFd<'_>) -> bool {
+    let Ok(status) = fstat(directory) else { return false };
+    let mode = Mode::from_bits_truncate(status.st_mode);
+    // By its descriptor, which may be one that only names it.
+    let itself = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    !mode.contains(Mode::S_IRWXU)
+        && status.st_uid == geteuid().as_raw()
+        && fs::set_permissions(itself, fs::Permissions::from_mode((mode | Mode::S_IRWXU).bits())).is_ok()
 }
 
 /// Renames without replacing anything.

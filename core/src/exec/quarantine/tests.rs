@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Guard, Quarantined, Why, recover, refresh};
 use crate::policy::{GitProtection, ProtectionSettings, RootOrigin, WritableRoot, protect};
@@ -409,9 +409,69 @@ fn what_the_next_call_finds_first_is_no_more_trusted_for_it() {
     scene.program("near/.git/hooks/post-checkout");
     assert_eq!(guard.finish_within(Duration::ZERO), []);
     let guard = scene.begin();
-    assert!(guard.known.contains(&scene.path("near/.git")));
+    let near = scene.path("near/.git");
+    assert!(guard.repositories.iter().any(|known| known.path == near));
     assert_eq!(guard.finish_within(AMPLE), []);
     assert_eq!(scene.moved(&refreshed(&scene)), ["near/.git/hooks/post-checkout"]);
+}
+
+#[test]
+fn what_the_next_call_finds_last_is_no_more_trusted_for_it() {
+    let scene = Scene::new();
+    let guard = scene.begin();
+    scene.init("a/b/made");
+    scene.program("a/b/made/.git/hooks/post-checkout");
+    assert_eq!(guard.finish_within(Duration::ZERO), []);
+    let mut guard = scene.begin();
+    // What was made right before its start would count as made by it.
+    guard.from = SystemTime::now();
+    assert_eq!(guard.finish_within(AMPLE), []);
+    assert_eq!(scene.moved(&refreshed(&scene)), ["a/b/made/.git/hooks/post-checkout"]);
+}
+
+#[test]
+fn what_one_call_has_found_harmless_another_may_have_changed_since() {
+    let scene = Scene::new();
+    let long = scene.begin();
+    let short = scene.begin();
+    scene.init("made");
+    assert_eq!(short.finish_within(AMPLE), []);
+    scene.program("made/.git/hooks/post-checkout");
+    // Killed: the kernel gives its lock up, with the last process that was just being started beside this test.
+    drop(long);
+    let (mut found, patience) = (Vec::new(), Instant::now());
+    while found.is_empty() && patience.elapsed() < Duration::from_secs(10) {
+        assert_eq!(recover(&scene.home()), []);
+        found = refreshed(&scene);
+    }
+    assert_eq!(scene.moved(&found), ["made/.git/hooks/post-checkout"]);
+}
+
+#[test]
+fn a_link_that_a_running_call_has_made_is_not_put_back() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("made")).unwrap();
+    let first = scene.begin();
+    symlink("/elsewhere", scene.path("made/.git")).unwrap();
+    let second = scene.begin();
+    assert_eq!(scene.moved(&first.finish_within(AMPLE)), ["made/.git"]);
+    assert_eq!(second.finish_within(AMPLE), []);
+    assert!(scene.path("made/.git").symlink_metadata().is_err());
+}
+
+#[test]
+fn a_work_tree_is_its_own_or_none() {
+    let scene = Scene::new();
+    fs::create_dir(scene.directory.path().join("elsewhere")).unwrap();
+    fs::create_dir(scene.path("other")).unwrap();
+    for way in ["../../../elsewhere", "../../other", "../../../nowhere"] {
+        let guard = scene.begin();
+        scene.init("made");
+        scene.git("made", &["config", "core.worktree", way]);
+        assert_eq!(scene.moved(&guard.finish_within(AMPLE)), ["made/.git/config"], "{way}");
+        assert!(!scene.try_git("made", &["config", "core.worktree"]), "{way}");
+        fs::remove_dir_all(scene.path("made")).unwrap();
+    }
 }
 
 #[test]

@@ -32,9 +32,12 @@ const ALWAYS: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC);
 /// The kernel gives up on a path while somebody renames on the way; a command could do so without end.
 const TRIES: usize = 8;
 
-/// Opens a writable root, whose path was resolved before and can't be changed from inside it.
+/// Opens a writable root by its resolved path. A link anywhere on the way is `ELOOP`: the path had none, and who may write
+/// above the root, a command with a wider one, could lead whatever is done below it elsewhere.
 pub(crate) fn open_root(root: &Path) -> Result<OwnedFd, Errno> {
-    open(root, PLACE | ALWAYS, Mode::empty())
+    let top = open("/", PLACE | ALWAYS, Mode::empty())?;
+    let relative = root.strip_prefix("/").map_err(|_relative| Errno::EINVAL)?;
+    resolve(top.as_fd(), relative, PLACE, ResolveFlag::RESOLVE_NO_SYMLINKS)
 }
 
 /// Opens a directory below a root, as a place only.

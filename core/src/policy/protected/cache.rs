@@ -14,8 +14,8 @@ use super::walk::{Kind, Place};
 
 /// What the files start with. Another version is another format.
 const MAGIC: &[u8] = b"codex repositories 1\0";
-/// More than a thousand repositories with paths of average length.
-const MOST_BYTES: u64 = 4 << 20;
+/// More than a tree holds that can be worked in: a record that is too long to be read would make every call a first one.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// The repositories of one root, and how they were found.
 #[derive(Clone, Debug, PartialEq, Eq)]

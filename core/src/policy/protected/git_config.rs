@@ -6,6 +6,8 @@
 
 mod inert;
 
+use std::collections::HashSet;
+
 /// One assignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -133,27 +135,44 @@ pub enum Disarmed {
 /// Takes out of a file all that is not known to be inert.
 #[must_use]
 pub fn disarm(text: &[u8]) -> Disarmed {
+    disarm_since(b"", text, |_upwards| true)
+}
+
+/// The same for a file that had another text `before`, which is trusted: what stood in that may stay. Where the way to the
+/// work tree leads is for the caller to know: git writes files there, at every checkout.
+#[must_use]
+pub fn disarm_since(before: &[u8], text: &[u8], is_own_work_tree: impl Fn(&[u8]) -> bool) -> Disarmed {
+    let trusted = parse(before).unwrap_or_default();
     let Ok(entries) = parse(text) else {
-        return Disarmed::Replace { text: Vec::new(), removed: Vec::new() };
+        return Disarmed::Replace { text: before.to_vec(), removed: Vec::new() };
     };
-    let (kept, removed): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(inert::is_inert);
-    if removed.is_empty() && is_plain(text) {
+    let is_elsewhere = |entry: &Entry| {
+        entry.is("core", "worktree") && !entry.value.as_deref().is_some_and(&is_own_work_tree)
+    };
+    let may_stay = |entry: &Entry| trusted.contains(entry) || inert::is_inert(entry) && !is_elsewhere(entry);
+    let (kept, removed): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(may_stay);
+    if removed.is_empty() && is_plain(before, text) {
         return Disarmed::Harmless;
     }
     Disarmed::Replace { text: write(&kept), removed: removed.iter().map(Entry::name).collect() }
 }
 
-/// Whether each line is of the few forms that git writes itself and that can be read in one way only.
-fn is_plain(text: &[u8]) -> bool {
+/// Whether each line stood there before or is of the few forms that git writes itself and that can be read in one way only.
+fn is_plain(before: &[u8], text: &[u8]) -> bool {
+    let old: HashSet<&[u8]> = before.split(|byte| *byte == b'\n').collect();
     let plain_value =
         |byte: &u8| matches!(byte, b' '..=b'~' | 0x80..) && !matches!(byte, b'"' | b'\\' | b'#' | b';');
     text.split(|byte| *byte == b'\n').all(|line| match line {
         [] => true,
-        [b'[', header @ .., b']'] => !header.contains(&b']') && header.iter().all(|byte| *byte >= b' '),
-        [b'\t', assignment @ ..] => {
-            assignment.first().is_some_and(u8::is_ascii_alphabetic) && assignment.iter().all(plain_value)
+        [b'[', header @ .., b']'] => {
+            old.contains(line) || !header.contains(&b']') && header.iter().all(|byte| *byte >= b' ')
         }
-        _ => false,
+        [b'\t', assignment @ ..] => {
+            old.contains(line)
+                || assignment.first().is_some_and(u8::is_ascii_alphabetic)
+                    && assignment.iter().all(plain_value)
+        }
+        _ => old.contains(line),
     })
 }
 

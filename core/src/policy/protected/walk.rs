@@ -18,7 +18,8 @@ use super::below::open_listing;
 pub(crate) enum Kind {
     /// There is a `.git` in the directory, whatever it is.
     WorkTree,
-    /// The directory itself is what git takes for a git directory: it has `HEAD`, `objects` and `refs`.
+    /// The directory itself is what git takes for a git directory: it has `HEAD`, and `objects` and `refs` or a
+    /// `commondir` that says where these are.
     Bare,
 }
 
@@ -44,8 +45,8 @@ pub(crate) struct Walked {
     pub(crate) places: Vec<Place>,
     /// How many directories were read.
     pub(crate) directories: usize,
-    /// How many could not be.
-    pub(crate) unreadable: usize,
+    /// Which could not be.
+    pub(crate) unreadable: Vec<PathBuf>,
     /// Whether nothing was left for want of time or room.
     pub(crate) complete: bool,
     pub(crate) cost: Duration,
@@ -53,8 +54,6 @@ pub(crate) struct Walked {
 
 /// Entries between two looks at the clock: a directory may have millions.
 const ENTRIES_A_LOOK: usize = 1024;
-/// What a git directory has beside repositories: not gone into.
-const INSIDE_GIT: [&str; 8] = ["HEAD", "objects", "refs", "hooks", "info", "logs", "modules", "worktrees"];
 
 /// Walks a tree breadth first, so that what a bound cuts off is deep down. Links are not followed, and nothing is opened
 /// but directories. `stop` is asked now and then.
@@ -73,25 +72,23 @@ pub(crate) fn walk(root: BorrowedFd<'_>, bounds: Bounds, stop: &mut dyn FnMut() 
             Ok(Some(directory)) => directory,
             Ok(None) => continue,
             Err(_) => {
-                walked.unreadable += 1;
+                walked.unreadable.push(relative);
                 continue;
             }
         };
         let listing = list(&mut directory, &mut late);
         walked.complete &= listing.complete;
-        let bare = listing.is_bare();
         if listing.git {
             walked.places.push(Place { relative: relative.clone(), kind: Kind::WorkTree });
         }
-        if bare {
+        // Gone into all the same: three names make a directory one, and `modules` or `logs` in it may be anything.
+        if listing.is_bare() {
             walked.places.push(Place { relative: relative.clone(), kind: Kind::Bare });
         }
         let room = bounds.directories.saturating_sub(walked.directories + queue.len());
         walked.complete &= listing.below.len() <= room;
         for name in listing.below.into_iter().take(room) {
-            if !(bare && INSIDE_GIT.iter().any(|inside| name.as_os_str().eq_ignore_ascii_case(inside))) {
-                queue.push_back(relative.join(name));
-            }
+            queue.push_back(relative.join(name));
         }
     }
     walked.cost = started.elapsed();
@@ -105,13 +102,14 @@ struct Listing {
     head: bool,
     objects: bool,
     refs: bool,
+    common: bool,
     below: Vec<PathBuf>,
     complete: bool,
 }
 
 impl Listing {
     const fn is_bare(&self) -> bool {
-        self.head && self.objects && self.refs
+        self.head && (self.common || self.objects && self.refs)
     }
 }
 
@@ -133,6 +131,7 @@ fn list(directory: &mut Dir, late: &mut dyn FnMut() -> bool) -> Listing {
             _ => {
                 listing.objects |= name.eq_ignore_ascii_case(b"objects");
                 listing.refs |= name.eq_ignore_ascii_case(b"refs");
+                listing.common |= name.eq_ignore_ascii_case(b"commondir");
                 match entry.file_type() {
                     Some(Type::Directory) => listing.below.push(Path::new(OsStr::from_bytes(name)).into()),
                     None => unsure.push(Path::new(OsStr::from_bytes(name)).into()),
@@ -229,7 +228,7 @@ mod tests {
             walk(root.as_fd(), Bounds { directories, time: Duration::from_secs(seconds) }, &mut || stop)
         };
         let whole = go(1000, 60, false);
-        assert!(whole.complete && whole.unreadable == 0);
+        assert!(whole.complete && whole.unreadable.is_empty());
         assert_eq!((whole.directories, whole.places.len()), (61, 21));
         assert_eq!(whole.places[0].relative, Path::new("d0"));
         let few = go(21, 60, false);
