@@ -116,7 +116,7 @@ pub(crate) struct PolicyOptions {
     /// Let the command reach the network.
     #[arg(long)]
     pub(crate) network: bool,
-    /// How the level of isolation is chosen: auto or landlock.
+    /// How the level of isolation is chosen: auto, namespaces or landlock.
     #[arg(long, value_name = "LEVEL", value_parser = isolations())]
     pub(crate) isolation: Option<Isolation>,
     /// Override a setting of config.toml; the value is TOML, else taken literally. Repeatable.

@@ -294,7 +294,7 @@ fn in_namespaces(guarantee: Guarantee, plan: &Plan, enforced: &Enforced) -> (Hol
             (Hold::NotRequested, "the policy leaves the file system to somebody else")
         }
         (Guarantee::Writes, Some(_)) if enforced.landlock_abi == 0 => {
-            (Hold::Enforced, "read-only mounts; there is no Landlock")
+            (Hold::Partial, "read-only mounts; without Landlock, named pipes outside can be written")
         }
         (Guarantee::Writes, Some(_)) => (Hold::Enforced, "read-only mounts, and Landlock"),
         (Guarantee::Metadata, Some(_)) => (Hold::Enforced, "read-only mounts"),

@@ -133,7 +133,11 @@ impl Init {
                     Some(ending) if stay == Stay::ForTheCommand || nobody_is_left => end_as(ending),
                     _ => {}
                 }
-            } else if ended.is_none() && !(received.from_kernel && self.command_is_in_our_group()) {
+            } else if ended.is_none()
+                && !received.from_inside
+                && !(received.from_kernel && self.command_is_in_our_group())
+            {
+                // Only what comes from outside is for the command: those inside can reach it themselves.
                 // Once the command has been collected, its number may be another's.
                 // What the terminal sends, it sends to the whole group.
                 match sys::kill(self.command, received.signal) {

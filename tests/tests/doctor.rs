@@ -82,13 +82,17 @@ assert libc.prctl(22, 2, ctypes.byref(Program(len(steps), code)), 0, 0) == 0
 os.execv(sys.argv[3], sys.argv[3:])
 ";
 
+/// Where no other level holds.
+const AT_LANDLOCK: [&str; 2] = ["--isolation", "landlock"];
+
 /// The doctor under a filter that refuses a call with an errno, or kills whoever makes it.
-fn filtered(scene: &Scene, call: i64, errno: Option<Errno>) -> Option<Invocation> {
+fn filtered(scene: &Scene, call: i64, errno: Option<Errno>, options: &[&str]) -> Option<Invocation> {
     let python = require_tool("python3")?;
     let answer = errno.map_or(0x8000_0000, |errno| 0x0005_0000 | (errno as i32).unsigned_abs());
     let words = ["-c".to_owned(), FILTER.to_owned(), call.to_string(), format!("{answer:x}")];
     let doctor = [scene.codex_program().display().to_string(), "doctor".into(), "--json".into()];
-    Some(scene.under(Policy::Bare).command(python, words.into_iter().chain(doctor)))
+    let options = options.iter().map(|option| (*option).to_owned());
+    Some(scene.under(Policy::Bare).command(python, words.into_iter().chain(doctor).chain(options)))
 }
 
 /// What a filter around us is called: where there are marks of a container, it is taken for the container's.
@@ -175,7 +179,7 @@ fn no_network_namespaces_left(scene: &Scene) {
 
 fn a_filter_that_refuses(scene: &Scene) {
     for (call, errno) in [(libc::SYS_unshare, Errno::EPERM), (libc::SYS_mount_setattr, Errno::EPERM)] {
-        let Some(invocation) = filtered(scene, call, Some(errno)) else { return };
+        let Some(invocation) = filtered(scene, call, Some(errno), &[]) else { return };
         let report = report(&invocation.run().expect_code(0));
         if report["namespaces"]["call"] == "unshare" && call != libc::SYS_unshare {
             missing("a user namespace to be refused a mount in");
@@ -188,7 +192,7 @@ fn a_filter_that_refuses(scene: &Scene) {
 }
 
 fn a_filter_that_kills(scene: &Scene) {
-    let Some(invocation) = filtered(scene, libc::SYS_unshare, None) else { return };
+    let Some(invocation) = filtered(scene, libc::SYS_unshare, None, &[]) else { return };
     let report = report(&invocation.run().expect_code(0));
     assert_eq!(report["namespaces"]["available"], false, "{report}");
     assert!(report["namespaces"]["errno"].is_null(), "{report}");
@@ -237,7 +241,7 @@ fn a_changed_root(scene: &Scene) {
 
 fn landlock_is_off(scene: &Scene) {
     let call = libc::SYS_landlock_create_ruleset;
-    let Some(invocation) = filtered(scene, call, Some(Errno::EOPNOTSUPP)) else { return };
+    let Some(invocation) = filtered(scene, call, Some(Errno::EOPNOTSUPP), &AT_LANDLOCK) else { return };
     let run = invocation.run().expect_code(1);
     let report = report(&run);
     assert!(run.stderr.is_empty(), "{}", run.describe());
@@ -249,7 +253,7 @@ fn landlock_is_off(scene: &Scene) {
 
 fn landlock_is_filtered(scene: &Scene) {
     let call = libc::SYS_landlock_create_ruleset;
-    let Some(invocation) = filtered(scene, call, Some(Errno::EPERM)) else { return };
+    let Some(invocation) = filtered(scene, call, Some(Errno::EPERM), &AT_LANDLOCK) else { return };
     let report = report(&invocation.run().expect_code(1));
     assert_eq!(finding(&report, "landlock")["cause"], filter_cause(&report), "{report}");
 }

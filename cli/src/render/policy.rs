@@ -1,9 +1,9 @@
 //! The policy in effect, as a table and as JSON.
 
 use codex_core::config::{SettingRow, rows};
-use codex_core::enforcement::Enforcement;
+use codex_core::enforcement::{Enforcement, Level};
 use codex_core::exec::Sandbox;
-use codex_core::policy::{NetworkAccess, Protection, ResolvedWrites, SandboxMode};
+use codex_core::policy::{NetworkAccess, Protection, ResolvedWrites, RootOrigin, SandboxMode};
 use codex_linux_sandbox::{Support, shown};
 use serde::Serialize;
 
@@ -123,6 +123,10 @@ impl<'a> Resolved<'a> {
             writes_everywhere: matches!(policy.writes, ResolvedWrites::Everywhere),
             writable_roots: roots
                 .iter()
+                // At this level the call has one of its own.
+                .filter(|root| {
+                    !(root.origin == RootOrigin::DevShm && sandbox.expected().level == Level::Namespaces)
+                })
                 .map(|root| Root {
                     path: shown(&root.path),
                     asked: shown(&root.asked),

@@ -176,8 +176,12 @@ fn rung(
     options: &SandboxOptions,
     isolation: Isolation,
 ) -> Result<Rung, SandboxError> {
-    let plan =
+    let mut plan =
         Plan { landlock_abi_at_most: options.landlock_abi_at_most, ..lower(policy, places, isolation)? };
+    if plan.is_unrestricted() {
+        // Nothing of it needs to be said.
+        plan.isolation = Isolation::default();
+    }
     let mode = policy.mode;
     let mut landlock_abi = 0;
     if !plan.is_unrestricted() {

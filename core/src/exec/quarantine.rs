@@ -196,6 +196,15 @@ impl Guard {
     /// command has been started: it is for long calls, and costs a system call a directory.
     pub fn watch(&mut self) {
         self.watch = Watch::new(&self.duties.absent);
+        // What came to be before is not noticed any more.
+        self.look(Duties { links: Vec::new(), ..self.duties.clone() });
+    }
+
+    fn look(&mut self, duties: Duties) {
+        if !duties.absent.is_empty() {
+            let interval = Interval { from: self.from, until: None };
+            self.found.extend(check(&duties, interval, &self.roots, &mut self.keeper));
+        }
     }
 
     /// The descriptor that becomes readable when [`Guard::handle_events`] has something to do.
@@ -214,10 +223,7 @@ impl Guard {
                 Duties { absent, ..Duties::default() }
             }
         };
-        if !duties.absent.is_empty() {
-            let interval = Interval { from: self.from, until: None };
-            self.found.extend(check(&duties, interval, &self.roots, &mut self.keeper));
-        }
+        self.look(duties);
     }
 
     /// Checks after the command has ended, with everything that it had started: moves away what came to be at protected

@@ -133,7 +133,7 @@ fn allow(
 /// What is mounted for the command alone.
 fn own_trees(plan: &Plan) -> impl Iterator<Item = &'static str> {
     let own = plan.uses_namespaces();
-    [("/dev/shm", own), ("/tmp", own && plan.places.private_tmp)]
+    [("/dev/shm", own), ("/dev/mqueue", own), ("/tmp", own && plan.places.private_tmp)]
         .into_iter()
         .filter_map(|(tree, mounted)| mounted.then_some(tree))
 }

@@ -74,7 +74,7 @@ impl Ground {
             }
         }
         arrangement.apply(&self.memory)?;
-        streams::reopen()
+        streams::reopen(&self.devices)
     }
 }
 

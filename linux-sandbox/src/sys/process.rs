@@ -118,6 +118,8 @@ pub(crate) struct Received {
     pub(crate) signal: libc::c_int,
     /// Whether the kernel sent it by itself, which for a signal that a person causes means the terminal.
     pub(crate) from_kernel: bool,
+    /// Whether a process of our own PID namespace sent it: one of another has no number in it.
+    pub(crate) from_inside: bool,
 }
 
 /// Waits for the next of these signals, which have to be blocked: `sigwaitinfo(2)`.
@@ -132,7 +134,16 @@ pub(crate) fn next_signal(signals: &SigSet) -> Result<Received, Errno> {
                 // JUSTIFICATION: the structure is plain numbers.
                 // SAFETY: it was zeroed, which is a valid value of it, and then filled by the kernel.
                 let info = unsafe { info.assume_init() };
-                return Ok(Received { signal, from_kernel: info.si_code == libc::SI_KERNEL });
+                let sent = info.si_code <= 0;
+                // JUSTIFICATION: the field is a part of a union.
+                // SAFETY: whatever the member that was filled, these bytes are plain numbers; they are the sender's where
+                // a process has sent the signal.
+                let sender = unsafe { info.si_pid() };
+                return Ok(Received {
+                    signal,
+                    from_kernel: info.si_code == libc::SI_KERNEL,
+                    from_inside: sent && sender != 0,
+                });
             }
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
@@ -157,7 +168,9 @@ pub(crate) fn end_by_signal(signal: libc::c_int, otherwise: i32) -> ! {
     if let Err(_unlimited) = Errno::result(limited) {}
     // JUSTIFICATION: nix's wrapper takes signals with names only.
     // SAFETY: SIG_DFL is no handler, so that no code of ours runs in a signal's context.
-    if unsafe { libc::signal(signal, libc::SIG_DFL) } != libc::SIG_ERR
+    let default = unsafe { libc::signal(signal, libc::SIG_DFL) } != libc::SIG_ERR;
+    // Nobody can change what SIGKILL does.
+    if (default || signal == libc::SIGKILL)
         && pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).is_ok()
         && kill(nix::unistd::getpid(), signal).is_ok()
     {

@@ -37,7 +37,7 @@ pub(super) fn provide(nodes: Vec<Node>, memory: &Memory) -> Result<Vec<OwnedFd>,
     for (link, target) in LINKS {
         symlinkat(target, &mount, link).map_err(here("symlinkat"))?;
     }
-    for directory in ["pts", "shm"] {
+    for directory in ["pts", "shm", "mqueue"] {
         mkdirat(&mount, directory, Mode::from_bits_truncate(0o755)).map_err(here("mkdirat"))?;
     }
     put("/dev", &mount)?;
@@ -49,9 +49,21 @@ pub(super) fn provide(nodes: Vec<Node>, memory: &Memory) -> Result<Vec<OwnedFd>,
     let terminals = sys::new_file_system(c"devpts", &options, attributes)
         .map_err(|(call, errno)| failed(call, "/dev/pts")(errno))?;
     put("/dev/pts", &terminals)?;
+    // The queues of the IPC namespace, which Landlock knows by their file system.
+    let queues = sys::new_file_system(c"mqueue", &[], attributes.and(MountAttributes::NO_DEVICES))
+        .map_err(|(call, errno)| failed(call, "/dev/mqueue")(errno));
+    let queues = match queues {
+        Ok(queues) => Some(queues),
+        // A kernel without them (CONFIG_POSIX_MQUEUE).
+        Err(error) if error.errno == Some(nix::errno::Errno::ENODEV) => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(queues) = &queues {
+        put("/dev/mqueue", queues)?;
+    }
     let shared = memory.directory("shm", EVERYBODY)?;
     put("/dev/shm", &shared)?;
-    Ok(vec![terminals, shared])
+    Ok([terminals, shared].into_iter().chain(queues).collect())
 }
 
 /// The host's devices, each a mount of its own. One that is not there, as in some containers, or is something else, is

@@ -1,50 +1,62 @@
-//! Directories that the caller gave as standard streams.
+//! What the caller gave as standard streams.
 //!
-//! An open directory is a way into the mounts that it was opened in: from there, `..` and every name lead past what lies
-//! on top of the same places here, where nothing is read-only and nothing hidden. So it is opened again, here.
+//! An open file belongs to the mount that it was opened in, and none of those outside is read-only here. From an open
+//! directory, `..` and every name lead past what lies on top of the same places here; a file that is only read can have its
+//! mode, owner and times changed, and be opened again for writing; a terminal can be opened to others. So they are opened
+//! again, by their place in the mounts of this namespace.
+//!
+//! What has no place here stays as it is, but for a directory: pipes, sockets, files without a name. A file that was
+//! opened for writing stays too: it can be written in any case.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::io::IsTerminal as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, readlink};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::fcntl::{OFlag, open, openat, readlink};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::unistd::{Whence, lseek};
 
 use crate::enforce::walk::Walk;
 use crate::error::{SetupError, Step};
 use crate::sys;
 
-/// Opens again what could be a way out. To be called when everything is mounted.
-pub(super) fn reopen() -> Result<(), SetupError> {
+/// Opens again what could be a way out. To be called when everything is mounted. `devices` is the host's `/dev`.
+pub(super) fn reopen(devices: &OwnedFd) -> Result<(), SetupError> {
     let failed = |call| move |errno| SetupError::call(Step::Descriptors, call, errno);
     for number in 0..=2 {
         let Some(stream) = sys::standard_stream(number) else { continue };
-        let only_a_place = sys::open_flags(stream).map_err(failed("fcntl(F_GETFL)"))? & libc::O_PATH != 0;
-        if !only_a_place && !is_directory(stream).map_err(failed("fstat"))? {
-            continue;
+        let flags = sys::open_flags(stream).map_err(failed("fcntl(F_GETFL)"))?;
+        let status = fstat(stream).map_err(failed("fstat"))?;
+        let path = || {
+            let path = readlink(Path::new(&format!("/proc/self/fd/{number}")));
+            path.map(PathBuf::from).map_err(failed("readlink"))
+        };
+        let reading = flags & libc::O_ACCMODE == libc::O_RDONLY;
+        let again = if flags & libc::O_PATH != 0 || is(&status, SFlag::S_IFDIR) {
+            Some(directory(&status, flags & libc::O_PATH != 0, &path()?)?)
+        } else if is(&status, SFlag::S_IFREG) && reading {
+            file(stream, &status, Walk::new(Step::Descriptors), &path()?, flags)
+        } else if stream.is_terminal() {
+            file(stream, &status, Walk::knowing(Step::Descriptors, "/dev", devices), &path()?, flags)
+        } else {
+            None
+        };
+        if let Some(again) = again {
+            sys::replace_stream(&again, number).map_err(failed("dup2"))?;
         }
-        let path = readlink(Path::new(&format!("/proc/self/fd/{number}"))).map_err(failed("readlink"))?;
-        let again = again(stream, only_a_place, PathBuf::from(path))?;
-        sys::replace_stream(&again, number).map_err(failed("dup2"))?;
     }
     Ok(())
 }
 
-fn again(stream: BorrowedFd<'_>, only_a_place: bool, path: PathBuf) -> Result<OwnedFd, SetupError> {
-    let failed = |call| {
-        let path = path.clone();
-        move |errno| SetupError::call(Step::Descriptors, call, errno).on(path)
-    };
+/// A directory, or a mere place. One that can't be seen here must not be seen by its descriptor.
+fn directory(was: &FileStat, only_a_place: bool, path: &Path) -> Result<OwnedFd, SetupError> {
+    let failed = |call| move |errno| SetupError::call(Step::Descriptors, call, errno).on(path);
     let mut walk = Walk::new(Step::Descriptors);
-    let found = walk.place(&path)?;
-    let (was, is) = (fstat(stream).map_err(failed("fstat"))?, fstat(found).map_err(failed("fstat"))?);
-    if (was.st_dev, was.st_ino) != (is.st_dev, is.st_ino) {
-        return Err(SetupError::condition(
-            Step::Descriptors,
-            "openat",
-            "a standard stream is a directory that is not to be seen in the sandbox",
-        )
-        .on(&path));
+    let found = walk.place(path)?;
+    if !is_same(was, &fstat(found).map_err(failed("fstat"))?) {
+        let why = "a standard stream is a directory that is not to be seen in the sandbox";
+        return Err(SetupError::condition(Step::Descriptors, "openat", why).on(path));
     }
     if only_a_place {
         return found.try_clone_to_owned().map_err(|_full| failed("fcntl")(Errno::EMFILE));
@@ -53,7 +65,35 @@ fn again(stream: BorrowedFd<'_>, only_a_place: bool, path: PathBuf) -> Result<Ow
     openat(found.as_fd(), ".", flags, Mode::empty()).map_err(failed("openat"))
 }
 
-fn is_directory(stream: BorrowedFd<'_>) -> Result<bool, Errno> {
-    let mode = fstat(stream)?.st_mode;
-    Ok(SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR)
+/// The same file, opened in the same way, at the same position. Nothing where it has no name here any more, or where it
+/// was opened by somebody who may do more than we.
+fn file(
+    stream: BorrowedFd<'_>,
+    was: &FileStat,
+    mut walk: Walk<'_>,
+    path: &Path,
+    flags: libc::c_int,
+) -> Option<OwnedFd> {
+    let found = walk.place(path).ok()?;
+    if !is_same(was, &fstat(found).ok()?) {
+        return None;
+    }
+    let kept = libc::O_ACCMODE | libc::O_APPEND | libc::O_NONBLOCK | libc::O_LARGEFILE;
+    let flags = OFlag::from_bits_retain(flags & kept) | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    // The object that was found, and not what its name has come to mean since.
+    let place = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let again = open(place.as_str(), flags, Mode::empty()).ok()?;
+    if is(was, SFlag::S_IFREG) {
+        let position = lseek(stream, 0, Whence::SeekCur).ok()?;
+        lseek(&again, position, Whence::SeekSet).ok()?;
+    }
+    Some(again)
+}
+
+fn is_same(one: &FileStat, other: &FileStat) -> bool {
+    (one.st_dev, one.st_ino, one.st_rdev) == (other.st_dev, other.st_ino, other.st_rdev)
+}
+
+fn is(status: &FileStat, kind: SFlag) -> bool {
+    SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits()) == kind
 }

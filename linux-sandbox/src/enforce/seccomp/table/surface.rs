@@ -11,6 +11,11 @@ pub(super) const OTHER_PROCESSES: &[Row] = &[
     row!(SYS_kcmp, [], "tells kernel objects of other processes apart"),
     row!(SYS_move_pages, [int(0, Test::IsNot(0))], "moves the memory of another process"),
     row!(SYS_migrate_pages, [int(0, Test::IsNot(0))], "moves the memory of another process"),
+    row!(
+        SYS_prlimit64,
+        [int(0, Test::IsNot(0)), long(2, Test::IsNot(0))],
+        "lowers the limits of another process"
+    ),
 ];
 
 /// The two of them by which the [broker](crate::broker) serves a process: what stands at an address, what a number of a
@@ -39,11 +44,6 @@ pub(super) const PROCESSES_BY_NUMBER: &[Row] = &[
     row!(SYS_sched_setparam, [int(0, Test::IsNot(0))], "reschedules another process"),
     row!(SYS_sched_setattr, [int(0, Test::IsNot(0))], "reschedules another process"),
     row!(SYS_sched_setaffinity, [int(0, Test::IsNot(0))], "pins another process"),
-    row!(
-        SYS_prlimit64,
-        [int(0, Test::IsNot(0)), long(2, Test::IsNot(0))],
-        "lowers the limits of another process"
-    ),
 ];
 
 /// Memory, semaphores and queues that all processes of a user share by name, in no directory that a rule could name. An
