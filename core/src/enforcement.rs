@@ -337,6 +337,11 @@ fn in_namespaces(guarantee: Guarantee, plan: &Plan, enforced: &Enforced) -> (Hol
                 (Hold::Enforced, "a loopback of its own; Landlock keeps unix sockets among each other")
             }
         },
+        (Guarantee::Processes, _) if enforced.landlock_abi < 6 => (
+            Hold::Partial,
+            "a PID namespace, with a /proc of its own; but a signal to the own process group reaches those of it that are \
+             outside: Landlock can refuse that from ABI 6 on (Linux 6.12)",
+        ),
         (Guarantee::Processes, _) => (Hold::Enforced, "a PID namespace, with a /proc of its own"),
         (Guarantee::Survivors, _) => {
             (Hold::Enforced, "the PID namespace ends with the command, and with the caller")

@@ -82,7 +82,8 @@ fn the_mounts(scene: &Scene) {
             let device = Path::new(place).parent() == Some(Path::new("/dev"));
             assert!(has("nosuid") || device, "{line}\n{}", run.describe());
         }
-        let mut expected: BTreeSet<String> = ["/dev/pts", "/dev/shm"].map(str::to_owned).into();
+        let mut expected: BTreeSet<String> =
+            ["/dev/mqueue", "/dev/pts", "/dev/shm"].map(str::to_owned).into();
         expected.extend(roots.iter().map(|root| root.to_string_lossy().into_owned()));
         let seen: BTreeSet<String> =
             seen.into_iter().filter_map(|(place, writable)| writable.then_some(place)).collect();
@@ -92,8 +93,8 @@ fn the_mounts(scene: &Scene) {
 
 fn the_devices(scene: &Scene) {
     let expected = [
-        "fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom",
-        "zero",
+        "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty",
+        "urandom", "zero",
     ];
     let outside = fs::read_dir("/dev/pts").expect("list the terminals").count();
     for policy in CONFINED {

@@ -164,7 +164,11 @@ fn nothing_can_be_taken_or_changed(scene: &Scene) {
         ),
         ("sched_setparam", format!("syscall {} {{pid}} zeros:4", libc::SYS_sched_setparam), unknown),
         ("sched_setattr", format!("syscall {} {{pid}} zeros:48 0", libc::SYS_sched_setattr), unknown),
-        ("prlimit64", format!("syscall {} {{pid}} 4 zeros:16 0", libc::SYS_prlimit64), unknown),
+        (
+            "prlimit64",
+            format!("syscall {} {{pid}} 4 zeros:16 0", libc::SYS_prlimit64),
+            Expect::Fails(&[Errno::EPERM]),
+        ),
         (
             "get_robust_list",
             format!("syscall {} {{pid}} zeros:8 zeros:8", libc::SYS_get_robust_list),

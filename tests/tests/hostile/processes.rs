@@ -81,7 +81,7 @@ pub(crate) fn rows() -> Vec<Row> {
             .landlock(EPERM).namespaces(Expect::OkOr(&[Errno::ESRCH, Errno::EPERM])).control(Control::None),
         harms("pin it", call(libc::SYS_sched_setaffinity, "{pid} 8 bytes:0100000000000000")).landlock(EPERM).namespaces(ESRCH),
         harms("make it a batch", call(libc::SYS_sched_setscheduler, "{pid} 3 zeros:4")).landlock(EPERM).namespaces(ESRCH),
-        harms("lower its limits", call(libc::SYS_prlimit64, "{pid} 4 bytes:00000000000000000000000000000000 0")).landlock(EPERM).namespaces(ESRCH),
+        harms("lower its limits", call(libc::SYS_prlimit64, "{pid} 4 bytes:00000000000000000000000000000000 0")).refused(EPERM),
         harms("offer it to be killed", "write-decimal /proc/{pid}/oom_score_adj 500".into())
             .landlock(Expect::Fails(&[Errno::EACCES])).namespaces(ENOENT),
         harms("trace it", call(libc::SYS_ptrace, "0x4206 {pid} 0 0")).refused(EPERM).control(Control::Succeeds),
