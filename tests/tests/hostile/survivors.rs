@@ -62,12 +62,37 @@ fn control(scene: &Scene, way: &Way) -> bool {
     let presence = Presence::new(scene, "held");
     drop(scene.under(Policy::Bare).shell(&script(way, &presence)).run());
     let lived = presence.is_held();
-    let pids = std::fs::read_to_string(presence.path().with_extension("pids")).unwrap_or_default();
-    for pid in pids.lines().filter_map(|line| line.parse().ok()) {
-        // It may have ended by itself, which is what the control is to notice.
-        kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
-    }
+    end_all_of(scene);
     lived
+}
+
+/// Ends whatever the control has left: all that was started by this script, whoever it belongs to by now.
+fn end_all_of(scene: &Scene) {
+    let mark = scene.workspace().display().to_string();
+    let about_it = |pid: &Pid| {
+        let shown = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let says = |text: &[u8]| text.windows(mark.len()).any(|window| window == mark.as_bytes());
+        let held = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let holds = held.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        says(&shown("cmdline"))
+            || holds.into_iter().any(|path| path.starts_with(scene.workspace()))
+            || std::fs::read_link(format!("/proc/{pid}/cwd"))
+                .is_ok_and(|cwd| cwd.starts_with(scene.workspace()))
+    };
+    let own = nix::unistd::getpid();
+    loop {
+        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
+        let left: Vec<Pid> = pids.filter(|pid| *pid != own && about_it(pid)).collect();
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            // It may have ended by itself meanwhile.
+            kill(pid, Signal::SIGKILL).ok();
+        }
+        std::thread::yield_now();
+    }
 }
 
 pub(crate) fn judge(scene: &Scene) {
