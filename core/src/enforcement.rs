@@ -301,8 +301,8 @@ fn in_namespaces(guarantee: Guarantee, plan: &Plan, enforced: &Enforced) -> (Hol
         (Guarantee::ProtectedMetadata, Some(true)) => (Hold::Enforced, "nothing is writable"),
         (Guarantee::ProtectedMetadata, Some(false)) => (
             Hold::Partial,
-            "read-only mounts keep what exists; what comes to be at a protected name is moved away, which takes until the \
-             call's end in its first second",
+            "read-only mounts keep what exists; what comes to be at a protected name is moved away, within a second or at \
+             the end of a shorter call",
         ),
         (Guarantee::Network, _) => match plan.network {
             Network::Full => {
