@@ -186,6 +186,11 @@ impl<'a> Rules<'a> {
 
 fn looks_secret(name: &OsStr) -> bool {
     let name = name.as_bytes();
+    // The names of `GIT_CONFIG_KEY_n` look like secrets, and their values may hold some; git does not run with a part of
+    // them only.
+    if name == b"GIT_CONFIG_COUNT" || name.starts_with(b"GIT_CONFIG_VALUE_") {
+        return true;
+    }
     SECRET_WORDS
         .iter()
         .any(|word| name.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes())))

@@ -31,6 +31,14 @@ fn names(policy: &EnvironmentPolicy, from: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn what_git_is_told_by_variables_goes_together() {
+    let names = ["GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0", "GIT_DIR"];
+    let inherited = names.map(|name| (OsString::from(name), OsString::from("1")));
+    let built = build(&EnvironmentPolicy::default(), inherited).unwrap();
+    assert_eq!(built.iter().map(|(name, _)| name.as_os_str()).collect::<Vec<_>>(), ["GIT_DIR"]);
+}
+
+#[test]
 fn everything_but_secrets_is_inherited_by_default() {
     let secrets = [
         "AWS_SECRET_ACCESS_KEY",
