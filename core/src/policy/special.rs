@@ -102,18 +102,18 @@ mod tests {
 
     const LIST: &[u8] = b"22 1 8:1 / / rw,relatime - ext4 /dev/root rw\n\
         23 22 0:21 / /proc rw,nosuid shared:5 master:1 - proc proc rw\n\
-        24 22 0:22 / /work/a\\040b\\134/proc rw - proc - rw\n\
-        25 22 0:23 / /work/data rw - tmpfs tmpfs rw\n\
-        26 22 0:24 /x /work/tree/sys rw - sysfs sysfs rw\n\
-        27 22 0:25 / /workshop/proc rw - proc proc rw\n\
+        24 22 0:22 / /project/a\\040b\\134/proc rw - proc - rw\n\
+        25 22 0:23 / /project/data rw - tmpfs tmpfs rw\n\
+        26 22 0:24 /x /project/tree/sys rw - sysfs sysfs rw\n\
+        27 22 0:25 / /projects/proc rw - proc proc rw\n\
         broken line\n";
 
     #[test]
     fn the_kernels_own_below_a_root_are_found() {
-        let found = special_in(LIST, [Path::new("/work")]);
+        let found = special_in(LIST, [Path::new("/project")]);
         let mount = |place: &str, kind: &str| SpecialMount { place: place.into(), kind: kind.to_owned() };
-        assert_eq!(found, [mount("/work/a b\\/proc", "proc"), mount("/work/tree/sys", "sysfs")]);
-        assert_eq!(special_in(LIST, [Path::new("/work/data")]), []);
+        assert_eq!(found, [mount("/project/a b\\/proc", "proc"), mount("/project/tree/sys", "sysfs")]);
+        assert_eq!(special_in(LIST, [Path::new("/project/data")]), []);
     }
 
     #[test]
