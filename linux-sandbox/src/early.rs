@@ -4,7 +4,7 @@
 //! the same time. The process is a fork of this one, and learns the rest over the pipe by which it was let in.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, pipe2};
 
-use crate::enforce::namespaces::{ForkedInit, fork_init};
+use crate::enforce::namespaces::{ForkedInit, fork_init, tell};
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::EnvironmentBlock;
 use crate::init::CallersSignals;
@@ -30,7 +30,7 @@ pub struct EarlyInit {
 #[derive(Debug)]
 struct Waiting {
     pid: Pid,
-    orders: File,
+    orders: OwnedFd,
     status: OwnedFd,
 }
 
@@ -41,11 +41,11 @@ impl EarlyInit {
     ///
     /// [`SetupError`] where the kernel, or what runs us, refuses the namespaces.
     pub fn begin(footing: Footing, signals: CallersSignals) -> Result<Self, SetupError> {
-        let (status, tell) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("pipe2", errno))?;
+        let (status, status_end) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("pipe2", errno))?;
         match fork_init(footing)? {
             ForkedInit::Inside(gate) => {
                 drop(status);
-                crate::run::run_early(footing, gate, signals, tell)
+                crate::run::run_early(footing, gate, signals, status_end)
             }
             ForkedInit::Outside(pid, orders) => {
                 Ok(Self { footing, waiting: Some(Waiting { pid, orders, status }) })
@@ -69,7 +69,7 @@ impl EarlyInit {
         invocation: &Invocation,
         environment: &EnvironmentBlock,
     ) -> Result<(Pid, OwnedFd), SetupError> {
-        let Some(waiting) = &mut self.waiting else { return Err(failed("write", Errno::ESRCH)) };
+        let Some(waiting) = &self.waiting else { return Err(failed("write", Errno::ESRCH)) };
         let mut arguments = Vec::new();
         for argument in wire::encode(invocation) {
             arguments.extend_from_slice(argument.as_bytes());
@@ -78,11 +78,7 @@ impl EarlyInit {
         let mut message = u64::try_from(arguments.len()).unwrap_or(u64::MAX).to_le_bytes().to_vec();
         message.append(&mut arguments);
         message.extend(environment.bytes());
-        match waiting.orders.write_all(&message) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
-            Err(error) => return Err(failed("write", errno(&error))),
-        }
+        tell(&waiting.orders, &message).map_err(|errno| failed("send", errno))?;
         match self.waiting.take() {
             Some(Waiting { pid, status, .. }) => Ok((pid, status)),
             None => Err(failed("write", Errno::ESRCH)),

@@ -4,14 +4,14 @@
 //! and by its end the kernel learns that the sandbox has to end. The first process waits at a gate until both is done.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io::Read as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, pipe2};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+use nix::unistd::{Gid, Pid, Uid, getegid, geteuid};
 
 use crate::error::{SetupError, Step};
 use crate::plan::{Footing, Network, Plan};
@@ -48,7 +48,7 @@ const FORKED: u64 = NEW_USER | NEW_PID;
 #[derive(Debug)]
 pub(crate) enum ForkedInit {
     /// The process that made the namespaces; the first process in them has this number outside, and reads from this pipe.
-    Outside(Pid, File),
+    Outside(Pid, OwnedFd),
     /// The first process in them, before anything else.
     Inside(Gate),
 }
@@ -62,24 +62,31 @@ pub(crate) enum ForkedInit {
 pub(crate) fn fork_init(footing: Footing) -> Result<ForkedInit, SetupError> {
     let failed = |call, errno| SetupError::call(Step::Namespaces, call, errno);
     let (uid, gid) = (geteuid(), getegid());
-    let (closed, opener) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed("pipe2", errno))?;
+    let (closed, opener) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+        .map_err(|errno| failed("socketpair", errno))?;
     let Some(pid) = sys::clone_process(FORKED).map_err(|errno| failed("clone", errno))? else {
         drop(opener);
         return Ok(ForkedInit::Inside(Gate { pipe: closed, footing, uid, gid }));
     };
     drop(closed);
     let word = if uid.is_root() && map_everybody(pid).is_ok() { Gate::EVERYBODY } else { Gate::MYSELF };
-    let mut opener = File::from(opener);
-    match opener.write_all(&[word]) {
-        Ok(()) => Ok(ForkedInit::Outside(pid, opener)),
-        // It has ended already, which whoever waits for it will see.
-        Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Ok(ForkedInit::Outside(pid, opener)),
-        Err(error) => {
-            // Without its word, the first process ends by itself.
-            let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-            Err(failed("write", errno))
+    // Without its word, the first process ends by itself.
+    tell(&opener, &[word]).map_err(|errno| failed("send", errno))?;
+    Ok(ForkedInit::Outside(pid, opener))
+}
+
+/// Tells the first process something. That it has ended already is seen by whoever waits for it; writing to a pipe would
+/// end this process too (SIGPIPE).
+pub(crate) fn tell(opener: &OwnedFd, mut words: &[u8]) -> Result<(), Errno> {
+    while !words.is_empty() {
+        match send(opener.as_raw_fd(), words, MsgFlags::MSG_NOSIGNAL) {
+            Ok(length) => words = words.get(length..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EPIPE | Errno::ECONNRESET) => return Ok(()),
+            Err(errno) => return Err(errno),
         }
     }
+    Ok(())
 }
 
 /// Lets the namespace know every user and group that this process knows, under the same numbers: root has to be able to
