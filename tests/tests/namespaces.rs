@@ -143,7 +143,7 @@ def talk(family, kind, address):
 for family, address in [(s.AF_INET, ('127.0.0.1', 0)), (s.AF_INET6, ('::1', 0))]:
     for kind in [s.SOCK_STREAM, s.SOCK_DGRAM]: talk(family, kind, address)
 for kind in [s.SOCK_STREAM, s.SOCK_SEQPACKET]:
-    talk(s.AF_UNIX, kind, '\\0a name')
+    talk(s.AF_UNIX, kind, '\\0' + sys.argv[1])
     for place in sys.argv[1:]: talk(s.AF_UNIX, kind, place + '/' + str(int(kind)))
 ";
 
