@@ -62,8 +62,12 @@ pub async fn process_exec_tool_call(
     // What a set-up takes counts: the deadline is the call's, not the last attempt's.
     let started = Instant::now();
     let mut changed = 0;
+    // What an attempt moved away stays moved away, and is told with whatever comes of the call.
+    let mut quarantined = Vec::new();
     loop {
-        let result = attempt(&mut request, sandbox, rung, &program, started).await?;
+        let mut result = attempt(&mut request, sandbox, rung, &program, started).await?;
+        quarantined.append(&mut result.quarantined);
+        result.quarantined = std::mem::take(&mut quarantined);
         let Outcome::SetupFailed { step: Some(step), call, errno, message, .. } = &result.outcome else {
             return Ok(result);
         };
@@ -80,6 +84,7 @@ pub async fn process_exec_tool_call(
         } else {
             return Ok(result);
         }
+        quarantined = result.quarantined;
     }
 }
 

@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 cases_at!(Namespaces;
     what_appears_is_not_left_on_the_host,
     what_appears_is_not_left_by_a_killed_call,
+    what_a_refused_attempt_moved_is_told,
     a_new_repository_is_harmless,
     a_second_call_finds_nothing_moved,
     two_calls_leave_nothing_that_git_runs,
@@ -87,18 +88,42 @@ fn what_appears_is_not_left_on_the_host(scene: &Scene) {
     assert_eq!(found(scene), [".vscode/tasks.json"]);
 }
 
-/// Nobody was left to clean up; the next call that may write does.
-fn what_appears_is_not_left_by_a_killed_call(scene: &Scene) {
-    if !repository(scene) {
-        return;
-    }
+/// A call that plants things and is killed, with all that would look after it.
+fn killed_after_planting(scene: &Scene) {
     let script =
         "mkdir .vscode && echo planted > .vscode/tasks.json; echo planted > .envrc; echo ready; sleep 1000";
     let mut running = scene.under(Policy::WorkspaceWrite).shell(script).start();
     assert_eq!(running.line().as_deref(), Some("ready"), "it was planted");
     running.signal(Signal::SIGKILL);
     drop(running.finish());
+}
+
+/// Nobody was left to clean up; the next call that may write does.
+fn what_appears_is_not_left_by_a_killed_call(scene: &Scene) {
+    if !repository(scene) {
+        return;
+    }
+    killed_after_planting(scene);
     sh(scene, "true").expect_code(0);
+    assert_eq!(found(scene), [""; 0]);
+}
+
+/// The first attempt at the next call cleans up, and the machine refuses it; the report of the second has it all.
+fn what_a_refused_attempt_moved_is_told(scene: &Scene) {
+    let Some(unshare) = require_tool("unshare") else { return };
+    killed_after_planting(scene);
+    let script = format!(
+        "echo 0 > /proc/sys/user/max_user_namespaces && exec '{}' sandbox --json --full-auto -- sh -c 'echo $CODEX_SANDBOX'",
+        scene.codex_program().display()
+    );
+    let run = scene.under(Policy::Bare).command(&unshare, ["-Ur", "sh", "-c", &script]).run().expect_code(0);
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).expect("a JSON object");
+    assert_eq!(report["stdout"]["text"], "landlock\n", "{report}");
+    let mut moved: Vec<_> = report["quarantined"].as_array().expect("what was moved").iter().collect();
+    moved.sort_by_key(|one| one["path"].to_string());
+    let paths: Vec<_> = moved.iter().map(|one| one["path"].as_str().map(Path::new)).collect();
+    let planted = [".envrc", ".vscode"].map(|name| scene.workspace().join(name));
+    assert_eq!(paths, [Some(planted[0].as_path()), Some(planted[1].as_path())], "{report}");
     assert_eq!(found(scene), [""; 0]);
 }
 
