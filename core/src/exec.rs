@@ -105,8 +105,9 @@ async fn attempt(
     started: Instant,
 ) -> Result<ExecResult, ExecError> {
     let waiting = |errno| ExecError::Prepare { call: "a thread to wait for the disk on", errno };
+    let stdio = request.stdio;
     let guarded = match rung.post.clone() {
-        Some(post) => Some(off_the_runtime(move || Warden::begin(&post)).await.map_err(waiting)?),
+        Some(post) => Some(off_the_runtime(stdio, move || Warden::begin(&post)).await.map_err(waiting)?),
         None => None,
     };
     let plan = rung.plan_with(guarded.as_ref().map(|(_, protection)| protection))?;
@@ -116,7 +117,7 @@ async fn attempt(
     };
     let mut result = run(request, sandbox, rung, plan, program, started, &mut warden).await?;
     if let Some(warden) = warden {
-        result.quarantined = off_the_runtime(move || warden.finish()).await.map_err(waiting)?;
+        result.quarantined = off_the_runtime(stdio, move || warden.finish()).await.map_err(waiting)?;
     }
     result.notes = notes;
     Ok(result)

@@ -4,6 +4,7 @@
 //! recover ▶ protect ▶ Guard::begin ▶ (the command runs: refresh, then watch) ▶ Guard::finish
 //! ```
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
 use super::quarantine::{Guard, Quarantined, recover, refresh};
+use super::request::Stdio;
 use super::sys;
 use crate::policy::{Protection, ProtectionSettings, WritableRoot, protect};
 
@@ -48,21 +50,32 @@ pub(super) struct Warden {
     found: Vec<Quarantined>,
     started: Instant,
     stage: Stage,
+    search: Option<Search>,
 }
 
 /// How far the time has come.
 #[derive(Debug)]
 enum Stage {
     Short,
-    Refreshing(Refresh),
-    Watching(Option<Refresh>, Option<AsyncFd<std::os::fd::OwnedFd>>),
+    Searching,
+    /// Nothing where the kernel gives no watch.
+    Watching(Option<AsyncFd<OwnedFd>>),
 }
 
-/// A search beside the command.
+/// A search beside the command. Dropped, it ends with the directory that it is in.
 #[derive(Debug)]
-struct Refresh {
-    stop: Arc<AtomicBool>,
+struct Search {
+    stop: Stop,
     thread: JoinHandle<Vec<Quarantined>>,
+}
+
+#[derive(Debug)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Warden {
@@ -78,6 +91,7 @@ impl Warden {
             found,
             started: Instant::now(),
             stage: Stage::Short,
+            search: None,
         };
         (warden, protection)
     }
@@ -88,64 +102,99 @@ impl Warden {
             match &mut self.stage {
                 Stage::Short => {
                     sleep_until(self.started + BEFORE_REFRESH).await;
-                    self.stage = match self.search() {
-                        Some(refresh) => Stage::Refreshing(refresh),
-                        None => Stage::Watching(None, None),
-                    };
+                    self.search = self.search();
+                    self.stage = Stage::Searching;
                 }
-                Stage::Refreshing(_) => {
+                Stage::Searching => {
                     sleep_until(self.started + BEFORE_WATCH).await;
                     self.guard.watch();
-                    let watched = self
-                        .guard
-                        .descriptor()
-                        .and_then(|descriptor| descriptor.try_clone_to_owned().and_then(sys::watch).ok());
-                    if let Stage::Refreshing(refresh) = std::mem::replace(&mut self.stage, Stage::Short) {
-                        self.stage = Stage::Watching(Some(refresh), watched);
-                    }
+                    let descriptor = self.guard.descriptor();
+                    let watched =
+                        descriptor.and_then(|one| one.try_clone_to_owned().and_then(sys::watch).ok());
+                    self.stage = Stage::Watching(watched);
                 }
-                Stage::Watching(_, Some(watched)) => match watched.readable().await {
+                Stage::Watching(Some(watched)) => match watched.readable().await {
                     Ok(mut ready) => {
                         ready.clear_ready();
                         self.guard.handle_events();
                     }
                     Err(_ended) => std::future::pending().await,
                 },
-                Stage::Watching(_, None) => std::future::pending().await,
+                Stage::Watching(None) => std::future::pending().await,
             }
         }
     }
 
     /// Begins to search the roots on a thread of its own.
-    fn search(&self) -> Option<Refresh> {
+    fn search(&self) -> Option<Search> {
         let codex_home = self.codex_home.clone()?;
         let roots = self.roots.clone();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let stop = Stop(Arc::clone(&stopped));
         let work = move || refresh(&roots, &codex_home, &mut || stopped.load(Ordering::Relaxed));
         let thread = std::thread::Builder::new().name("codex-search".to_owned()).spawn(work);
-        thread.ok().map(|thread| Refresh { stop, thread })
+        thread.ok().map(|thread| Search { stop, thread })
     }
 
     /// Checks after the command has ended. Waits for the disk.
     pub(super) fn finish(self) -> Vec<Quarantined> {
         let mut found = self.found;
-        if let Stage::Refreshing(refresh) | Stage::Watching(Some(refresh), _) = self.stage {
-            refresh.stop.store(true, Ordering::Relaxed);
+        if let Some(Search { stop, thread }) = self.search {
+            drop(stop);
             // A search that failed has found nothing; the next one looks again.
-            found.extend(refresh.thread.join().unwrap_or_default());
+            found.extend(thread.join().unwrap_or_default());
         }
         found.extend(self.guard.finish());
         found
     }
 }
 
-/// Work that waits for the disk, off the threads of the runtime. A process with one thread keeps to that one.
+/// Work that waits for the disk, off the threads of the runtime. Who shares its streams with the command has one call at a
+/// time, and stays a process with one thread: it may have to fork (see [`Helper::ThisProgram`]).
+///
+/// [`Helper::ThisProgram`]: super::Helper::ThisProgram
 pub(super) async fn off_the_runtime<T: Send + 'static>(
+    stdio: Stdio,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Errno> {
-    if nix::unistd::gettid() == nix::unistd::getpid() {
-        return Ok(work());
+    match stdio {
+        Stdio::Inherit => Ok(work()),
+        Stdio::Capture => tokio::task::spawn_blocking(work).await.map_err(|_ended| Errno::EAGAIN),
     }
-    tokio::task::spawn_blocking(work).await.map_err(|_ended| Errno::EAGAIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::policy::RootOrigin;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_call_is_watched_without_a_home_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let roots =
+            vec![WritableRoot { asked: root.clone(), path: root.clone(), origin: RootOrigin::PolicyCwd }];
+        let post = Post { roots, settings: ProtectionSettings::default(), codex_home: None };
+        let (mut warden, _) = Warden::begin(&post);
+        let planted = root.join(".envrc");
+        std::fs::write(&planted, "x").unwrap();
+        assert!(timeout(BEFORE_WATCH / 2, warden.tend()).await.is_err());
+        assert!(planted.exists(), "a short call is looked through at its end");
+        assert!(timeout(BEFORE_WATCH, warden.tend()).await.is_err());
+        assert!(!planted.exists());
+        let found = warden.finish();
+        assert_eq!(found.iter().map(|one| &one.path).collect::<Vec<_>>(), [&planted]);
+    }
+
+    #[test]
+    fn a_search_that_nobody_waits_for_is_told_to_stop() {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn(Vec::new);
+        let search = Search { stop: Stop(Arc::clone(&stopped)), thread };
+        assert!(!stopped.load(Ordering::Relaxed));
+        drop(search);
+        assert!(stopped.load(Ordering::Relaxed));
+    }
 }
