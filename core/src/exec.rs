@@ -22,15 +22,12 @@ mod warden;
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use codex_linux_sandbox::{Ending, Plan, Record, Step};
+use codex_linux_sandbox::{Ending, Plan, Record, SetupError, Step};
 use nix::errno::Errno;
 use tokio::time::Instant;
 
 pub use codex_linux_sandbox::{CallersSignals, EarlyInit};
-pub use level::{
-    LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, NamespacesRefused, PlanFailure, namespaces_refused,
-    try_namespaces,
-};
+pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
 pub use quarantine::{Guard, Quarantined, Why, recover, refresh};
 pub use request::{DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
@@ -58,7 +55,7 @@ pub async fn process_exec_tool_call(
     sandbox: &Sandbox,
 ) -> Result<ExecResult, ExecError> {
     let program = request.program()?.to_owned();
-    let mut rung = sandbox.best();
+    let mut rung = sandbox.rung();
     // What a set-up takes counts: the deadline is the call's, not the last attempt's.
     let started = Instant::now();
     let mut changed = 0;
@@ -68,11 +65,10 @@ pub async fn process_exec_tool_call(
         let mut result = attempt(&mut request, sandbox, rung, &program, started).await?;
         quarantined.append(&mut result.quarantined);
         result.quarantined = std::mem::take(&mut quarantined);
-        let Outcome::SetupFailed { step: Some(step), call, errno, message, .. } = &result.outcome else {
+        let Outcome::SetupFailed { step: Some(step), errno, message, .. } = &result.outcome else {
             return Ok(result);
         };
-        let call = call.as_deref().unwrap_or_default();
-        if level::note_refusal(*step, call, *errno, message)
+        if level::note_refusal(*step, *errno, message)
             && let Some(below) = sandbox.below(rung)
         {
             // Nothing has run, and nothing of this machine will make it run at this level.
@@ -150,7 +146,7 @@ async fn run(
             return Ok(nothing_ran(too_large(program), rung, request.budget));
         }
         Ok(Spawned::Failed(error)) => {
-            return Ok(nothing_ran(setup_failed(Record::from(&error)), rung, request.budget));
+            return Ok(nothing_ran(setup_failed(error), rung, request.budget));
         }
         Ok(Spawned::Started(child, pipes)) => (child, pipes),
         Err(error) => return Err(error),
@@ -223,7 +219,15 @@ fn outcome(seen: &Seen) -> Outcome {
         match record {
             Record::Enforced(_) => enforced = true,
             Record::Ended(end) => ending = Some(*end),
-            Record::Failed { .. } => return setup_failed(record.clone()),
+            Record::Failed { step, call, target, errno, message } => {
+                return Outcome::SetupFailed {
+                    step: Some(*step),
+                    call: Some(call.clone()),
+                    target: target.clone(),
+                    errno: *errno,
+                    message: message.clone(),
+                };
+            }
             Record::Exec { errno, exit_code, message } => {
                 return Outcome::NotExecuted {
                     exit_code: *exit_code,
@@ -262,18 +266,9 @@ fn outcome(seen: &Seen) -> Outcome {
     }
 }
 
-/// A step of the set-up that failed, as it was told.
-fn setup_failed(record: Record) -> Outcome {
-    match record {
-        Record::Failed { step, call, target, errno, message } => {
-            Outcome::SetupFailed { step: Some(step), call: Some(call), target, errno, message }
-        }
-        Record::Enforced(_) | Record::Exec { .. } | Record::Ended(_) => Outcome::SetupFailed {
-            step: None,
-            call: None,
-            target: None,
-            errno: None,
-            message: "the helper said nothing of use".to_owned(),
-        },
-    }
+/// A step of the set-up that failed before there was a process to tell of it.
+fn setup_failed(error: SetupError) -> Outcome {
+    let message = error.to_string();
+    let SetupError { step, call, target, errno, .. } = error;
+    Outcome::SetupFailed { step: Some(step), call: Some(call.into_owned()), target, errno, message }
 }

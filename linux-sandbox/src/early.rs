@@ -12,12 +12,12 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, pipe2};
 
-use crate::enforce::namespaces::{ForkedInit, fork_init, tell};
+use crate::enforce::namespaces::{ForkedInit, abandon, fork_init, tell};
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::EnvironmentBlock;
 use crate::init::CallersSignals;
 use crate::plan::{Footing, Invocation};
-use crate::{sys, wire};
+use crate::wire;
 
 /// The process, waiting for its orders. Dropped, it ends without having run anything.
 #[derive(Debug)]
@@ -88,10 +88,8 @@ impl EarlyInit {
 
 impl Drop for EarlyInit {
     fn drop(&mut self) {
-        if let Some(Waiting { pid, .. }) = &self.waiting
-            && sys::kill(*pid, libc::SIGKILL).is_ok()
-        {
-            sys::collect(*pid);
+        if let Some(Waiting { pid, .. }) = &self.waiting {
+            abandon(*pid);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How the helper can fail before the command runs, each with one clear line.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -81,12 +82,12 @@ impl Step {
 
 /// A step that could not be finished: which, on what, in which call, why, and what would help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.line())]
+#[error("{step}: {refusal}", step = self.step.name(), refusal = self.refusal())]
 pub struct SetupError {
     /// The step.
     pub step: Step,
     /// The system call that failed, or what stands for it.
-    pub call: &'static str,
+    pub call: Cow<'static, str>,
     /// What the call was about.
     pub target: Option<PathBuf>,
     /// Its error, where the kernel gave one.
@@ -99,13 +100,13 @@ impl SetupError {
     /// A call that the kernel refused.
     #[must_use]
     pub const fn call(step: Step, call: &'static str, errno: Errno) -> Self {
-        Self { step, call, target: None, errno: Some(errno), hint: None }
+        Self { step, call: Cow::Borrowed(call), target: None, errno: Some(errno), hint: None }
     }
 
     /// A condition that is not met, though no call failed.
     #[must_use]
     pub const fn condition(step: Step, call: &'static str, hint: &'static str) -> Self {
-        Self { step, call, target: None, errno: None, hint: Some(hint) }
+        Self { step, call: Cow::Borrowed(call), target: None, errno: None, hint: Some(hint) }
     }
 
     /// Names what the call was about.
@@ -122,20 +123,20 @@ impl SetupError {
         self
     }
 
-    fn line(&self) -> String {
-        use std::fmt::Write as _;
-        let mut line = format!("{step}: {call}", step = self.step.name(), call = self.call);
-        // Writing to a String can't fail; the results are combined so that none is dropped unseen.
-        let written = (|| {
-            if let Some(target) = &self.target {
-                write!(line, " on {}", shown(target))?;
-            }
-            if let Some(errno) = self.errno {
-                write!(line, ": {} ({errno:?})", errno.desc())?;
-            }
-            self.hint.map_or(Ok(()), |hint| write!(line, ": {hint}"))
-        })();
-        written.map_or_else(|_| self.step.name().to_owned(), |()| line)
+    /// What was refused, without the step: the call, on what, why, what would help.
+    #[must_use]
+    pub fn refusal(&self) -> String {
+        let mut text = self.call.to_string();
+        if let Some(target) = &self.target {
+            text.push_str(&format!(" on {}", shown(target)));
+        }
+        if let Some(errno) = self.errno {
+            text.push_str(&format!(": {} ({errno:?})", errno.desc()));
+        }
+        if let Some(hint) = self.hint {
+            text.push_str(&format!(": {hint}"));
+        }
+        text
     }
 }
 

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::pipe2;
 
 use crate::enforce;
-use crate::enforce::namespaces::{ForkedInit, fork_init};
+use crate::enforce::namespaces::{ForkedInit, abandon, fork_init};
 use crate::error::{SetupError, Step};
 use crate::plan::{Footing, Isolation, Network, Plan, Writes};
 use crate::report::{MAX_RECORD, Record};
@@ -58,7 +58,8 @@ pub fn probe_namespaces() -> Result<(), SetupError> {
         Ok(1..) => File::from(answer).take(MAX_RECORD as u64).read_to_end(&mut line),
         _ => Ok(0),
     };
-    finish(pid);
+    // It has ended by itself, or never will.
+    abandon(pid);
     match (answered, read) {
         (Err(errno), _) => Err(failed("poll", errno)),
         (Ok(0), _) => Err(failed("clone", Errno::ETIME)),
@@ -72,7 +73,7 @@ fn judge(line: &[u8]) -> Result<(), SetupError> {
         Some((b'\n', [])) => Ok(()),
         Some((b'\n', record)) => match Record::parse(record) {
             Some(Record::Failed { step, errno, target, call, .. }) => {
-                Err(SetupError { step, call: named(&call), target, errno, hint: None })
+                Err(SetupError { step, call: call.into(), target, errno, hint: None })
             }
             _ => Err(SetupError::condition(
                 Step::Namespaces,
@@ -85,35 +86,5 @@ fn judge(line: &[u8]) -> Result<(), SetupError> {
             "clone",
             "the process that tried was killed, as a seccomp filter does",
         )),
-    }
-}
-
-/// The call's name as one that lives for ever.
-fn named(call: &str) -> &'static str {
-    const CALLS: [&str; 15] = [
-        "clone",
-        "unshare",
-        "read",
-        "write",
-        "prctl(PR_SET_PDEATHSIG)",
-        "ioctl(SIOCSIFFLAGS)",
-        "open",
-        "openat",
-        "mount_setattr",
-        "open_tree",
-        "move_mount",
-        "fsopen",
-        "fsconfig",
-        "fsmount",
-        "mkdirat",
-    ];
-    CALLS.into_iter().find(|known| *known == call).unwrap_or("mount")
-}
-
-/// Ends the process that tried, and collects it.
-fn finish(pid: Pid) {
-    // It has ended by itself, or never will.
-    if sys::kill(pid, libc::SIGKILL).is_ok() {
-        sys::collect(pid);
     }
 }

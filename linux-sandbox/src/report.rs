@@ -109,7 +109,7 @@ impl From<&SetupError> for Record {
     fn from(error: &SetupError) -> Self {
         Self::Failed {
             step: error.step,
-            call: error.call.to_owned(),
+            call: error.call.clone().into_owned(),
             target: error.target.clone(),
             errno: error.errno,
             message: error.to_string(),

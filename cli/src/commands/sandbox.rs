@@ -8,7 +8,7 @@ use std::time::Duration;
 use codex_arg0::AliasDirectory;
 use codex_core::exec::{
     EarlyInit, ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio, Subreaper,
-    process_exec_tool_call, watch,
+    begin_early, process_exec_tool_call, watch,
 };
 use codex_core::output::OutputBudget;
 use codex_linux_sandbox::{Footing, Network};
@@ -71,7 +71,7 @@ impl Begun {
     pub(crate) fn early(arguments: &[OsString]) -> Option<Self> {
         let footing = guess(arguments)?;
         let mut begun = Self::begin().ok()?;
-        begun.early = EarlyInit::begin(footing, begun.signals.callers).ok();
+        begun.early = begin_early(footing, begun.signals.callers);
         Some(begun)
     }
 }
@@ -86,7 +86,8 @@ fn guess(arguments: &[OsString]) -> Option<Footing> {
     }
     let mut footing = Footing { network: Network::Off, confined: true };
     for word in words.take_while(|word| *word != "--") {
-        match word {
+        // What an option says may stand in the same word.
+        match word.rsplit('=').next().unwrap_or_default() {
             "--network" => footing.network = Network::Full,
             "--json" | "--print-plan" | "--help" | "-h" | "landlock" | "danger-full-access"
             | "external-sandbox" => {

@@ -95,23 +95,8 @@ fn seccomp(facts: &Facts) -> String {
 fn attempt(facts: &Facts, namespaces: &Result<(), SetupError>) -> String {
     match namespaces {
         Ok(()) => facts.user_namespaces.kinds.join(" "),
-        Err(error) => format!("refused: {}", refusal(error)),
+        Err(error) => format!("refused: {}", error.refusal()),
     }
-}
-
-/// The call that failed, on what, and how.
-fn refusal(error: &SetupError) -> String {
-    let mut text = error.call.to_owned();
-    if let Some(target) = &error.target {
-        text.push_str(&format!(" on {}", target.display()));
-    }
-    if let Some(errno) = error.errno {
-        text.push_str(&format!(": {} ({errno:?})", errno.desc()));
-    }
-    if let Some(hint) = error.hint {
-        text.push_str(&format!(": {hint}"));
-    }
-    text
 }
 
 fn cgroup(cgroup: &Cgroup) -> String {

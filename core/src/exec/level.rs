@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use codex_linux_sandbox::{
-    Enforced, Isolation, Network, Plan, PlanError, PlanPath, SetupError, Step, Support, probe_namespaces,
+    CallersSignals, EarlyInit, Enforced, Footing, Isolation, Network, Plan, PlanError, PlanPath, SetupError,
+    Step, Support, probe_namespaces,
 };
 use nix::errno::Errno;
 
@@ -34,7 +35,10 @@ impl Rung {
     /// The plan with what is protected at the time of a call, as far as the level can hold it.
     pub(super) fn plan_with(&self, protection: Option<&Protection>) -> Result<Plan, PlanFailure> {
         let mut plan = self.plan.clone();
-        if let (true, Some(post)) = (plan.uses_namespaces(), &self.post) {
+        if !plan.uses_namespaces() {
+            return Ok(plan);
+        }
+        if let Some(post) = &self.post {
             // Looked up at each call: something may have been mounted since.
             let roots = post.roots.iter().map(|root| root.path.as_path());
             let special = special_mounts(roots).map_err(PlanFailure::Mounts)?;
@@ -42,9 +46,7 @@ impl Rung {
                 plan.places.denied.push(PlanPath::new(mount.place)?);
             }
         }
-        if plan.uses_namespaces()
-            && let Some(protection) = protection
-        {
+        if let Some(protection) = protection {
             plan.places.protected = lower_protection(protection)?;
         }
         Ok(plan)
@@ -74,26 +76,12 @@ pub enum PlanFailure {
     Mounts(Errno),
 }
 
-/// Why this machine gives no namespaces: the call that was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamespacesRefused {
-    /// The step of the set-up.
-    pub step: Step,
-    /// The system call.
-    pub call: String,
-    /// Its error.
-    pub errno: Errno,
-    /// All of it in one line.
-    pub message: String,
-}
-
 /// What was learned. It does not change while a process lives.
-static REFUSED: OnceLock<NamespacesRefused> = OnceLock::new();
+static REFUSED: OnceLock<String> = OnceLock::new();
 
-/// Why there are no namespaces on this machine, as far as this process has learned.
-#[must_use]
-pub fn namespaces_refused() -> Option<&'static NamespacesRefused> {
-    REFUSED.get()
+/// Why there are no namespaces on this machine, as far as this process has learned, in one line.
+pub(super) fn namespaces_refused() -> Option<&'static str> {
+    REFUSED.get().map(String::as_str)
 }
 
 /// Finds out whether there are namespaces on this machine, by making some, and remembers it. For reports: a run finds out
@@ -104,20 +92,28 @@ pub fn namespaces_refused() -> Option<&'static NamespacesRefused> {
 /// The step that failed.
 pub fn try_namespaces() -> Result<(), SetupError> {
     probe_namespaces().inspect_err(|error| {
-        note_refusal(error.step, error.call, error.errno, &error.to_string());
+        note_refusal(error.step, error.errno, &error.to_string());
     })
 }
 
+/// Begins to make namespaces before it is known what will run in them. Where this machine refuses them, that is remembered,
+/// and a run does not try again. To be called while this process has one thread.
+#[must_use]
+pub fn begin_early(footing: Footing, signals: CallersSignals) -> Option<EarlyInit> {
+    EarlyInit::begin(footing, signals)
+        .inspect_err(|error| {
+            note_refusal(error.step, error.errno, &error.to_string());
+        })
+        .ok()
+}
+
 /// Remembers a failure that says something about the machine. Returns whether it was one.
-pub(super) fn note_refusal(step: Step, call: &str, errno: Option<Errno>, message: &str) -> bool {
-    match errno.filter(|errno| says_no(step, *errno)) {
-        Some(errno) => {
-            let (call, message) = (call.to_owned(), message.to_owned());
-            REFUSED.get_or_init(|| NamespacesRefused { step, call, errno, message });
-            true
-        }
-        None => false,
+pub(super) fn note_refusal(step: Step, errno: Option<Errno>, message: &str) -> bool {
+    let refused = errno.is_some_and(|errno| says_no(step, errno));
+    if refused {
+        REFUSED.get_or_init(|| message.to_owned());
     }
+    refused
 }
 
 /// Whether a failure means that this machine gives no namespaces, and not that something was wrong with this plan or at
@@ -188,16 +184,13 @@ fn rung(
         let support = Support::probe();
         let describe = |errno: Errno| format!("{}, {errno:?}", errno.desc());
         if isolation == Isolation::Namespaces
-            && let Some(error) = namespaces_refused()
+            && let Some(why) = namespaces_refused()
         {
-            return Err(SandboxError::NoNamespaces { mode, why: error.message.clone() });
+            return Err(SandboxError::NoNamespaces { mode, why: why.to_owned() });
         }
         if isolation == Isolation::Landlock && places.need_namespaces() {
-            let why = match namespaces_refused() {
-                Some(error) => error.message.clone(),
-                None => "sandbox.isolation asks for level landlock".to_owned(),
-            };
-            return Err(SandboxError::PlacesNeedNamespaces { why });
+            let why = namespaces_refused().unwrap_or("sandbox.isolation asks for level landlock");
+            return Err(SandboxError::PlacesNeedNamespaces { why: why.to_owned() });
         }
         if let Err(errno) = support.seccomp {
             return Err(SandboxError::NoSeccomp { mode, why: describe(errno) });

@@ -235,7 +235,7 @@ impl Sandbox {
     }
 
     /// The level at which the next command runs, as far as is known.
-    fn rung(&self) -> &Rung {
+    pub(super) fn rung(&self) -> &Rung {
         let refused = namespaces_refused().is_some();
         let possible = |rung: &&Rung| !(refused && rung.plan.uses_namespaces());
         // A ladder has at least one rung. Where none is possible, the first one says why.
@@ -245,10 +245,6 @@ impl Sandbox {
     /// The level to go on at where the machine refused this one.
     pub(super) fn below(&self, rung: &Rung) -> Option<&Rung> {
         self.rungs.iter().skip_while(|above| above.plan != rung.plan).nth(1)
-    }
-
-    pub(super) fn best(&self) -> &Rung {
-        self.rung()
     }
 
     /// The policy, its paths made real.

@@ -70,9 +70,20 @@ pub(crate) fn fork_init(footing: Footing) -> Result<ForkedInit, SetupError> {
     };
     drop(closed);
     let word = if uid.is_root() && map_everybody(pid).is_ok() { Gate::EVERYBODY } else { Gate::MYSELF };
-    // Without its word, the first process ends by itself.
-    tell(&opener, &[word]).map_err(|errno| failed("send", errno))?;
+    if let Err(errno) = tell(&opener, &[word]) {
+        abandon(pid);
+        return Err(failed("send", errno));
+    }
     Ok(ForkedInit::Outside(pid, opener))
+}
+
+/// Ends a first process that nobody has a use for, and collects it.
+pub(crate) fn abandon(pid: Pid) {
+    // It is our child and not collected yet, so that nothing but a filter around us could refuse; then it is left to end
+    // with us, which is what it was bound to first.
+    if sys::kill(pid, libc::SIGKILL).is_ok() {
+        sys::collect(pid);
+    }
 }
 
 /// Tells the first process something. That it has ended already is seen by whoever waits for it; writing to a pipe would

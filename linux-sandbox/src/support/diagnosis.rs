@@ -94,7 +94,7 @@ impl Act {
             return Self::Map;
         }
         let mounts = ["mount", "umount", "open_tree", "fsopen", "fsconfig", "pivot_root"];
-        if mounts.iter().any(|call| error.call.starts_with(call)) || MOUNT_API.contains(&error.call) {
+        if mounts.iter().any(|call| error.call.starts_with(call)) || MOUNT_API.contains(&&*error.call) {
             return if named(&["proc"]) { Self::MountProc } else { Self::Mount };
         }
         if ["clone", "unshare", "setns"].iter().any(|call| error.call.starts_with(call)) {

@@ -9,7 +9,7 @@ use crate::commands::Examination;
 #[derive(Serialize)]
 pub(super) struct Report<'a> {
     kernel: Kernel<'a>,
-    namespaces: Namespaces,
+    namespaces: Namespaces<'a>,
     cgroup: Cgroup,
     apparmor: AppArmor<'a>,
     selinux: Option<&'a str>,
@@ -38,9 +38,9 @@ struct Kernel<'a> {
 }
 
 #[derive(Serialize)]
-struct Namespaces {
+struct Namespaces<'a> {
     available: bool,
-    call: Option<&'static str>,
+    call: Option<&'a str>,
     target: Option<String>,
     errno: Option<i32>,
     kinds: Vec<&'static str>,
@@ -122,7 +122,7 @@ impl<'a> Report<'a> {
             },
             namespaces: Namespaces {
                 available: refused.is_none(),
-                call: refused.map(|error| error.call),
+                call: refused.map(|error| error.call.as_ref()),
                 target: refused.and_then(|error| error.target.as_ref()).map(shown),
                 errno: refused.and_then(|error| error.errno).map(|errno| errno as i32),
                 kinds: namespaces.kinds.clone(),
