@@ -29,7 +29,7 @@ use tokio::time::Instant;
 pub use codex_linux_sandbox::{CallersSignals, EarlyInit};
 pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
-pub use quarantine::{Guard, Quarantined, Why, recover, refresh};
+pub use quarantine::{Quarantined, Why};
 pub use request::{DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
 pub use sandbox::{Helper, Sandbox, SandboxError, SandboxOptions, SandboxType};
 pub use subreaper::Subreaper;

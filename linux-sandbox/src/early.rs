@@ -77,7 +77,7 @@ impl EarlyInit {
         }
         let mut message = u64::try_from(arguments.len()).unwrap_or(u64::MAX).to_le_bytes().to_vec();
         message.append(&mut arguments);
-        message.extend(environment.bytes());
+        message.append(&mut environment.to_bytes());
         tell(&waiting.orders, &message).map_err(|errno| failed("send", errno))?;
         match self.waiting.take() {
             Some(Waiting { pid, status, .. }) => Ok((pid, status)),

@@ -106,8 +106,10 @@ impl EnvironmentBlock {
     }
 
     /// The entries as bytes, each ended by a NUL byte.
-    pub(crate) fn bytes(&self) -> impl Iterator<Item = u8> {
-        self.0.iter().flat_map(|entry| entry.as_bytes_with_nul()).copied()
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let entries: Vec<&[u8]> = self.0.iter().map(|entry| entry.as_bytes_with_nul()).collect();
+        entries.concat()
     }
 
     /// Takes entries apart, each ended by a NUL byte.

@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::sys::stat::Mode;
@@ -140,12 +139,9 @@ impl Init {
                 // Only what comes from outside is for the command: those inside can reach it themselves.
                 // Once the command has been collected, its number may be another's.
                 // What the terminal sends, it sends to the whole group.
-                match sys::kill(self.command, received.signal) {
-                    // It has ended, and SIGCHLD is on its way.
-                    Ok(()) | Err(Errno::ESRCH) => {}
-                    // Only a program that gained privileges could refuse, and none does.
-                    Err(_) => {}
-                }
+                // It may have ended, and SIGCHLD be on its way. Only a program that gained privileges could refuse, and none
+                // does.
+                if let Err(_ended) = sys::kill(self.command, received.signal) {}
             }
         }
     }

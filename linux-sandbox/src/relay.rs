@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::stat::Mode;
@@ -74,10 +73,8 @@ impl Relay {
                 }
                 // What the terminal sends has reached everybody.
                 Ok(received) if received.from_kernel => {}
-                Ok(received) => match sys::kill(init, received.signal) {
-                    Ok(()) | Err(Errno::ESRCH) => {}
-                    Err(_) => {}
-                },
+                // It may have ended, and SIGCHLD be on its way.
+                Ok(received) => if let Err(_ended) = sys::kill(init, received.signal) {},
                 // Without us, the kernel ends those inside.
                 Err(_) => sys::exit_now(EXIT_SETUP_FAILED),
             }

@@ -13,6 +13,7 @@
 
 mod check;
 mod closed;
+mod found;
 mod harmless;
 mod journal;
 mod keeper;
@@ -23,13 +24,9 @@ mod watch;
 mod tests;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
-
-use codex_linux_sandbox::shown;
-use nix::errno::Errno;
 
 use crate::policy::protected::cache::{Cache, Record};
 use crate::policy::protected::search::{at_leisure, is_due, record};
@@ -37,9 +34,10 @@ use crate::policy::protected::walk::{Bounds, Kind, Place, walk};
 use crate::policy::{GitProtection, Protection};
 use check::{check, open_roots};
 use closed::walk_closed;
+pub use found::{Quarantined, Why};
 use harmless::{Disarmer, Root, is_recent, root_of};
 use journal::{Duties, Interval, Journal, Left};
-use keeper::{Keeper, Taken};
+use keeper::Keeper;
 use kept::{Configurations, Kept, check_kept};
 use watch::{Noticed, Watch};
 
@@ -50,95 +48,9 @@ const SHARE: u32 = 10;
 const LEAST_SEARCH: Duration = Duration::from_micros(100);
 const LONGEST_SEARCH: Duration = Duration::from_millis(500);
 
-/// Why something was moved away.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Why {
-    /// It came to be at a protected name.
-    Appeared,
-    /// It has taken the place of what was protected, which somebody outside must have moved or overwritten.
-    Replaced,
-    /// A symbolic link at a protected name said something else. It was put back as it was.
-    LinkReplaced,
-    /// A hook of a repository that the command has made.
-    Hook,
-    /// The configuration of such a repository. What runs nothing was left in its place.
-    Configuration {
-        /// The variables taken out. Empty where the file could not be read, or had other names.
-        removed: Vec<String>,
-    },
-    /// The attributes in such a repository's git directory.
-    Attributes,
-    /// It made a directory a repository whose configuration lies outside of every known one.
-    Pointer,
-    /// A `.git` that is neither a directory nor a file, or one that can't be looked into.
-    RepositoryLink,
-}
-
-/// Something that a command has made and that was moved out of the host's way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quarantined {
-    /// Where it was.
-    pub path: PathBuf,
-    /// Where it is now. `None` where it could not be kept, or not be moved.
-    pub kept_at: Option<PathBuf>,
-    /// Why it was moved away.
-    pub why: Why,
-    /// Why it still is where it was. The next start tries again.
-    pub stuck: Option<Errno>,
-}
-
-impl Quarantined {
-    fn of(path: PathBuf, taken: Taken, why: Why) -> Option<Self> {
-        match taken {
-            Taken::Kept(at) => Some(Self { path, kept_at: Some(at), why, stuck: None }),
-            Taken::Gone => None,
-            Taken::Stuck(errno) => Some(Self { path, kept_at: None, why, stuck: Some(errno) }),
-        }
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Appeared => {
-                formatter.write_str("the name is protected; `sandbox.unprotect` would allow it")
-            }
-            Self::Replaced => formatter.write_str(
-                "something protected was replaced from outside during the call, and could be written from then on",
-            ),
-            Self::LinkReplaced => formatter.write_str("the link that stood there is protected, and is back"),
-            Self::Hook => formatter.write_str("git would run it"),
-            Self::Configuration { removed } if removed.is_empty() => {
-                formatter.write_str("git may read it as something else than it seems")
-            }
-            Self::Configuration { removed } => {
-                let names: Vec<String> = removed.iter().map(shown).collect();
-                write!(formatter, "git may run something because of {}", names.join(", "))
-            }
-            Self::Attributes => formatter.write_str("git would choose programs by it"),
-            Self::Pointer => formatter.write_str("git would follow it out of the known repositories"),
-            Self::RepositoryLink => formatter.write_str("git would take what is behind it for a repository"),
-        }
-    }
-}
-
-impl fmt::Display for Quarantined {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = shown(&self.path);
-        match (&self.kept_at, self.stuck) {
-            (Some(at), _) => write!(formatter, "{path}: moved to {}: {}", shown(at), self.why),
-            (None, None) => write!(formatter, "{path}: removed: {}", self.why),
-            (None, Some(errno)) => {
-                write!(formatter, "{path}: could not be moved away ({}): {}", errno.desc(), self.why)
-            }
-        }
-    }
-}
-
 /// Watches over the protected names of one call.
 #[derive(Debug)]
-pub struct Guard {
+pub(super) struct Guard {
     codex_home: Option<PathBuf>,
     duties: Duties,
     /// Held from the beginning: what a root's path leads to in the end is somebody else's business.
@@ -156,9 +68,9 @@ pub struct Guard {
 impl Guard {
     /// Begins before the command is started: writes the journal by which the next call would know what to check.
     ///
-    /// Where there is no place to write to, the check at the end takes place all the same; see [`Guard::is_journalled`].
+    /// Where there is no place to write to, the check at the end takes place all the same.
     #[must_use]
-    pub fn begin(protection: &Protection, codex_home: Option<&Path>) -> Self {
+    pub(super) fn begin(protection: &Protection, codex_home: Option<&Path>) -> Self {
         let from = SystemTime::now().checked_sub(TICK).unwrap_or(SystemTime::UNIX_EPOCH);
         let roots = open_roots(&protection.roots);
         let kept = |paths: &[PathBuf]| paths.iter().filter_map(|path| Kept::at(path, &roots)).collect();
@@ -186,15 +98,9 @@ impl Guard {
         }
     }
 
-    /// Whether the check takes place even if everything is killed.
-    #[must_use]
-    pub const fn is_journalled(&self) -> bool {
-        self.journal.is_some()
-    }
-
     /// Begins to watch the protected names, so that what comes to be there is moved away at once. Best called when the
     /// command has been started: it is for long calls, and costs a system call a directory.
-    pub fn watch(&mut self) {
+    pub(super) fn watch(&mut self) {
         self.watch = Watch::new(&self.duties.absent);
         // What came to be before is not noticed any more.
         self.look(Duties { links: Vec::new(), ..self.duties.clone() });
@@ -209,12 +115,12 @@ impl Guard {
 
     /// The descriptor that becomes readable when [`Guard::handle_events`] has something to do.
     #[must_use]
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.watch.as_ref().map(Watch::descriptor)
     }
 
     /// Moves away what has been noticed. Never waits.
-    pub fn handle_events(&mut self) {
+    pub(super) fn handle_events(&mut self) {
         let Some(watch) = &self.watch else { return };
         let duties = match watch.read() {
             Noticed::Anything => Duties { links: Vec::new(), ..self.duties.clone() },
@@ -232,7 +138,7 @@ impl Guard {
     /// The search for new repositories takes a tenth of the time that the call took, at most. What it does not reach is
     /// left to [`refresh`].
     #[must_use]
-    pub fn finish(self) -> Vec<Quarantined> {
+    pub(super) fn finish(self) -> Vec<Quarantined> {
         let share = self.started.elapsed() / SHARE;
         self.finish_within(share.clamp(LEAST_SEARCH, LONGEST_SEARCH))
     }
@@ -355,7 +261,7 @@ fn judged(protection: &Protection, codex_home: Option<&Path>, running: &[Left]) 
 /// Checks for calls that were killed with everything that would have checked. For the start of a program or a call: costs
 /// a look at one directory where there is none.
 #[must_use]
-pub fn recover(codex_home: &Path) -> Vec<Quarantined> {
+pub(super) fn recover(codex_home: &Path) -> Vec<Quarantined> {
     let mut found = Vec::new();
     for left in journal::left(codex_home, false) {
         let roots = open_roots(&left.duties.roots);
@@ -380,7 +286,11 @@ pub fn recover(codex_home: &Path) -> Vec<Quarantined> {
 ///
 /// For a time at which nobody waits, such as beside a running command: a tree is walked at most for a twentieth of the
 /// time. Ends early when `stop` says so, which is asked before each directory.
-pub fn refresh(roots: &[PathBuf], codex_home: &Path, stop: &mut dyn FnMut() -> bool) -> Vec<Quarantined> {
+pub(super) fn refresh(
+    roots: &[PathBuf],
+    codex_home: &Path,
+    stop: &mut dyn FnMut() -> bool,
+) -> Vec<Quarantined> {
     let cache = Cache::new(codex_home);
     let journals = journal::left(codex_home, true);
     let (running, unsearched): (Vec<_>, Vec<_>) =

@@ -5,7 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use codex_linux_sandbox::{
@@ -177,8 +177,7 @@ pub(super) fn spawn(mut spawn: Spawn) -> Result<Spawned, ExecError> {
 /// Forks the helper off this single-threaded process.
 fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError> {
     let failed = |errno| ExecError::Helper { helper: shown(&spawn.helper), errno };
-    let entries = spawn.env.iter().map(|(name, value)| c_string(entry(name, value)));
-    let environment = EnvironmentBlock::new(entries.collect::<Result<_, _>>()?);
+    let environment = environment(&spawn.env)?;
     let streams = |status| Pipes { stdout: None, stderr: None, status };
     if spawn.invocation.plan.uses_namespaces() {
         let early = match spawn.early.take().filter(|early| early.fits(&spawn.invocation)) {
@@ -224,7 +223,7 @@ fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
 
     let (status, status_end) = status_pipe()?;
     places.put(status_end, STATUS)?;
-    places.put(environment_file(&env)?, ENVIRONMENT)?;
+    places.put(environment_file(&environment(&env)?)?, ENVIRONMENT)?;
     let (mut stdout, mut stderr) = (None, None);
     if stdio == Stdio::Capture {
         let null = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
@@ -299,17 +298,17 @@ fn attributes(stdio: Stdio, signals: Signals) -> Result<PosixSpawnAttr, Errno> {
     Ok(attributes)
 }
 
-/// `NAME=value` entries, each ended by a NUL byte, in a file that is nowhere but in memory.
-fn environment_file(env: &[(OsString, OsString)]) -> Result<OwnedFd, ExecError> {
-    let mut block = Vec::new();
-    for (name, value) in env {
-        block.extend_from_slice(entry(name, value).as_bytes());
-        block.push(0);
-    }
+fn environment(env: &[(OsString, OsString)]) -> Result<EnvironmentBlock, ExecError> {
+    let entries = env.iter().map(|(name, value)| c_string(entry(name, value)));
+    Ok(EnvironmentBlock::new(entries.collect::<Result<_, _>>()?))
+}
+
+/// An environment in a file that is nowhere but in memory.
+fn environment_file(environment: &EnvironmentBlock) -> Result<OwnedFd, ExecError> {
     let file =
         memfd_create(c"codex-environment", MFdFlags::MFD_CLOEXEC).map_err(preparing("memfd_create"))?;
     let mut file = File::from(file);
-    let written = file.write_all(&block).and_then(|()| file.rewind());
+    let written = file.write_all(&environment.to_bytes()).and_then(|()| file.rewind());
     written.map_err(|error| {
         let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
         ExecError::Prepare { call: "write the environment", errno }

@@ -47,14 +47,16 @@ const fn filter(isolation: Isolation, network: Network, unix_sockets: UnixSocket
 
 impl Filter {
     fn program(&self) -> BpfProgram {
-        let instruction = |Instruction { code, jt, jf, k }: &Instruction| sock_filter {
-            code: *code,
-            jt: *jt,
-            jf: *jf,
-            k: *k,
-        };
-        self.instructions.iter().map(instruction).collect()
+        compiled(self.instructions)
     }
+}
+
+/// A filter as the kernel takes it.
+fn compiled(program: &[Instruction]) -> BpfProgram {
+    program
+        .iter()
+        .map(|Instruction { code, jt, jf, k }| sock_filter { code: *code, jt: *jt, jf: *jf, k: *k })
+        .collect()
 }
 
 /// How many system calls the filters for a plan answer, for some or all arguments.

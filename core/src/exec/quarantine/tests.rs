@@ -35,7 +35,7 @@ impl Scene {
             WritableRoot { asked: self.root.clone(), path: self.root.clone(), origin: RootOrigin::PolicyCwd };
         let settings = ProtectionSettings { git, ..ProtectionSettings::default() };
         let guard = Guard::begin(&protect(&[root], &settings, Some(&self.home())), Some(&self.home()));
-        assert!(guard.is_journalled());
+        assert!(guard.journal.is_some());
         guard
     }
 
@@ -536,7 +536,7 @@ fn without_a_home_things_are_set_aside_where_they_are() {
     let root =
         WritableRoot { asked: scene.root.clone(), path: scene.root.clone(), origin: RootOrigin::PolicyCwd };
     let guard = Guard::begin(&protect(&[root], &ProtectionSettings::default(), None), None);
-    assert!(!guard.is_journalled());
+    assert!(guard.journal.is_none());
     scene.write(".envrc", "x");
     let found = guard.finish_within(AMPLE);
     assert_eq!(scene.moved(&found), [".envrc"]);

@@ -6,8 +6,7 @@
 
 use std::os::fd::OwnedFd;
 
-use seccompiler::{BpfProgram, sock_filter};
-
+use super::compiled;
 use super::program::{BPF_JMP_JEQ_K, Instruction, answer, denied, jump, load};
 use super::table::Answer;
 use crate::broker::UnixSockets;
@@ -88,11 +87,4 @@ fn on(call: i64, action: u32) -> [Instruction; 2] {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers of calls are small")]
 const fn number(call: i64) -> u32 {
     call as u32
-}
-
-pub(super) fn compiled(program: &[Instruction]) -> BpfProgram {
-    program
-        .iter()
-        .map(|Instruction { code, jt, jf, k }| sock_filter { code: *code, jt: *jt, jf: *jf, k: *k })
-        .collect()
 }

@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 use seccompiler::{BpfProgram, sock_filter};
 
+use super::super::compiled as last_filter;
 use super::super::filter;
-use super::super::last::{asking, compiled as last_filter, refusing};
+use super::super::last::{asking, refusing};
 use super::super::table::{
     Answer, Condition, Denial, NAMESPACES_BROKER, NEWEST_REVIEWED, Test, Width, denials, listed,
 };
