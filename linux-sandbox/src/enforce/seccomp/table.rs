@@ -163,17 +163,31 @@ const fn group(promise: &'static str, answer: Answer, rows: &'static [Row]) -> G
     Group { promise, answer, rows }
 }
 
-/// What is denied at level landlock, with one of the tables about sockets.
-const fn by_landlock(network: &'static [Row]) -> [Group; 12] {
+/// What the tables differ in.
+#[derive(Clone, Copy)]
+struct Differing {
+    /// Which sockets there are.
+    sockets: &'static [Row],
+    /// What some of their families may not.
+    families: &'static [Row],
+    /// What is private to namespaces and shared without.
+    shared: &'static [Row],
+    by_number: &'static [Row],
+    /// What only the broker may.
+    served: &'static [Row],
+}
+
+const fn table(differing: Differing) -> [Group; 13] {
     use Answer::{NotImplemented, NotPermitted};
     [
         group("P1", NotPermitted, surface::FILE_CONTROLS),
         group("P2", NotPermitted, network::ALWAYS),
-        group("P2", NotPermitted, network),
-        group("P2", NotPermitted, surface::SHARED_IPC),
+        group("P2", NotPermitted, differing.sockets),
+        group("P2", NotPermitted, differing.families),
+        group("P2", NotPermitted, differing.shared),
         group("P3", NotPermitted, surface::OTHER_PROCESSES),
-        group("P3", NotPermitted, surface::SERVED_PROCESSES),
-        group("P3", NotPermitted, surface::PROCESSES_BY_NUMBER),
+        group("P3", NotPermitted, differing.served),
+        group("P3", NotPermitted, differing.by_number),
         group("P6", NotPermitted, surface::PRIVILEGED),
         group("P6", NotPermitted, surface::NAMESPACES),
         group("P6", NotPermitted, surface::TERMINAL),
@@ -182,35 +196,31 @@ const fn by_landlock(network: &'static [Row]) -> [Group; 12] {
     ]
 }
 
-/// The same inside namespaces, which need no denial for what is private to them.
-const fn in_namespaces(network: &'static [Row], served: &'static [Row]) -> [Group; 10] {
-    use Answer::{NotImplemented, NotPermitted};
-    [
-        group("P1", NotPermitted, surface::FILE_CONTROLS),
-        group("P2", NotPermitted, network::ALWAYS),
-        group("P2", NotPermitted, network),
-        group("P3", NotPermitted, surface::OTHER_PROCESSES),
-        group("P3", NotPermitted, served),
-        group("P6", NotPermitted, surface::PRIVILEGED),
-        group("P6", NotPermitted, surface::NAMESPACES),
-        group("P6", NotPermitted, surface::TERMINAL),
-        group("P6", NotPermitted, surface::SET_USER_ID),
-        group("P6", NotImplemented, surface::UNREADABLE),
-    ]
-}
+/// Without namespaces, network on: everything that there is to deny.
+const SHARED: Differing = Differing {
+    sockets: network::ON,
+    families: network::FAMILIES,
+    shared: surface::SHARED_IPC,
+    by_number: surface::PROCESSES_BY_NUMBER,
+    served: surface::SERVED_PROCESSES,
+};
+/// In namespaces, which need no denial for what is private to them.
+const PRIVATE: Differing = Differing { shared: &[], by_number: &[], ..SHARED };
 
 /// Landlock, network off.
-pub(super) const LANDLOCK_OFF: &[Group] = &by_landlock(network::OFF);
+pub(super) const LANDLOCK_OFF: &[Group] =
+    &table(Differing { sockets: network::OFF, families: &[], ..SHARED });
 /// Landlock, network on.
-pub(super) const LANDLOCK_ON: &[Group] = &by_landlock(network::ON);
+pub(super) const LANDLOCK_ON: &[Group] = &table(SHARED);
 /// Namespaces, network off.
-pub(super) const NAMESPACES_OFF: &[Group] = &in_namespaces(network::OFF_INSIDE, surface::SERVED_PROCESSES);
+pub(super) const NAMESPACES_OFF: &[Group] = &table(Differing { sockets: network::OFF_INSIDE, ..PRIVATE });
 /// Namespaces, network on.
-pub(super) const NAMESPACES_ON: &[Group] = &in_namespaces(network::ON, surface::SERVED_PROCESSES);
+pub(super) const NAMESPACES_ON: &[Group] = &table(PRIVATE);
 /// Namespaces, with unix sockets.
-pub(super) const NAMESPACES_UNIX: &[Group] = &in_namespaces(network::WITH_UNIX, surface::SERVED_PROCESSES);
+pub(super) const NAMESPACES_UNIX: &[Group] = &table(Differing { sockets: network::WITH_UNIX, ..PRIVATE });
 /// The same for the broker itself.
-pub(super) const NAMESPACES_BROKER: &[Group] = &in_namespaces(network::WITH_UNIX, &[]);
+pub(super) const NAMESPACES_BROKER: &[Group] =
+    &table(Differing { sockets: network::WITH_UNIX, served: &[], ..PRIVATE });
 
 /// The denials that a plan asks for, in the order of the tables.
 #[must_use]

@@ -42,6 +42,20 @@ pub(super) const OFF: &[Row] = &[
     row!(SYS_sendto, [long(4, Test::IsNot(0))], "an address in the call reaches anybody"),
 ];
 
+/// What of the families that stay is kernel administration, wherever there are sockets at all.
+pub(super) const FAMILIES: &[Row] = &[
+    row!(
+        SYS_socket,
+        [int(0, Test::Is(AF_NETLINK)), int(2, Test::IsNot(NETLINK_ROUTE))],
+        "programs need the routing answers of netlink; its other protocols are kernel administration"
+    ),
+    row!(
+        SYS_socket,
+        [int(1, Test::Masked { mask: TYPE_MASK, value: SOCK_PACKET })],
+        "the obsolete name of a packet socket, which the kernel still translates"
+    ),
+];
+
 /// Unix sockets where something decides whom they reach: the [broker](crate::broker), or Landlock. A stream names its peer
 /// in `connect` alone.
 ///
@@ -67,54 +81,20 @@ pub(super) const WITH_UNIX: &[Row] = &[
         [int(0, Test::Is(AF_UNIX)), int(1, Test::Masked { mask: TYPE_MASK, value: SOCK_RAW })],
         "a raw unix socket is a datagram socket by another name"
     ),
-    row!(
-        SYS_socket,
-        [int(0, Test::Is(AF_NETLINK)), int(2, Test::IsNot(NETLINK_ROUTE))],
-        "programs need the routing answers of netlink; its other protocols are kernel administration"
-    ),
-    row!(
-        SYS_socket,
-        [int(1, Test::Masked { mask: TYPE_MASK, value: SOCK_PACKET })],
-        "the obsolete name of a packet socket, which the kernel still translates"
-    ),
 ];
 
 /// Network off in a network namespace of our own: the internet protocols and netlink lead no further than its loopback.
 /// Unix sockets are not confined by it where they have a name in a file system.
-pub(super) const OFF_INSIDE: &[Row] = &[
-    row!(
-        SYS_socket,
-        [int(0, Test::IsNot(AF_INET)), int(0, Test::IsNot(AF_INET6)), int(0, Test::IsNot(AF_NETLINK))],
-        "kernel surface; host services (unix) and the hypervisor (vsock) are in no network namespace"
-    ),
-    row!(
-        SYS_socket,
-        [int(0, Test::Is(AF_NETLINK)), int(2, Test::IsNot(NETLINK_ROUTE))],
-        "programs need the routing answers of netlink; its other protocols are kernel administration"
-    ),
-    row!(
-        SYS_socket,
-        [int(1, Test::Masked { mask: TYPE_MASK, value: SOCK_PACKET })],
-        "the obsolete name of a packet socket, which the kernel still translates"
-    ),
-];
+pub(super) const OFF_INSIDE: &[Row] = &[row!(
+    SYS_socket,
+    [int(0, Test::IsNot(AF_INET)), int(0, Test::IsNot(AF_INET6)), int(0, Test::IsNot(AF_NETLINK))],
+    "kernel surface; host services (unix) and the hypervisor (vsock) are in no network namespace"
+)];
 
 /// Network on: the internet protocols and the kernel's answers about routes. Sockets of the host stay closed.
-pub(super) const ON: &[Row] = &[
-    row!(
-        SYS_socket,
-        [int(0, Test::IsNot(AF_INET)), int(0, Test::IsNot(AF_INET6)), int(0, Test::IsNot(AF_NETLINK))],
-        "the network that was allowed is the internet's: not host services (unix), the hypervisor (vsock), the wire \
+pub(super) const ON: &[Row] = &[row!(
+    SYS_socket,
+    [int(0, Test::IsNot(AF_INET)), int(0, Test::IsNot(AF_INET6)), int(0, Test::IsNot(AF_NETLINK))],
+    "the network that was allowed is the internet's: not host services (unix), the hypervisor (vsock), the wire \
          (packet), Bluetooth, or the kernel's less used protocols"
-    ),
-    row!(
-        SYS_socket,
-        [int(0, Test::Is(AF_NETLINK)), int(2, Test::IsNot(NETLINK_ROUTE))],
-        "resolvers need the routing answers of netlink; its other protocols are kernel administration"
-    ),
-    row!(
-        SYS_socket,
-        [int(1, Test::Masked { mask: TYPE_MASK, value: SOCK_PACKET })],
-        "the obsolete name of a packet socket, which the kernel still translates"
-    ),
-];
+)];
