@@ -117,7 +117,7 @@ fn captured(codex: &Path, workspace: &Path, command: &[OsString], bytes: u64) ->
     let sandbox = read_only(codex, workspace, codex_core::config::Isolation::Auto)?;
     let runtime = runtime()?;
     let mut request = ExecRequest::new(command.to_vec(), "/".into(), std::env::vars_os().collect());
-    request.deadline = None;
+    request.limits.deadline = None;
     let start = Instant::now();
     let result = runtime.block_on(process_exec_tool_call(request, &sandbox))?;
     let taken = start.elapsed();

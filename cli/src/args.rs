@@ -10,6 +10,7 @@ use codex_core::config::Isolation;
 use codex_core::policy::SandboxMode;
 
 mod duration;
+mod size;
 
 /// Runs commands under a policy that you set, and tells the truth about what happened.
 #[derive(Debug, Parser)]
@@ -37,7 +38,7 @@ Examples:
       codex sandbox --json --timeout 10s -- ./run-tests
 
 Exit codes:
-      the command's own; 128+n where signal n ended it; 124 deadline; 126 not executable;
+      the command's own; 128+n where signal n ended it; 124 a limit; 126 not executable;
       127 not found; 130 interrupted; 125 the sandbox could not be set up, or the policy is
       refused; 2 usage or configuration";
 
@@ -136,11 +137,20 @@ pub(crate) struct SandboxArgs {
     /// End the command after this long: 300ms, 10s, 2m, 1h. Without it, it may run for ever.
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
+    /// End the command when it has written nothing for this long. With --json.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "json")]
+    pub(crate) idle_timeout: Option<Duration>,
+    /// End the command when it has written more than this: 4096, 64KiB, 10MiB. With --json.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, requires = "json")]
+    pub(crate) max_output: Option<u64>,
+    /// How long everything has to end after it was asked to, before it is killed: 500ms unless given, 0s to ask nobody.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_or_none)]
+    pub(crate) grace: Option<Duration>,
     /// Capture the output, and print the outcome as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
     /// Print the helper's command line instead of running it; pasted into a shell, it does the same.
-    #[arg(long, conflicts_with_all = ["json", "timeout"])]
+    #[arg(long, conflicts_with_all = ["json", "timeout", "grace"])]
     pub(crate) print_plan: bool,
     /// The command and its arguments.
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]

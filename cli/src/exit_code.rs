@@ -20,7 +20,10 @@ pub(crate) const SIGNAL_BASE: i32 = 128;
 /// The exit code for a request that was never started.
 pub(crate) const fn of_request(error: &ExecError) -> i32 {
     match error {
-        ExecError::EmptyCommand | ExecError::NulInArgument { .. } | ExecError::Environment { .. } => USAGE,
+        ExecError::EmptyCommand
+        | ExecError::NulInArgument { .. }
+        | ExecError::Environment { .. }
+        | ExecError::DetachWithStreams => USAGE,
         ExecError::Plan(_)
         | ExecError::Directory { .. }
         | ExecError::Helper { .. }

@@ -7,18 +7,13 @@ use codex_core::exec::{CallersSignals, SigchldDisposition, set_sigchld};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{getpgid, getppid, getsid};
 
 /// What a person or a supervisor sends to end, or to talk to, a program.
-/// And SIGCHLD, which says that a process below us has ended.
-const HANDLED: [Signal; 7] = [
-    Signal::SIGINT,
-    Signal::SIGTERM,
-    Signal::SIGHUP,
-    Signal::SIGQUIT,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGCHLD,
-];
+const HANDLED: [Signal; 6] =
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
+/// What stops a job. Where the command shares our terminal, it decides about these, and we stop when it has stopped.
+const STOPPING: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
 /// `SI_KERNEL` of `siginfo.h`: the kernel sent it by itself, which for these signals means the terminal.
 const SI_KERNEL: i32 = 0x80;
 
@@ -37,10 +32,22 @@ pub(crate) struct Received {
     pub(crate) from_terminal: bool,
 }
 
+/// Whether a shell waits for this process as for a job of its own, and goes on when it has stopped.
+pub(crate) fn is_a_shells_job() -> bool {
+    let parent = getppid();
+    // A process group none of whose members has such a parent is an orphaned one: nobody would wake it.
+    getsid(Some(parent)).is_ok_and(|session| Ok(session) == getsid(None))
+        && getpgid(Some(parent)).is_ok_and(|group| Ok(group) != getpgid(None))
+}
+
 impl Signals {
-    /// Blocks the signals for this thread, and those that it starts. To be called while it is the only one.
-    pub(crate) fn block() -> Result<Self, Errno> {
-        let handled: SigSet = HANDLED.into_iter().collect();
+    /// Blocks the signals for this thread, and those that it starts; as a job, those that stop one as well. To be called while
+    /// it is the only one.
+    pub(crate) fn block(as_a_job: bool) -> Result<Self, Errno> {
+        let mut handled: SigSet = HANDLED.into_iter().collect();
+        if as_a_job {
+            handled.extend(STOPPING);
+        }
         let mut callers_mask = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&handled), Some(&mut callers_mask))?;
         // With SIGCHLD ignored, as some callers leave it, nobody could learn how a command ended.

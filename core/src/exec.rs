@@ -6,67 +6,111 @@
 //! sandbox ─┘
 //! ```
 
+mod input;
 mod level;
 mod outcome;
+mod process;
 mod quarantine;
 mod request;
 mod sandbox;
 mod spawn;
 mod spawner;
-mod subreaper;
+mod streams;
 mod supervise;
 mod sys;
-mod tree;
+mod terminal;
+mod told;
 mod warden;
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_linux_sandbox::{Ending, Plan, Record, SetupError, Step};
 use nix::errno::Errno;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use codex_linux_sandbox::{CallersSignals, EarlyInit};
 pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
-pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
+pub use outcome::{
+    EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, LeftBehind, MOST_LEFT_BEHIND, Outcome,
+    ResourceUsage,
+};
+pub use process::{InputError, Process, SignalError};
 pub use quarantine::{Quarantined, Why};
-pub use request::{DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};
+pub use request::{
+    CallLimits, Control, DEFAULT_DEADLINE, DEFAULT_DRAIN, DEFAULT_GRACE, Detach, ExecRequest, Signals, Stdio,
+};
 pub use sandbox::{Helper, Sandbox, SandboxError, SandboxOptions, SandboxType};
-pub use subreaper::Subreaper;
 pub use sys::{SigchldDisposition, set_sigchld, watch};
+pub use terminal::TerminalSize;
 
 use crate::output::{Capture, OutputBudget};
+use input::Input;
 use level::Rung;
+use process::State;
 use spawn::{Spawn, Spawned};
-use supervise::{Killed, Limits, Seen};
+use supervise::{Orders, Run, Seen};
 use warden::{Warden, off_the_runtime};
 
 /// Runs one command under a sandbox, to its end.
 ///
-/// Dropping the future ends the command. An `Err` means that nothing was started; everything that happens from then on
-/// is an [`Outcome`].
+/// Dropping the future ends the command as a cancellation does, by a task of its own. An `Err` means that nothing was
+/// started; everything that happens from then on is an [`Outcome`].
 ///
 /// # Errors
 ///
 /// [`ExecError`] for a request that can't be started: an empty command, a NUL byte, a directory that can't be entered,
 /// a helper that is not there, no descriptors left.
 pub async fn process_exec_tool_call(
-    mut request: ExecRequest,
+    request: ExecRequest,
     sandbox: &Sandbox,
 ) -> Result<ExecResult, ExecError> {
-    let program = request.program()?.to_owned();
+    let process = Process::start(request, sandbox);
+    let answer = process.wait().await;
+    // What is to go on goes on.
+    process.let_go();
+    Arc::unwrap_or_clone(answer)
+}
+
+/// Runs a call, and answers it when it has ended.
+async fn call(
+    mut request: ExecRequest,
+    sandbox: &Sandbox,
+    input: Option<Input>,
+    answer: &watch::Sender<State>,
+) {
+    let program = match request.program() {
+        Ok(program) => program.to_owned(),
+        Err(error) => return give(answer, Err(error)),
+    };
     let mut rung = sandbox.rung();
-    // What a set-up takes counts: the deadline is the call's, not the last attempt's.
-    let started = Instant::now();
+    let mut orders = Orders {
+        // What a set-up takes counts: the deadline is the call's, not the last attempt's.
+        started: Instant::now(),
+        limits: request.limits,
+        detach: request.detach,
+        cancellation: request.cancellation.clone(),
+        control: request.control.take(),
+        input,
+        stops_with_the_command: request.stops_with_the_command,
+        state: answer.clone(),
+    };
     let mut changed = 0;
     // What an attempt moved away stays moved away, and is told with whatever comes of the call.
     let mut quarantined = Vec::new();
     loop {
-        let mut result = attempt(&mut request, sandbox, rung, &program, started).await?;
+        let mut result = match attempt(&mut request, sandbox, rung, &program, &mut orders).await {
+            Ok(Some(result)) => result,
+            // It was answered before.
+            Ok(None) => return,
+            Err(error) => return give(answer, Err(error)),
+        };
         quarantined.append(&mut result.quarantined);
         result.quarantined = std::mem::take(&mut quarantined);
         let Outcome::SetupFailed { step: Some(step), errno, message, .. } = &result.outcome else {
-            return Ok(result);
+            return give(answer, Ok(result));
         };
         if level::note_refusal(*step, *errno, message)
             && let Some(below) = sandbox.below(rung)
@@ -78,10 +122,14 @@ pub async fn process_exec_tool_call(
             // Somebody outside has moved what was to be protected. Nothing has run; what is there now is looked up.
             changed += 1;
         } else {
-            return Ok(result);
+            return give(answer, Ok(result));
         }
         quarantined = result.quarantined;
     }
+}
+
+fn give(answer: &watch::Sender<State>, result: Result<ExecResult, ExecError>) {
+    answer.send_replace(State::Answered(Arc::new(result)));
 }
 
 /// How often a set-up begins anew because something it found is gone when it comes to it.
@@ -92,14 +140,14 @@ const fn is_elsewhere(step: Step, errno: Option<Errno>) -> bool {
     matches!(step, Step::Places) && matches!(errno, Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP))
 }
 
-/// Runs the command at one level.
+/// Runs the command at one level. Nothing where the call was answered before all of it had ended.
 async fn attempt(
     request: &mut ExecRequest,
     sandbox: &Sandbox,
     rung: &Rung,
     program: &OsStr,
-    started: Instant,
-) -> Result<ExecResult, ExecError> {
+    orders: &mut Orders,
+) -> Result<Option<ExecResult>, ExecError> {
     let waiting = |errno| ExecError::Prepare { call: "a thread to wait for the disk on", errno };
     let stdio = request.stdio;
     let guarded = match rung.post.clone() {
@@ -111,24 +159,41 @@ async fn attempt(
         Some((warden, protection)) => (Some(warden), protection.notes),
         None => (None, Vec::new()),
     };
-    let mut result = run(request, sandbox, rung, plan, program, started, &mut warden).await?;
-    if let Some(warden) = warden {
-        result.quarantined = off_the_runtime(stdio, move || warden.finish()).await.map_err(waiting)?;
-    }
-    result.notes = notes;
-    Ok(result)
+    let budget = request.budget;
+    let ran = match start(request, sandbox, rung, plan, program).await? {
+        Spawned::Started(child, ends) => {
+            let started = orders.started;
+            let mut run = Run::new(child, ends, budget, orders, &mut warden)?;
+            run.watch().await;
+            let mut answered = None;
+            if run.goes_on() {
+                let seen = run.seen_so_far();
+                let result = ExecResult { notes: notes.clone(), ..result(sandbox, rung, started, seen) };
+                answered = Some(run.state().clone());
+                give(run.state(), Ok(result));
+                run.watch().await;
+            }
+            let result = result(sandbox, rung, started, run.finish().await);
+            answered.is_none().then_some(result)
+        }
+        Spawned::Failed(error) => Some(nothing_ran(setup_failed(error), rung, budget)),
+        Spawned::TooLarge => Some(nothing_ran(too_large(program), rung, budget)),
+    };
+    let found = match warden {
+        Some(warden) => off_the_runtime(stdio, move || warden.finish()).await.map_err(waiting)?,
+        None => Vec::new(),
+    };
+    Ok(ran.map(|result| ExecResult { quarantined: found, notes, ..result }))
 }
 
-/// Runs the command under a plan.
-async fn run(
+/// Starts the command under a plan.
+async fn start(
     request: &mut ExecRequest,
     sandbox: &Sandbox,
     rung: &Rung,
     plan: Plan,
     program: &OsStr,
-    started: Instant,
-    warden: &mut Option<Warden>,
-) -> Result<ExecResult, ExecError> {
+) -> Result<Spawned, ExecError> {
     let spawn = Spawn {
         helper: sandbox.helper().clone(),
         invocation: sandbox.invocation(plan, request, program),
@@ -140,47 +205,37 @@ async fn run(
     let spawned = spawner::on_lasting_thread(move || spawn::spawn(spawn))
         .await
         .map_err(|errno| ExecError::Prepare { call: "a thread to start processes from", errno })?;
-    let (child, pipes) = match spawned {
+    match spawned {
         // What is too much for the helper is too much for the command, and a shell would say so of the command.
-        Err(ExecError::Helper { errno: Errno::E2BIG, .. }) => {
-            return Ok(nothing_ran(too_large(program), rung, request.budget));
-        }
-        Ok(Spawned::Failed(error)) => {
-            return Ok(nothing_ran(setup_failed(error), rung, request.budget));
-        }
-        Ok(Spawned::Started(child, pipes)) => (child, pipes),
-        Err(error) => return Err(error),
-    };
-    if let Some(subreaper) = &request.subreaper {
-        subreaper.started(child.pid());
+        Err(ExecError::Helper { errno: Errno::E2BIG, .. }) => Ok(Spawned::TooLarge),
+        spawned => spawned,
     }
-    let limits = Limits {
-        started,
-        deadline: request.deadline,
-        drain: request.drain,
-        cancellation: request.cancellation.clone(),
-        forward: &mut request.forward,
-        subreaper: request.subreaper.clone(),
-    };
-    let seen = supervise::supervise(child, pipes, limits, request.budget, warden).await?;
+}
 
+/// What there is to say of a run.
+fn result(sandbox: &Sandbox, rung: &Rung, started: Instant, seen: Seen) -> ExecResult {
     let enforced = seen.records.iter().find_map(|record| match record {
-        Record::Enforced(enforced) => Some(enforced.clone()),
-        Record::Failed { .. } | Record::Exec { .. } | Record::Ended(_) => None,
+        Record::Enforced(enforced) => Some(enforced),
+        Record::Failed { .. }
+        | Record::Exec { .. }
+        | Record::Ended { .. }
+        | Record::Stopped
+        | Record::Continued => None,
     });
-    Ok(ExecResult {
+    ExecResult {
         outcome: outcome(&seen),
         duration: seen.ended - started,
+        enforcement: enforced
+            .map_or_else(|| rung.expected.clone(), |enforced| sandbox.enforcement(rung, enforced)),
+        rusage: seen.status.map(|(_, usage)| usage),
         stdout: seen.stdout,
         stderr: seen.stderr,
         output: seen.output,
         streams_left_open: seen.streams_left_open,
-        enforcement: enforced
-            .map_or_else(|| rung.expected.clone(), |enforced| sandbox.enforcement(rung, &enforced)),
-        rusage: seen.status.map(|(_, usage)| usage),
+        left_behind: seen.left_behind,
         quarantined: Vec::new(),
         notes: Vec::new(),
-    })
+    }
 }
 
 /// Arguments and environment that no program can be given.
@@ -204,6 +259,7 @@ fn nothing_ran(outcome: Outcome, rung: &Rung, budget: OutputBudget) -> ExecResul
         stderr: nothing(),
         output: nothing(),
         streams_left_open: false,
+        left_behind: Vec::new(),
         enforcement: rung.expected.clone(),
         rusage: None,
         quarantined: Vec::new(),
@@ -218,7 +274,8 @@ fn outcome(seen: &Seen) -> Outcome {
     for record in &seen.records {
         match record {
             Record::Enforced(_) => enforced = true,
-            Record::Ended(end) => ending = Some(*end),
+            Record::Ended { ending: end, .. } => ending = Some(*end),
+            Record::Stopped | Record::Continued => {}
             Record::Failed { step, call, target, errno, message } => {
                 return Outcome::SetupFailed {
                     step: Some(*step),
@@ -237,10 +294,8 @@ fn outcome(seen: &Seen) -> Outcome {
             }
         }
     }
-    match seen.killed {
-        Some(Killed::Deadline(deadline)) => return Outcome::TimedOut { deadline },
-        Some(Killed::Cancelled) => return Outcome::Cancelled,
-        None => {}
+    if let Some(stop) = seen.stopped {
+        return stop.into();
     }
     if !enforced {
         // Whatever it was that ran, it never said that the sandbox stood: it can't be called the command.

@@ -15,7 +15,7 @@ use nix::unistd::{Pid, pipe2};
 use crate::enforce::namespaces::{ForkedInit, abandon, fork_init, tell};
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::EnvironmentBlock;
-use crate::init::CallersSignals;
+use crate::keeper::CallersSignals;
 use crate::plan::{Footing, Invocation};
 use crate::wire;
 

@@ -6,8 +6,9 @@
 //!   be reached. It knows nothing of policies, configuration or terminals; a caller lowers those into it.
 //! - An [`Invocation`] is a plan and the command to run under it, with the descriptors and the directory to hand over.
 //!   It travels as the helper's argument list ([`wire`]), flat enough to be read and pasted.
-//! - [`run_main`] is the helper: it reads an invocation, enforces the plan on itself in a fixed order, and replaces
-//!   itself with the command. It is single-threaded and never returns. [`run_forked`] is the same in a forked child.
+//! - [`run_main`] is the helper: it reads an invocation, starts the command, which is confined in a fixed order before its
+//!   first instruction, and stays until nothing is left of it. It is single-threaded and never returns. [`run_forked`] is
+//!   the same in a forked child.
 //! - A [`Record`] is what the helper tells its parent over the status pipe: what it enforced, or which step failed.
 //!
 //! The order of enforcement stands on one page, in `run.rs`. The `unsafe` of the crate stands in `sys.rs`
@@ -27,7 +28,7 @@ mod early;
 mod enforce;
 mod error;
 mod handoff;
-mod init;
+mod keeper;
 mod plan;
 mod probe;
 mod relay;
@@ -36,6 +37,7 @@ mod run;
 mod shown;
 mod support;
 mod sys;
+pub mod tree;
 pub mod wire;
 
 pub use broker::UnixSockets;
@@ -43,10 +45,10 @@ pub use early::EarlyInit;
 pub use enforce::seccomp::{Answer, Denial, denials};
 pub use error::{Failure, SetupError, Step};
 pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EnvironmentBlock, ExecError};
-pub use init::CallersSignals;
+pub use keeper::{CallersSignals, ORDER_END, ORDER_INTERRUPT, ORDER_TERMINATE};
 pub use plan::{
     Command, Descriptors, Environment, Footing, Invocation, Isolation, Kept, Network, Places, Plan,
-    PlanError, PlanPath, Protected, Stay, Writes,
+    PlanError, PlanPath, Protected, Stay, Terminal, Writes,
 };
 pub use probe::probe_namespaces;
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
@@ -56,7 +58,7 @@ pub use support::{
     AppArmor, Cause, Cgroup, Container, ContainerKind, Facts, Finding, Mechanism, Privileges, Remedy,
     Support, UserNamespaces, findings,
 };
-pub use sys::Ending;
+pub use sys::{Ending, PidFd};
 
 /// The name under which the program acts as the helper, and the `argv[0]` that a parent gives it.
 pub const PROGRAM: &str = "codex-linux-sandbox";

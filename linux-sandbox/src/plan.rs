@@ -241,7 +241,7 @@ pub enum Descriptors {
     Keep,
 }
 
-/// When the first process of namespaces ends, and with it everything in them.
+/// When the process that stays beside the command ends, and everything that the command has started with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stay {
     /// When the command ends.
@@ -250,6 +250,16 @@ pub enum Stay {
     /// When nothing is left: what the command leaves behind may have something to say yet. Whoever started the helper is
     /// told of the command's end, and ends the rest when it has waited long enough.
     ForAll,
+}
+
+/// Whose terminal standard input is, if it is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Terminal {
+    /// The caller's.
+    #[default]
+    Leave,
+    /// The command's: it becomes the controlling terminal of the session that the command leads.
+    Take,
 }
 
 /// A plan, the command to run under it, and what is handed over.
@@ -265,8 +275,10 @@ pub struct Invocation {
     pub environment: Environment,
     /// What becomes of inherited descriptors.
     pub descriptors: Descriptors,
-    /// When namespaces end.
+    /// When everything below the command ends.
     pub stay: Stay,
+    /// What becomes of the terminal on standard input.
+    pub terminal: Terminal,
     /// Where to report to. Closed when the command starts, where no other process stays.
     pub status: Option<RawFd>,
     /// The process whose end must end the command.
@@ -284,6 +296,7 @@ impl Invocation {
             environment: Environment::default(),
             descriptors: Descriptors::default(),
             stay: Stay::default(),
+            terminal: Terminal::default(),
             status: None,
             parent: None,
         }

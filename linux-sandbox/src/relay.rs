@@ -11,10 +11,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, getsid, pipe2};
 
 use crate::error::{SetupError, Step};
-use crate::init::{CallersSignals, Manner, SIGNALLED};
+use crate::keeper::{CallersSignals, Manner, SIGNALLED};
 use crate::report::Record;
 use crate::run::EXIT_SETUP_FAILED;
-use crate::sys::{self, Ending};
+use crate::sys::{self, Change};
 
 /// Signals that are not passed on but do to us what they do to the command, so that a shell sees its job stop.
 const STOPPING: [Signal; 4] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGCONT];
@@ -26,7 +26,7 @@ pub(crate) struct Relay {
     taken: SigSet,
     reading: OwnedFd,
     writing: OwnedFd,
-    null: OwnedFd,
+    null: Option<OwnedFd>,
 }
 
 impl Relay {
@@ -41,10 +41,9 @@ impl Relay {
             .map_err(failed("rt_sigprocmask"))?;
         let sigchld_ignored = sys::set_sigchld_ignored(false).map_err(failed("sigaction"))?;
         let (reading, writing) = pipe2(OFlag::O_CLOEXEC).map_err(failed("pipe2"))?;
-        let null =
-            open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed("open"))?;
+        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).ok();
         let manner = Manner {
-            signals: CallersSignals { mask, sigchld_ignored },
+            signals: Some(CallersSignals { mask, sigchld_ignored }),
             leads_session: getsid(None) == Ok(getpid()),
         };
         Ok(Self { manner, taken, reading, writing, null })
@@ -60,13 +59,17 @@ impl Relay {
         let Self { taken, reading, writing, null, .. } = self;
         drop(writing);
         // Nobody waits for the end of a stream because we hold it. A failure leaves it open, which only delays them.
-        let let_go = (0..=2).try_for_each(|stream| sys::replace_stream(&null, stream));
+        let let_go = sys::let_go_of_streams(null.as_ref());
         if let Err(_held) = let_go.and_then(|()| sys::close_all_but(3, &[reading.as_raw_fd()])) {}
         let ending = loop {
             match sys::next_signal(&taken) {
                 Ok(received) if received.signal == sys::CHILD_ENDED => {
                     let mut ended = None;
-                    sys::reap(|_, ending| ended = Some(ending));
+                    sys::reap(|_, change| {
+                        if let Change::Ended(ending) = change {
+                            ended = Some(ending);
+                        }
+                    });
                     if let Some(ending) = ended {
                         break ending;
                     }
@@ -82,15 +85,15 @@ impl Relay {
         let mut said = Vec::new();
         let ending = match File::from(reading).read_to_end(&mut said) {
             Ok(_) => said.split(|byte| *byte == b'\n').find_map(|line| match Record::parse(line) {
-                Some(Record::Ended(ending)) => Some(ending),
+                Some(Record::Ended { ending, .. }) => Some(ending),
                 _ => None,
             }),
             Err(_) => None,
         }
         .unwrap_or(ending);
         match ending {
-            Ending::Exited { code } => sys::exit_now(code),
-            Ending::Signalled { signal, .. } => sys::end_by_signal(signal, SIGNALLED + signal),
+            sys::Ending::Exited { code } => sys::exit_now(code),
+            sys::Ending::Signalled { signal, .. } => sys::end_by_signal(signal, SIGNALLED + signal),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! What the helper tells its parent over the status pipe.
 //!
-//! A run writes at most two records, each one line: first `enforced …` or `failed …`; after `enforced`, `exec …` where
-//! the command could not be executed, or `ended …` where somebody stays to see its end. Without that, the pipe closes by
-//! itself when the command starts. A record is shorter than
-//! `PIPE_BUF`, so that it arrives whole or not at all.
+//! A run writes a few records, each one line: first `enforced …` or `failed …`; after `enforced`, `exec …` where the command
+//! could not be executed, or `ended …` when it has ended; `stopped` and `continued` before that, where a signal stops it. A
+//! record is shorter than `PIPE_BUF`, so that it arrives whole or not at all.
 //!
 //! Values are percent-encoded bytes, so that a path with a newline in it stays one word.
 
@@ -101,8 +100,17 @@ pub enum Record {
         /// The whole message, for people.
         message: String,
     },
-    /// The command has ended: said by the first process of its namespaces, whose own end can't look like the command's.
-    Ended(Ending),
+    /// The command has ended: said by the process that stays beside it, whose own end can't always look like the command's.
+    Ended {
+        /// How.
+        ending: Ending,
+        /// Whether something that it has started is left.
+        others: bool,
+    },
+    /// A signal has stopped the command.
+    Stopped,
+    /// The command goes on after a stop.
+    Continued,
 }
 
 impl From<&SetupError> for Record {
@@ -180,14 +188,18 @@ impl Record {
                 line.errno(*errno);
                 line.text("message", message.as_bytes());
             }
-            Self::Ended(Ending::Exited { code }) => {
+            Self::Stopped => line.word("stopped"),
+            Self::Continued => line.word("continued"),
+            Self::Ended { ending, others } => {
                 line.word("ended");
-                line.number("code", u64::from(code.unsigned_abs()));
-            }
-            Self::Ended(Ending::Signalled { signal, core_dumped }) => {
-                line.word("ended");
-                line.number("signal", u64::from(signal.unsigned_abs()));
-                line.number("core", u64::from(*core_dumped));
+                match ending {
+                    Ending::Exited { code } => line.number("code", u64::from(code.unsigned_abs())),
+                    Ending::Signalled { signal, core_dumped } => {
+                        line.number("signal", u64::from(signal.unsigned_abs()));
+                        line.number("core", u64::from(*core_dumped));
+                    }
+                }
+                line.number("others", u64::from(*others));
             }
         }
         line.finish()
@@ -249,12 +261,18 @@ impl Record {
                 exit_code: number("code")?.try_into().ok()?,
                 message: text("message").unwrap_or_default(),
             }),
-            b"ended" => Some(Self::Ended(match number("signal") {
-                None => Ending::Exited { code: number("code")?.try_into().ok()? },
-                Some(signal) => {
-                    Ending::Signalled { signal: signal.try_into().ok()?, core_dumped: number("core")? == 1 }
-                }
-            })),
+            b"stopped" => Some(Self::Stopped),
+            b"continued" => Some(Self::Continued),
+            b"ended" => {
+                let ending = match number("signal") {
+                    None => Ending::Exited { code: number("code")?.try_into().ok()? },
+                    Some(signal) => Ending::Signalled {
+                        signal: signal.try_into().ok()?,
+                        core_dumped: number("core")? == 1,
+                    },
+                };
+                Some(Self::Ended { ending, others: number("others")? == 1 })
+            }
             _ => None,
         }
     }

@@ -10,16 +10,14 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::{chdir, getppid};
+use nix::unistd::chdir;
 
 use crate::early;
 use crate::enforce::namespaces::{ForkedInit, Gate, fork_init};
 use crate::enforce::{self, Ground};
 use crate::error::{Failure, SetupError, Step};
-use crate::handoff::{EnvironmentBlock, become_command};
-use crate::init::{CallersSignals, Init, Manner};
+use crate::handoff::EnvironmentBlock;
+use crate::keeper::{CallersSignals, Keeper, Manner, end_with};
 use crate::plan::{Descriptors, Environment, Footing, Invocation};
 use crate::relay::Relay;
 use crate::report::{Enforced, Record};
@@ -48,8 +46,14 @@ pub fn run_main() -> ! {
 ///
 /// To be called in a fresh child of a single-threaded process, which then holds nothing but what its parent held. Saves
 /// the time of executing the program once more, a third of a start.
-pub fn run_forked(invocation: &Invocation, environment: EnvironmentBlock, status: OwnedFd) -> ! {
-    let Err(failure) = become_sandboxed(invocation, Some(environment), Some(Status::to(status)));
+pub fn run_forked(
+    invocation: &Invocation,
+    environment: EnvironmentBlock,
+    signals: CallersSignals,
+    status: OwnedFd,
+) -> ! {
+    let manner = Manner { signals: Some(signals), leads_session: false };
+    let Err(failure) = keep(invocation, Some(environment), manner, Some(Status::to(status)));
     end(failure)
 }
 
@@ -57,7 +61,7 @@ pub fn run_forked(invocation: &Invocation, environment: EnvironmentBlock, status
 /// the command and stays.
 pub(crate) fn run_early(footing: Footing, gate: Gate, signals: CallersSignals, status: OwnedFd) -> ! {
     let reports = Reports { status: Some(Status::to(status)), relay: None };
-    let manner = Manner { signals, leads_session: false };
+    let manner = Manner { signals: Some(signals), leads_session: false };
     lead(Inside { gate, footing, orders: Orders::FromThePipe, manner, reports })
 }
 
@@ -88,7 +92,7 @@ fn start() -> Result<Infallible, Unfinished> {
     if invocation.plan.uses_namespaces() {
         relay(invocation, status)
     } else {
-        become_sandboxed(&invocation, None, status)
+        keep(&invocation, None, Manner::of_this_process(), status)
     }
 }
 
@@ -96,7 +100,7 @@ fn start() -> Result<Infallible, Unfinished> {
 fn relay(invocation: Invocation, status: Option<Status>) -> Result<Infallible, Unfinished> {
     let made = (|| -> Result<_, SetupError> {
         if let Some(parent) = invocation.parent {
-            die_with(parent)?;
+            end_with(parent, libc::SIGKILL)?;
         }
         let relay = Relay::prepare()?;
         Ok((fork_init(Footing::of(&invocation.plan))?, relay))
@@ -138,7 +142,7 @@ fn lead(inside: Inside) -> ! {
     let Inside { gate, footing, orders, manner, mut reports } = inside;
     let Err(failure) = (|| -> Result<Infallible, Failure> {
         // A signal that comes from here on waits until there is a command to pass it on to.
-        let mut init = Init::begin(manner)?;
+        let mut keeper = Keeper::first_inside(manner)?;
         let mut pipe = gate.pass()?;
         let ground = enforce::enter_namespaces(footing)?;
         let (invocation, environment) = match orders {
@@ -148,87 +152,76 @@ fn lead(inside: Inside) -> ! {
                 (invocation, Some(environment))
             }
         };
-        let (mut enforced, environment) = set_up(&invocation, environment, Some(ground))?;
-        init.hide()?;
-        init.start(&invocation, &environment, &mut enforced, &mut reports)?;
-        init.run(invocation.stay, &mut reports)
+        let environment = take_environment(&invocation, environment)?;
+        let mut enforced = confine_inside(&invocation, ground)?;
+        keeper.hide()?;
+        keeper.start_inside(&invocation, &environment, &mut enforced, &mut reports)?;
+        keeper.run(invocation.stay, &mut reports)
     })();
     end(reports.unfinished(failure))
 }
 
-fn become_sandboxed(
+/// Stays beside the command, which confines itself on its way: there are no namespaces whose end would end it.
+fn keep(
     invocation: &Invocation,
     environment: Option<EnvironmentBlock>,
+    manner: Manner,
     status: Option<Status>,
 ) -> Result<Infallible, Unfinished> {
     let mut reports = Reports { status, relay: None };
-    let failure = match set_up(invocation, environment, None) {
-        Ok((enforced, environment)) => {
-            reports.tell(&Record::Enforced(enforced))?;
-            let Err(error) = become_command(&invocation.command, &environment);
-            Failure::Exec(error)
-        }
-        Err(error) => Failure::Setup(error),
-    };
-    Err(reports.unfinished(failure))
+    let kept = (|| -> Result<Infallible, Failure> {
+        // From here on, the end of the parent is ours, and everybody's below.
+        let mut keeper = Keeper::subreaper(manner, invocation.parent)?;
+        let environment = take_environment(invocation, environment)?;
+        keeper.start_beside(invocation, &environment, &mut reports)?;
+        keeper.hide()?;
+        keeper.run(invocation.stay, &mut reports)
+    })();
+    kept.map_err(|failure| reports.unfinished(failure))
 }
 
-/// Everything between the arguments and `execve(2)`, in order.
-fn set_up(
+/// The environment is data for execve(2) alone: nothing in this process looks at it.
+fn take_environment(
     invocation: &Invocation,
-    environment: Option<EnvironmentBlock>,
-    ground: Option<Ground>,
-) -> Result<(Enforced, EnvironmentBlock), SetupError> {
-    // 1. From here on, the end of the parent is ours. In namespaces of our own it is already.
-    if let (None, Some(parent)) = (&ground, invocation.parent) {
-        die_with(parent)?;
-    }
-    // 2. The environment is data for execve(2) alone: nothing in this process looks at it.
-    let environment = match (environment, invocation.environment) {
-        (Some(environment), _) => environment,
-        (None, Environment::Inherit) => EnvironmentBlock::inherited(),
+    at_hand: Option<EnvironmentBlock>,
+) -> Result<EnvironmentBlock, SetupError> {
+    match (at_hand, invocation.environment) {
+        (Some(environment), _) => Ok(environment),
+        (None, Environment::Inherit) => Ok(EnvironmentBlock::inherited()),
         (None, Environment::Descriptor(number)) => {
             let descriptor = sys::take_descriptor(number)
                 .map_err(|errno| SetupError::call(Step::Environment, "fcntl", errno))?;
-            EnvironmentBlock::read(descriptor)?
+            EnvironmentBlock::read(descriptor)
         }
-    };
-    // 3. What the command sees of the file system, where it has namespaces of its own.
-    let directory = if let Some(ground) = ground {
-        // Where we are now is below mounts that are about to be covered.
-        let here = current_directory();
-        ground.arrange(&invocation.plan)?;
-        // One that was removed has no name, and nothing in it.
-        invocation.directory.clone().or(here.ok())
-    } else {
-        invocation.directory.clone()
-    };
-    // 4. The working directory, while errors can still be told from those of Landlock.
+    }
+}
+
+/// What the command sees of the file system, where it has namespaces of its own, and then the rest.
+fn confine_inside(invocation: &Invocation, ground: Ground) -> Result<Enforced, SetupError> {
+    // Where we are now is below mounts that are about to be covered.
+    let here = current_directory();
+    ground.arrange(&invocation.plan)?;
+    // One that was removed has no name, and nothing in it.
+    finish_confining(invocation, invocation.directory.clone().or(here.ok()))
+}
+
+/// Everything between the command's own process and `execve(2)`, in order.
+pub(crate) fn confine(invocation: &Invocation) -> Result<Enforced, SetupError> {
+    finish_confining(invocation, invocation.directory.clone())
+}
+
+fn finish_confining(invocation: &Invocation, directory: Option<PathBuf>) -> Result<Enforced, SetupError> {
+    // 1. The working directory, while errors can still be told from those of Landlock.
     if let Some(directory) = &directory {
         chdir(directory).map_err(|errno| SetupError::call(Step::Directory, "chdir", errno).on(directory))?;
     }
-    // 5. No descriptor but the three standard streams reaches the command.
+    // 2. No descriptor but the three standard streams reaches the command.
     if invocation.descriptors == Descriptors::Close {
         sys::close_on_exec_from(FIRST_INHERITED)
             .map_err(|errno| SetupError::call(Step::Descriptors, "close_range", errno))?;
     }
-    // 6. no_new_privs, capabilities, Landlock, seccomp.
-    let enforced = enforce::enforce(&invocation.plan)?;
-    Ok((enforced, environment))
-}
-
-/// Asks the kernel to kill this process when its parent ends, and makes sure that it has not ended yet.
-///
-/// The signal is bound to the parent's *thread* that started us: the parent sees to it that this is one which lives as
-/// long as the process.
-fn die_with(parent: i32) -> Result<(), SetupError> {
-    set_pdeathsig(Signal::SIGKILL)
-        .map_err(|errno| SetupError::call(Step::ParentDeath, "prctl(PR_SET_PDEATHSIG)", errno))?;
-    if getppid().as_raw() == parent {
-        return Ok(());
-    }
-    // It ended before the call above could bind us to it.
-    Err(SetupError::condition(Step::ParentDeath, "getppid", "the parent has ended, or is not the one named"))
+    // 3. no_new_privs, capabilities, Landlock, seccomp.
+    enforce::enforce(&invocation.plan)
 }
 
 fn current_directory() -> Result<PathBuf, &'static str> {
@@ -247,6 +240,11 @@ pub(crate) struct Reports {
 impl Reports {
     pub(crate) fn tell(&mut self, record: &Record) -> Result<(), SetupError> {
         [&mut self.status, &mut self.relay].into_iter().flatten().try_for_each(|reader| reader.tell(record))
+    }
+
+    /// Whether whoever started the helper reads what is told.
+    pub(crate) const fn are_read(&self) -> bool {
+        self.status.is_some()
     }
 
     /// Tells what kept the command from running.

@@ -14,16 +14,15 @@ pub(crate) use mount::{
     set_mount_attributes, set_mount_writable, set_mounts_private,
 };
 pub(crate) use notify::{
-    Notification, answer_call, be_interruptible, bind_to, connect_to, file_of_socket, hold_process,
-    hold_thread, install_listening_filter, interrupt_thread, let_call_go_on, network_of_socket,
-    notifications_available, prepare_interrupts, receive, socket_family, still_waits, take_from,
-    wake_in_place,
+    Notification, answer_call, be_interruptible, bind_to, connect_to, file_of_socket, hold_thread,
+    install_listening_filter, interrupt_thread, let_call_go_on, network_of_socket, notifications_available,
+    prepare_interrupts, receive, socket_family, still_waits, take_from, wake_in_place,
 };
-pub use process::Ending;
 pub(crate) use process::{
-    CHILD_ENDED, clone_process, collect, end_by_signal, kill, loopback_up, next_signal, reap, run_vforked,
-    set_undumpable, unshare,
+    CHILD_ENDED, Change, Received, clone_process, collect, end_by_signal, kill, loopback_up, next_signal,
+    reap, run_vforked, set_parent_death_signal, set_undumpable, take_terminal, unshare,
 };
+pub use process::{Ending, PidFd};
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
@@ -181,6 +180,14 @@ pub(crate) fn replace_stream(with: &OwnedFd, stream: RawFd) -> Result<(), Errno>
     Errno::result(unsafe { libc::dup2(with.as_raw_fd(), stream) }).map(drop)
 }
 
+/// Lets go of the standard streams, with something in their places where there is something that takes and gives nothing.
+pub(crate) fn let_go_of_streams(null: Option<&OwnedFd>) -> Result<(), Errno> {
+    match null {
+        Some(null) => (0..=2).try_for_each(|stream| replace_stream(null, stream)),
+        None => close_range(0, 2),
+    }
+}
+
 /// Closes every descriptor from `first` on, but for a few: `close_range(2)` (Linux 5.9). To be called by a process that
 /// does not use any of the others again.
 pub(crate) fn close_all_but(first: RawFd, keep: &[RawFd]) -> Result<(), Errno> {
@@ -191,13 +198,17 @@ pub(crate) fn close_all_but(first: RawFd, keep: &[RawFd]) -> Result<(), Errno> {
     for kept in ranges {
         let high = kept.map_or(RawFd::MAX, |kept| kept - 1);
         if low <= high {
-            // JUSTIFICATION: no wrapper exists.
-            // SAFETY: the caller uses none of these descriptors again, and leaves the process without dropping their owners.
-            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, low, high, 0) })?;
+            close_range(low, high)?;
         }
         low = kept.map_or(RawFd::MAX, |kept| kept + 1);
     }
     Ok(())
+}
+
+fn close_range(low: RawFd, high: RawFd) -> Result<(), Errno> {
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the callers use none of these descriptors again, and leave the process without dropping their owners.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, low, high, 0) }).map(drop)
 }
 
 /// Sets whether this process ignores SIGCHLD, or leaves it alone, and tells what it was: `sigaction(2)`.

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use crate::plan::{
     Command, Descriptors, Environment, Invocation, Isolation, Kept, Network, Places, Plan, PlanError,
-    PlanPath, Protected, Stay, Writes,
+    PlanPath, Protected, Stay, Terminal, Writes,
 };
 use crate::shown::shown;
 
@@ -42,6 +42,7 @@ const PARENT: &str = "--parent-pid";
 const LANDLOCK_ABI: &str = "--landlock-abi";
 const KEEP_DESCRIPTORS: &str = "--keep-descriptors";
 const STAY_FOR_ALL: &str = "--stay-for-all";
+const TAKE_TERMINAL: &str = "--take-terminal";
 
 /// Why an argument list is not an invocation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +142,9 @@ pub fn encode(invocation: &Invocation) -> Vec<OsString> {
     if invocation.stay == Stay::ForAll {
         arguments.push(STAY_FOR_ALL.into());
     }
+    if invocation.terminal == Terminal::Take {
+        arguments.push(TAKE_TERMINAL.into());
+    }
     arguments.push("--".into());
     arguments.push(invocation.command.program.clone());
     arguments.extend(invocation.command.arguments.iter().cloned());
@@ -232,6 +236,7 @@ where
             }
             Some(KEEP_DESCRIPTORS) => once(KEEP_DESCRIPTORS, &mut options.keep_descriptors, ())?,
             Some(STAY_FOR_ALL) => once(STAY_FOR_ALL, &mut options.stay_for_all, ())?,
+            Some(TAKE_TERMINAL) => once(TAKE_TERMINAL, &mut options.take_terminal, ())?,
             _ => return Err(WireError::UnknownOption(argument)),
         }
     }
@@ -248,6 +253,7 @@ where
         environment: options.environment.map_or(Environment::Inherit, Environment::Descriptor),
         descriptors: options.keep_descriptors.map_or(Descriptors::Close, |()| Descriptors::Keep),
         stay: options.stay_for_all.map_or(Stay::ForTheCommand, |()| Stay::ForAll),
+        terminal: options.take_terminal.map_or(Terminal::Leave, |()| Terminal::Take),
         status: options.status,
         parent: options.parent,
     })
@@ -264,6 +270,7 @@ struct Options {
     isolation: Option<Isolation>,
     keep_descriptors: Option<()>,
     stay_for_all: Option<()>,
+    take_terminal: Option<()>,
 }
 
 #[derive(Default)]

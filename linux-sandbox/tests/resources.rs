@@ -91,12 +91,12 @@ fn every_ending() {
     };
     let deadline = Duration::from_millis(5);
     assert_eq!(
-        with(|request| request.deadline = Some(Duration::from_millis(5))),
+        with(|request| request.limits.deadline = Some(Duration::from_millis(5))),
         Outcome::TimedOut { deadline }
     );
     assert_eq!(with(|request| request.cancellation.cancel()), Outcome::Cancelled);
     let mut left_open = shell("sleep 1000 & exit 0");
-    left_open.drain = Duration::from_millis(5);
+    left_open.limits.drain = Duration::from_millis(5);
     assert!(run(left_open, &sandbox).streams_left_open);
     for helper in ["/bin/true", "/no/such/helper"] {
         let sandbox = prepare(&READ_ONLY, "/".as_ref(), SandboxOptions::new(helper)).unwrap();
@@ -165,7 +165,7 @@ fn what_is_in_the_pipes_at_the_end_is_read_without_any_drain() {
     let line =
         "import fcntl, os; fcntl.fcntl(1, 1031, 1 << 20); os.write(1, bytes(1 << 19)); os.write(2, b'err')";
     let mut request = runs::request(["python3", "-c", line]);
-    request.drain = Duration::ZERO;
+    request.limits.drain = Duration::ZERO;
     let sandbox = read_only();
     let result = runtime.block_on(async {
         let call = process_exec_tool_call(request, &sandbox);

@@ -15,6 +15,14 @@ pub(crate) enum DurationError {
     TooLong,
 }
 
+/// A length of time, which may be none.
+pub(crate) fn parse_or_none(text: &str) -> Result<Duration, DurationError> {
+    match parse(text) {
+        Err(DurationError::Zero) => Ok(Duration::ZERO),
+        parsed => parsed,
+    }
+}
+
 pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
     let split = text.find(|character: char| !character.is_ascii_digit()).ok_or(DurationError::Form)?;
     let (number, unit) = text.split_at(split);
@@ -35,7 +43,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
 mod tests {
     use std::time::Duration;
 
-    use super::{DurationError, parse};
+    use super::{DurationError, parse, parse_or_none};
 
     #[test]
     fn a_number_and_a_unit() {
@@ -51,6 +59,8 @@ mod tests {
             assert_eq!(parse(text), Err(DurationError::Form), "{text:?}");
         }
         assert_eq!(parse("0s"), Err(DurationError::Zero));
+        assert_eq!(parse_or_none("0s"), Ok(Duration::ZERO));
+        assert_eq!(parse_or_none("s"), Err(DurationError::Form));
         assert_eq!(parse("99999999999999999999s"), Err(DurationError::TooLong));
         assert_eq!(parse("9999999999999999h"), Err(DurationError::TooLong));
     }

@@ -2,13 +2,11 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
-use std::time::Duration;
 
 use codex_arg0::AliasDirectory;
 use codex_core::exec::{
-    EarlyInit, ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio, Subreaper,
-    begin_early, process_exec_tool_call, watch,
+    Control, EarlyInit, ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio, begin_early,
+    process_exec_tool_call, watch,
 };
 use codex_core::output::OutputBudget;
 use codex_linux_sandbox::{Footing, Network};
@@ -21,10 +19,7 @@ use crate::args::SandboxArgs;
 use crate::exit_code;
 use crate::meaning::{Meaning, MeaningError};
 use crate::render;
-use crate::signals::Signals;
-
-/// How long to wait for killed processes to be gone.
-const PATIENCE: Duration = Duration::from_millis(500);
+use crate::signals::{Signals, is_a_shells_job};
 
 pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>) -> i32 {
     if args.print_plan {
@@ -36,7 +31,7 @@ pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>) -> i32 {
             Err(error) => render::refusal(&error.to_string(), error.exit_code()),
         };
     }
-    let begun = match begun.map_or_else(Begun::begin, Ok) {
+    let begun = match begun.map_or_else(|| Begun::begin(!args.json), Ok) {
         Ok(begun) => begun,
         Err(errno) => {
             return render::refusal(&format!("the run can't be prepared: {errno}"), exit_code::REFUSED);
@@ -54,23 +49,23 @@ pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>) -> i32 {
 /// What is begun before anybody has read what was typed and configured.
 pub(crate) struct Begun {
     signals: Signals,
-    subreaper: Arc<Subreaper>,
+    /// Whether a shell waits for this process and the command together.
+    as_a_job: bool,
     /// Namespaces take longer than all that, and are made meanwhile.
     early: Option<EarlyInit>,
 }
 
 impl Begun {
-    fn begin() -> Result<Self, Errno> {
-        let signals = Signals::block()?;
-        let subreaper = Subreaper::begin()?;
-        Ok(Self { signals, subreaper, early: None })
+    fn begin(shares_streams: bool) -> Result<Self, Errno> {
+        let as_a_job = shares_streams && is_a_shells_job();
+        Ok(Self { signals: Signals::block(as_a_job)?, as_a_job, early: None })
     }
 
     /// Begins to make namespaces where what was typed looks as if they will be needed. Where that proves wrong, or they
     /// can't be had, the run finds out by itself.
     pub(crate) fn early(arguments: &[OsString]) -> Option<Self> {
         let footing = guess(arguments)?;
-        let mut begun = Self::begin().ok()?;
+        let mut begun = Self::begin(true).ok()?;
         begun.early = begin_early(footing, begun.signals.callers);
         Some(begun)
     }
@@ -110,7 +105,12 @@ fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest), MeaningError> {
     let mut request = ExecRequest::new(args.command.clone(), "/".into(), env);
     request.cwd = meaning.directory;
     // A person who waits can stop waiting: there is no deadline unless one was asked for.
-    request.deadline = args.timeout;
+    request.limits.deadline = args.timeout;
+    request.limits.idle = args.idle_timeout;
+    request.limits.output = args.max_output;
+    if let Some(grace) = args.grace {
+        request.limits.grace = grace;
+    }
     request.stdio = if args.json { Stdio::Capture } else { Stdio::Inherit };
     if !args.json {
         request.budget = OutputBudget { bytes: 0, lines: 0 };
@@ -138,7 +138,7 @@ fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString)]) {
 }
 
 fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: Begun) -> i32 {
-    let Begun { signals, subreaper, early } = begun;
+    let Begun { signals, as_a_job, early } = begun;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -146,18 +146,18 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: B
         }
     };
     request.early = early;
+    request.stops_with_the_command = as_a_job;
     request.signals = SignalsFor::Inherit(signals.callers);
     let cancellation = request.cancellation.clone();
     let (forward, forwarded) = unbounded_channel();
-    request.forward = Some(forwarded);
-    request.subreaper = Some(Arc::clone(&subreaper));
+    request.control = Some(forwarded);
     let route = if args.json { Route::Cancel(cancellation) } else { Route::Forward(forward) };
 
     let (result, ended_by) = runtime.block_on(async {
         let mut ended_by = None;
         let call = process_exec_tool_call(request, sandbox);
         tokio::pin!(call);
-        let listening = listen(&signals, &subreaper, &route, &mut ended_by);
+        let listening = listen(&signals, &route, &mut ended_by);
         let result = tokio::select! {
             result = &mut call => Some(result),
             () = listening => None,
@@ -167,9 +167,6 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: B
             None => (call.await, ended_by),
         }
     });
-    // Nothing outlives its call: not what made itself a session of its own either.
-    subreaper.end(PATIENCE);
-
     match result {
         Ok(result) if args.json => {
             let printed = render::result_json(&result);
@@ -191,22 +188,22 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: B
 /// What becomes of signals that we get.
 enum Route {
     /// The command shares our terminal: it gets what it did not get from there already, and decides.
-    Forward(UnboundedSender<Signal>),
+    Forward(UnboundedSender<Control>),
     /// The command is in a session of its own, and the call is ours to end.
     Cancel(CancellationToken),
 }
 
 /// Takes signals as they come. Ends only where they can't be waited for.
-async fn listen(signals: &Signals, subreaper: &Subreaper, route: &Route, ended_by: &mut Option<Signal>) {
+async fn listen(signals: &Signals, route: &Route, ended_by: &mut Option<Signal>) {
     let Ok(watched) = signals.descriptor().as_fd().try_clone_to_owned().and_then(watch) else { return };
     loop {
         let Ok(mut ready) = watched.readable().await else { return };
         while let Some(received) = signals.take() {
             match route {
-                _ if received.signal == Signal::SIGCHLD => subreaper.collect(),
-                // A signal of the terminal has reached the command already, unless it left our process group.
-                Route::Forward(forward) if !received.from_terminal || subreaper.command_left_the_group() => {
-                    if forward.send(received.signal).is_err() {
+                // A signal of the terminal has reached the command already or, where it left our process group, the process
+                // beside it, which passes it on.
+                Route::Forward(forward) if !received.from_terminal => {
+                    if forward.send(Control::Signal(received.signal as i32)).is_err() {
                         return;
                     }
                 }
@@ -231,9 +228,11 @@ fn exit_code(result: &ExecResult, ended_by: Option<Signal>) -> i32 {
 /// What a person has to be told and would not see otherwise.
 fn unsaid(result: &ExecResult) -> Option<String> {
     match &result.outcome {
-        outcome @ (Outcome::TimedOut { .. } | Outcome::SetupFailed { .. } | Outcome::NotExecuted { .. }) => {
-            Some(outcome.sentence())
-        }
+        outcome @ (Outcome::TimedOut { .. }
+        | Outcome::IdleTimedOut { .. }
+        | Outcome::OutputExceeded { .. }
+        | Outcome::SetupFailed { .. }
+        | Outcome::NotExecuted { .. }) => Some(outcome.sentence()),
         Outcome::Exited { .. } | Outcome::Signalled { .. } | Outcome::Cancelled => None,
     }
 }

@@ -1,11 +1,13 @@
 //! How a run ended: every ending by its own name, and what is known of it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use codex_linux_sandbox::{EXIT_SETUP_FAILED, Step, shown};
 use nix::errno::Errno;
+use nix::unistd::Pid;
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
 
@@ -15,12 +17,36 @@ use crate::enforcement::Enforcement;
 use crate::output::{Captured, StreamText};
 use crate::policy::ProtectionNote;
 
-/// The exit code of a run that its deadline ended, as `timeout(1)` gives it.
+/// The exit code of a run that a limit ended: its deadline, as `timeout(1)` gives it, or another one.
 pub const EXIT_TIMED_OUT: i32 = 124;
 /// The exit code of a run that was cancelled, as a shell gives it for Ctrl-C.
 pub const EXIT_CANCELLED: i32 = 130;
 /// What shells add to the number of the signal that ended a command.
 const EXIT_SIGNAL_BASE: i32 = 128;
+
+/// Why a call ended a command that would have gone on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It took longer than this.
+    Deadline(Duration),
+    /// It wrote nothing for this long.
+    Idle(Duration),
+    /// It wrote more bytes than these.
+    Output(u64),
+    /// The caller did not want it any more.
+    Cancelled,
+}
+
+impl From<Stop> for Outcome {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Deadline(deadline) => Self::TimedOut { deadline },
+            Stop::Idle(idle) => Self::IdleTimedOut { idle },
+            Stop::Output(limit) => Self::OutputExceeded { limit },
+            Stop::Cancelled => Self::Cancelled,
+        }
+    }
+}
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +67,16 @@ pub enum Outcome {
     TimedOut {
         /// The deadline.
         deadline: Duration,
+    },
+    /// The command wrote nothing for too long, and was ended.
+    IdleTimedOut {
+        /// For how long it may write nothing.
+        idle: Duration,
+    },
+    /// The command wrote too much, and was ended.
+    OutputExceeded {
+        /// How many bytes it may write.
+        limit: u64,
     },
     /// The caller cancelled the call, and the command was ended.
     Cancelled,
@@ -76,6 +112,8 @@ impl Outcome {
             Self::Exited { .. } => "exited",
             Self::Signalled { .. } => "signalled",
             Self::TimedOut { .. } => "timed_out",
+            Self::IdleTimedOut { .. } => "idle_timed_out",
+            Self::OutputExceeded { .. } => "output_exceeded",
             Self::Cancelled => "cancelled",
             Self::SetupFailed { .. } => "setup_failed",
             Self::NotExecuted { .. } => "not_executed",
@@ -88,7 +126,7 @@ impl Outcome {
         match self {
             Self::Exited { code } => *code,
             Self::Signalled { signal, .. } => EXIT_SIGNAL_BASE + *signal,
-            Self::TimedOut { .. } => EXIT_TIMED_OUT,
+            Self::TimedOut { .. } | Self::IdleTimedOut { .. } | Self::OutputExceeded { .. } => EXIT_TIMED_OUT,
             Self::Cancelled => EXIT_CANCELLED,
             Self::SetupFailed { .. } => EXIT_SETUP_FAILED,
             Self::NotExecuted { exit_code, .. } => *exit_code,
@@ -106,6 +144,10 @@ impl Outcome {
                 format!("ended by {name}{}", if *core_dumped { " (core dumped)" } else { "" })
             }
             Self::TimedOut { deadline } => format!("ended at its deadline of {} ms", deadline.as_millis()),
+            Self::IdleTimedOut { idle } => {
+                format!("ended because it wrote nothing for {} ms", idle.as_millis())
+            }
+            Self::OutputExceeded { limit } => format!("ended because it wrote more than {limit} bytes"),
             Self::Cancelled => "cancelled".to_owned(),
             Self::SetupFailed { message, .. } => {
                 format!("nothing ran, the sandbox could not be set up: {message}")
@@ -130,7 +172,10 @@ impl Serialize for Outcome {
         let (code, signal, core_dumped, failure) = match self {
             Self::Exited { code } => (Some(*code), None, None, None),
             Self::Signalled { signal, core_dumped } => (None, Some(*signal), Some(*core_dumped), None),
-            Self::TimedOut { .. } | Self::Cancelled => (None, None, None, None),
+            Self::TimedOut { .. }
+            | Self::IdleTimedOut { .. }
+            | Self::OutputExceeded { .. }
+            | Self::Cancelled => (None, None, None, None),
             Self::SetupFailed { step, call, target, errno, message } => {
                 let target = target.as_ref().map(|path| path.to_string_lossy().into_owned());
                 let (step, call) = (step.map(Step::name), call.as_deref());
@@ -177,6 +222,33 @@ pub struct ResourceUsage {
     pub involuntary_switches: u64,
 }
 
+/// How many processes that a command has left behind a result names.
+pub const MOST_LEFT_BEHIND: usize = 32;
+
+/// A process that the command left behind: it was still running when the command had ended and its streams were drained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftBehind {
+    /// Its number outside.
+    pub pid: i32,
+    /// What it runs: its arguments or, where it has none, its name. Cut after 200 characters; control characters as escapes.
+    pub command: String,
+}
+
+impl LeftBehind {
+    /// What `/proc` says of a process. Nothing of one that has ended meanwhile.
+    pub(super) fn of(pid: Pid) -> Option<Self> {
+        const LONGEST: usize = 200;
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let command = match arguments.strip_suffix(&[0]).unwrap_or(&arguments) {
+            // It has ended and not been collected, or belongs to the kernel, or has overwritten them.
+            [] => std::fs::read(format!("/proc/{pid}/comm")).ok()?.trim_ascii_end().to_vec(),
+            arguments => arguments.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect(),
+        };
+        let command = shown(OsStr::from_bytes(&command)).to_string().chars().take(LONGEST).collect();
+        Some(Self { pid: pid.as_raw(), command })
+    }
+}
+
 /// What is known of a run that has ended.
 #[derive(Clone, Debug)]
 pub struct ExecResult {
@@ -192,6 +264,10 @@ pub struct ExecResult {
     pub output: Captured,
     /// Whether a descendant still held a stream open when the call returned, so that more could have come.
     pub streams_left_open: bool,
+    /// What the command left behind: what was killed when the call returned or, where the request says so, still runs. The
+    /// first [`MOST_LEFT_BEHIND`] of them. Empty where the call ended the command itself, and where its streams were the
+    /// caller's.
+    pub left_behind: Vec<LeftBehind>,
     /// What the sandbox held.
     pub enforcement: Enforcement,
     /// What the command used. `None` where the kernel did not say.
@@ -200,6 +276,14 @@ pub struct ExecResult {
     pub quarantined: Vec<Quarantined>,
     /// Where the protection of metadata has limits.
     pub notes: Vec<ProtectionNote>,
+}
+
+impl ExecResult {
+    /// Whether the command ran.
+    #[must_use]
+    pub const fn has_run(&self) -> bool {
+        !matches!(self.outcome, Outcome::SetupFailed { .. } | Outcome::NotExecuted { .. })
+    }
 }
 
 impl Serialize for ExecResult {
@@ -213,6 +297,7 @@ impl Serialize for ExecResult {
             stderr: StreamText,
             output: StreamText,
             streams_left_open: bool,
+            left_behind: &'a [LeftBehind],
             denials: [(); 0],
             enforcement: &'a Enforcement,
             rusage: Option<ResourceUsage>,
@@ -241,6 +326,7 @@ impl Serialize for ExecResult {
             stderr: self.stderr.text(),
             output: self.output.text(),
             streams_left_open: self.streams_left_open,
+            left_behind: &self.left_behind,
             denials: [],
             enforcement: &self.enforcement,
             rusage: self.rusage,
@@ -278,6 +364,9 @@ pub enum ExecError {
         /// Its name.
         name: OsString,
     },
+    /// What goes on would hold streams that are the caller's.
+    #[error("what the command leaves behind can't go on where it has the caller's own streams: capture them")]
+    DetachWithStreams,
     /// The command's working directory can't be entered.
     #[error("working directory {path}: {why}", path = shown(.path), why = Self::directory(*.errno))]
     Directory {

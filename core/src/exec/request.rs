@@ -3,21 +3,22 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use codex_linux_sandbox::{CallersSignals, EarlyInit};
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::outcome::ExecError;
-use super::subreaper::Subreaper;
+use super::terminal::TerminalSize;
 use crate::output::OutputBudget;
 
 /// How long a tool call may take where nobody says otherwise.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a command that was asked to end may take to do so before it is killed.
+pub const DEFAULT_GRACE: Duration = Duration::from_millis(500);
 
 /// How long to wait for streams that a descendant keeps open after the command itself has ended, counted from the
 /// last byte.
@@ -26,9 +27,14 @@ pub const DEFAULT_DRAIN: Duration = Duration::from_secs(2);
 /// What the command's standard streams are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stdio {
-    /// Input is empty, output and errors are captured. The command has a session of its own and no terminal, so that
-    /// its whole process group can be ended, and no prompt can wait for a person.
+    /// Input is empty, output and errors are captured. The command has a session of its own and no terminal, so that no
+    /// prompt can wait for a person.
     Capture,
+    /// As [`Stdio::Capture`], with an input that the caller writes to.
+    Piped,
+    /// A terminal of the command's own, of this size, which is all three streams; what appears on it is captured as
+    /// standard output, and the caller types. The command has a session of its own, and its jobs are controlled.
+    Terminal(TerminalSize),
     /// The caller's own streams, terminal, session and process group.
     Inherit,
 }
@@ -42,6 +48,60 @@ pub enum Signals {
     Inherit(CallersSignals),
 }
 
+/// When a call is ended, whatever the command does. Each limit is an ending of its own in the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    /// How long the call may take, set-up included. `None` lets it run.
+    pub deadline: Option<Duration>,
+    /// How long the command may write nothing. Only where its output is captured.
+    pub idle: Option<Duration>,
+    /// How many bytes it may write, to both streams together. Only where its output is captured. What it wrote until it
+    /// was ended is counted, and can be more.
+    pub output: Option<u64>,
+    /// How long everything has to end after it was asked to (`SIGTERM`), by a limit or a cancellation. Then it is killed.
+    /// Zero asks nobody.
+    pub grace: Duration,
+    /// How long to wait for streams that stay open after the command's end, since the last byte. Each byte begins the wait
+    /// anew, five times at most.
+    pub drain: Duration,
+}
+
+impl Default for CallLimits {
+    /// A tool call: ended after [`DEFAULT_DEADLINE`], with [`DEFAULT_GRACE`] and [`DEFAULT_DRAIN`].
+    fn default() -> Self {
+        Self {
+            deadline: Some(DEFAULT_DEADLINE),
+            idle: None,
+            output: None,
+            grace: DEFAULT_GRACE,
+            drain: DEFAULT_DRAIN,
+        }
+    }
+}
+
+/// What becomes of processes that the command leaves behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detach {
+    /// They are killed when the call returns.
+    #[default]
+    Kill,
+    /// They go on until they end by themselves, the process is [terminated](super::Process::terminate), or the calling
+    /// program ends, by whatever. Not where the command shares the caller's streams.
+    Keep,
+}
+
+/// What can be asked of a command that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// To send it a signal by its number: the command itself, not what it has started.
+    Signal(i32),
+    /// To interrupt it as Ctrl-C would: the process group in the foreground of its terminal or, where it has none, the
+    /// process group that it leads.
+    Interrupt,
+    /// To change the size of its terminal.
+    Resize(TerminalSize),
+}
+
 /// One command to run.
 #[derive(Debug)]
 pub struct ExecRequest {
@@ -53,10 +113,10 @@ pub struct ExecRequest {
     pub cwd: Option<PathBuf>,
     /// The command's environment, complete.
     pub env: Vec<(OsString, OsString)>,
-    /// When the command is ended. `None` lets it run.
-    pub deadline: Option<Duration>,
-    /// How long to wait for streams that stay open after the command's end.
-    pub drain: Duration,
+    /// When the call is ended.
+    pub limits: CallLimits,
+    /// What becomes of what the command leaves behind.
+    pub detach: Detach,
     /// How much of each stream is kept.
     pub budget: OutputBudget,
     /// What the standard streams are.
@@ -65,10 +125,11 @@ pub struct ExecRequest {
     pub signals: Signals,
     /// Ends the command when cancelled.
     pub cancellation: CancellationToken,
-    /// Signals to pass on to the command as they come.
-    pub forward: Option<UnboundedReceiver<Signal>>,
-    /// Who answers for what the command leaves behind, where the calling process stands for this one command.
-    pub subreaper: Option<Arc<Subreaper>>,
+    /// What to do with the command while it runs, as it comes.
+    pub control: Option<UnboundedReceiver<Control>>,
+    /// Whether this process is a shell's job together with the command, and has to stop when a signal stops the command
+    /// (`SIGTSTP`, `SIGSTOP`): else the shell would wait for it.
+    pub stops_with_the_command: bool,
     /// Namespaces that were made ahead, for whoever has one thread and a command that shares its streams. Used where they
     /// are what the command takes.
     pub early: Option<EarlyInit>,
@@ -83,14 +144,14 @@ impl ExecRequest {
             arg0: None,
             cwd: Some(cwd),
             env,
-            deadline: Some(DEFAULT_DEADLINE),
-            drain: DEFAULT_DRAIN,
+            limits: CallLimits::default(),
+            detach: Detach::default(),
             budget: OutputBudget::default(),
             stdio: Stdio::Capture,
             signals: Signals::Default,
             cancellation: CancellationToken::new(),
-            forward: None,
-            subreaper: None,
+            control: None,
+            stops_with_the_command: false,
             early: None,
         }
     }
@@ -108,6 +169,9 @@ impl ExecRequest {
         }
         if let Some((name, _)) = self.env.iter().find(|(name, value)| !is_name(name) || has_nul(value)) {
             return Err(ExecError::Environment { name: name.clone() });
+        }
+        if self.stdio == Stdio::Inherit && self.detach == Detach::Keep {
+            return Err(ExecError::DetachWithStreams);
         }
         self.cwd.as_deref().map_or(Ok(()), check_directory)?;
         Ok(program)

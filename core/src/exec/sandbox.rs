@@ -2,9 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use codex_linux_sandbox::{
-    Command, Descriptors, Enforced, Invocation, PROGRAM, Plan, PlanError, Stay, shown, wire,
+    Command, Descriptors, Enforced, Invocation, PROGRAM, Plan, PlanError, Stay, Terminal, shown, wire,
 };
 
 use super::level::{PlanFailure, Rung, ladder, namespaces_refused};
@@ -202,9 +203,12 @@ const fn hold_name(hold: Hold) -> &'static str {
     }
 }
 
-/// A policy made ready: commands run under it as often as wanted.
+/// A policy made ready: commands run under it as often as wanted. A clone is another name for the same.
 #[derive(Clone, Debug)]
-pub struct Sandbox {
+pub struct Sandbox(Arc<Prepared>);
+
+#[derive(Debug)]
+struct Prepared {
     policy: ResolvedPolicy,
     /// The levels at which commands may run, the best first. Never empty.
     rungs: Vec<Rung>,
@@ -231,7 +235,7 @@ impl Sandbox {
         let policy = resolve(policy, surroundings)?;
         let places = options.places.resolve()?;
         let rungs = ladder(&policy, &places, surroundings.codex_home, &options)?;
-        Ok(Self { policy, rungs, options })
+        Ok(Self(Arc::new(Prepared { policy, rungs, options })))
     }
 
     /// The level at which the next command runs, as far as is known.
@@ -239,18 +243,18 @@ impl Sandbox {
         let refused = namespaces_refused().is_some();
         let possible = |rung: &&Rung| !(refused && rung.plan.uses_namespaces());
         // A ladder has at least one rung. Where none is possible, the first one says why.
-        self.rungs.iter().find(possible).unwrap_or(&self.rungs[0])
+        self.0.rungs.iter().find(possible).unwrap_or(&self.0.rungs[0])
     }
 
     /// The level to go on at where the machine refused this one.
     pub(super) fn below(&self, rung: &Rung) -> Option<&Rung> {
-        self.rungs.iter().skip_while(|above| above.plan != rung.plan).nth(1)
+        self.0.rungs.iter().skip_while(|above| above.plan != rung.plan).nth(1)
     }
 
     /// The policy, its paths made real.
     #[must_use]
-    pub const fn policy(&self) -> &ResolvedPolicy {
-        &self.policy
+    pub fn policy(&self) -> &ResolvedPolicy {
+        &self.0.policy
     }
 
     /// What is protected in the writable roots as they are now. Nothing where nothing of the host's is writable. Waits for
@@ -267,13 +271,13 @@ impl Sandbox {
     }
 
     /// Where the helper comes from.
-    pub(super) const fn helper(&self) -> &Helper {
-        &self.options.helper
+    pub(super) fn helper(&self) -> &Helper {
+        &self.0.options.helper
     }
 
     /// What holds, by what the helper reports.
     pub(super) fn enforcement(&self, rung: &Rung, enforced: &Enforced) -> Enforcement {
-        Enforcement::of(&rung.plan, enforced, self.options.secrets_filtered)
+        Enforcement::of(&rung.plan, enforced, self.0.options.secrets_filtered)
     }
 
     /// Whether a command under this sandbox is restricted at all.
@@ -297,8 +301,11 @@ impl Sandbox {
         };
         let mut invocation = Invocation::new(plan, command);
         invocation.directory = request.cwd.clone();
-        if request.stdio == Stdio::Capture {
+        if request.stdio != Stdio::Inherit {
             invocation.stay = Stay::ForAll;
+        }
+        if matches!(request.stdio, Stdio::Terminal(_)) {
+            invocation.terminal = Terminal::Take;
         }
         if !self.is_restricted() && request.stdio == Stdio::Inherit {
             // Without restrictions the command gets what it would get without us, a make's job server among it.

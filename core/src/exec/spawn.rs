@@ -1,30 +1,33 @@
 //! Starting the helper: descriptors in place, the command's environment in a file in memory, nothing else inherited.
 
-use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use codex_linux_sandbox::tree::{children, kill_below, kill_children};
 use codex_linux_sandbox::{
-    CallersSignals, EarlyInit, Ending, Environment, EnvironmentBlock, Footing, Invocation, PROGRAM,
-    SetupError, wire,
+    CallersSignals, EarlyInit, Ending, Environment, EnvironmentBlock, Footing, Invocation, ORDER_END,
+    ORDER_INTERRUPT, ORDER_TERMINATE, PROGRAM, PidFd, SetupError, wire,
 };
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, pthread_sigmask};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, pipe2};
+use tokio::io::unix::AsyncFd;
 
-use super::outcome::{ExecError, ResourceUsage};
-use super::request::{Signals, Stdio};
+use super::outcome::{ExecError, LeftBehind, MOST_LEFT_BEHIND, ResourceUsage};
+use super::request::{Control, Signals, Stdio};
 use super::sandbox::Helper;
-use super::sys::{self, Fork, SigchldDisposition};
-use super::tree::{kill_below, kill_children};
+use super::sys::{self, Fork};
+use super::terminal;
 
 /// The descriptor by which the helper reports. The first after the standard streams.
 const STATUS: RawFd = 3;
@@ -34,6 +37,9 @@ const ENVIRONMENT: RawFd = 4;
 const ABOVE_ALL_PLACES: RawFd = 10;
 /// `POSIX_SPAWN_SETSID` of `spawn.h` (glibc 2.26), which nix does not name.
 const SETSID: libc::c_int = 0x80;
+
+/// How long, in milliseconds, a process that was told to end everything below it may take.
+const KILL_PATIENCE: u16 = 2500;
 
 /// What to start, and how.
 pub(super) struct Spawn {
@@ -45,83 +51,119 @@ pub(super) struct Spawn {
     pub(super) early: Option<EarlyInit>,
 }
 
-/// The reading ends of what the helper and the command write to.
-pub(super) struct Pipes {
+/// Our ends of what the helper and the command read and write.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) stdin: Option<OwnedFd>,
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
+    /// All three in one, where the command has a terminal of its own.
+    pub(super) master: Option<OwnedFd>,
     pub(super) status: OwnedFd,
+}
+
+impl Streams {
+    /// The streams of a command that has the caller's own.
+    const fn none(status: OwnedFd) -> Self {
+        Self { stdin: None, stdout: None, stderr: None, master: None, status }
+    }
 }
 
 /// What a child of ours stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stands {
-    /// It is the helper, then the command.
-    ForItself,
+    /// It stays beside the command, and ends everything below it.
+    BesideTheCommand,
     /// It is the first process of a PID namespace: all that is in it ends with it.
     ForANamespace,
     /// It waits for the first process of a PID namespace, which is its child.
     BeforeANamespace,
 }
 
-/// The helper, then the command or who stands for it: one process, ended and collected when this is dropped.
+/// The helper, which stays while the command runs: one process, ended and collected when this is dropped.
 #[derive(Debug)]
 pub(super) struct Child {
     pid: Pid,
-    pidfd: OwnedFd,
+    process: PidFd,
     stands: Stands,
-    /// Whether it leads a process group of its own.
-    leads_group: bool,
+    /// The terminal that is the command's own.
+    pub(super) terminal: Option<Arc<AsyncFd<OwnedFd>>>,
     reaped: bool,
 }
 
 impl Child {
-    pub(super) const fn pid(&self) -> Pid {
-        self.pid
-    }
-
     /// Readable once the process has ended.
-    pub(super) const fn pidfd(&self) -> &OwnedFd {
-        &self.pidfd
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.process.as_fd()
     }
 
-    /// Passes a signal on to the process.
-    pub(super) fn signal(&self, signal: Signal) {
-        if let Err(errno) = sys::pidfd_send_signal(self.pidfd.as_fd(), signal)
-            && errno != Errno::ESRCH
-        {
-            tracing::warn!(%errno, %signal, "a signal could not be passed on");
+    /// Does with the command what the caller wants.
+    pub(super) fn control(&self, control: Control) {
+        let done = match (control, &self.terminal) {
+            (Control::Signal(signal), _) => return self.signal(signal),
+            (Control::Interrupt, None) => return self.signal(ORDER_INTERRUPT),
+            (Control::Interrupt, Some(terminal)) => {
+                sys::signal_foreground(terminal.get_ref().as_fd(), Signal::SIGINT)
+            }
+            (Control::Resize(size), Some(terminal)) => {
+                sys::set_terminal_size(terminal.get_ref().as_fd(), size)
+            }
+            (Control::Resize(_), None) => Ok(()),
+        };
+        if let Err(errno) = done {
+            tracing::warn!(%errno, ?control, "the command's terminal does not take it");
         }
     }
 
-    /// Ends the process and everything below it.
+    /// Passes a signal on to the command.
+    pub(super) fn signal(&self, signal: i32) {
+        if let Err(errno) = self.process.send(signal)
+            && errno != Errno::ESRCH
+        {
+            tracing::warn!(%errno, signal, "a signal could not be passed on");
+        }
+    }
+
+    /// Asks the command, and everything that it has started, to end.
+    pub(super) fn terminate(&self) {
+        self.signal(ORDER_TERMINATE);
+    }
+
+    /// Ends the command and everything that it has started.
     pub(super) fn kill_tree(&self) {
         match self.stands {
-            Stands::ForANamespace => {}
+            // It knows best what is below it.
+            Stands::BesideTheCommand => self.signal(ORDER_END),
             // It ends by itself once the namespace is empty: then nothing is left when it is gone.
-            Stands::BeforeANamespace if kill_children(self.pid) => return,
-            // Descendants before the process: once it has ended, they are somebody else's.
-            Stands::ForItself | Stands::BeforeANamespace => {
-                drop(kill_below(self.pid, &BTreeSet::new()));
-            }
+            Stands::BeforeANamespace if kill_children(self.pid) => {}
+            Stands::BeforeANamespace | Stands::ForANamespace => self.signal(libc::SIGKILL),
         }
-        if let Err(errno) = sys::pidfd_send_signal(self.pidfd.as_fd(), Signal::SIGKILL)
-            && errno != Errno::ESRCH
-        {
-            tracing::warn!(%errno, "the command could not be killed");
-        }
-        self.kill_group();
     }
 
-    /// Ends what is left of the process group. The leader must not have been collected: until then the number of the
-    /// group can't become another's.
-    pub(super) fn kill_group(&self) {
-        if self.leads_group
-            && !self.reaped
-            && let Err(errno) = killpg(self.pid, Signal::SIGKILL)
-            && errno != Errno::ESRCH
-        {
-            tracing::warn!(%errno, "the command's process group could not be killed");
+    /// The same where the process that should have done it does not.
+    pub(super) fn kill_hard(&self) {
+        if self.stands == Stands::BesideTheCommand {
+            // Descendants before the process: once it has ended, they are somebody else's.
+            drop(kill_below(self.pid));
         }
+        self.signal(libc::SIGKILL);
+    }
+
+    /// What runs beside the command, or is left of it.
+    pub(super) fn others(&self) -> Vec<LeftBehind> {
+        let mut waiting = match self.stands {
+            Stands::BesideTheCommand | Stands::ForANamespace => children(self.pid),
+            Stands::BeforeANamespace => children(self.pid).into_iter().flat_map(children).collect(),
+        };
+        let mut others = Vec::new();
+        while let Some(pid) = waiting.pop() {
+            if others.len() == MOST_LEFT_BEHIND {
+                break;
+            }
+            waiting.extend(children(pid));
+            others.extend(LeftBehind::of(pid));
+        }
+        others
     }
 
     /// Collects the process, which has ended.
@@ -138,12 +180,29 @@ impl Drop for Child {
             return;
         }
         self.kill_tree();
-        let pid = self.pid;
+        let (pid, stands) = (self.pid, self.stands);
         // A killed process is gone within microseconds, unless the kernel holds it in a device or on a network mount;
-        // nobody who drops a future should wait for that.
-        let collect = move || collect(pid);
+        // nobody who drops a runtime should wait for that.
+        let collect = move || {
+            if stands == Stands::BesideTheCommand {
+                end_hard_if_need_be(pid);
+            }
+            collect(pid);
+        };
         if std::thread::Builder::new().name("codex-reaper".to_owned()).spawn(collect).is_err() {
             tracing::warn!(%pid, "no thread to collect a killed command: it stays a zombie until this process ends");
+        }
+    }
+}
+
+/// Gives a process the time to end everything below it.
+fn end_hard_if_need_be(pid: Pid) {
+    let Ok(process) = PidFd::open(pid) else { return };
+    let mut ended = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut ended, KILL_PATIENCE) == Ok(0) {
+        drop(kill_below(pid));
+        if let Err(errno) = process.send(libc::SIGKILL) {
+            tracing::warn!(%pid, %errno, "a process that should have ended can't be killed");
         }
     }
 }
@@ -157,9 +216,11 @@ fn collect(pid: Pid) {
 
 /// What came of starting the helper.
 pub(super) enum Spawned {
-    Started(Child, Pipes),
+    Started(Child, Streams),
     /// A step of the set-up failed that is taken before there is another process.
     Failed(SetupError),
+    /// Arguments and environment are more than a program can be given.
+    TooLarge,
 }
 
 /// Starts the helper. To be called on a thread that lasts.
@@ -178,7 +239,6 @@ pub(super) fn spawn(mut spawn: Spawn) -> Result<Spawned, ExecError> {
 fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError> {
     let failed = |errno| ExecError::Helper { helper: shown(&spawn.helper), errno };
     let environment = environment(&spawn.env)?;
-    let streams = |status| Pipes { stdout: None, stderr: None, status };
     if spawn.invocation.plan.uses_namespaces() {
         let early = match spawn.early.take().filter(|early| early.fits(&spawn.invocation)) {
             Some(early) => Ok(early),
@@ -190,29 +250,17 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
         return match early.and_then(|early| early.order(&spawn.invocation, &environment)) {
             Ok((pid, status)) => {
                 never_wait(&status)?;
-                Ok(Spawned::Started(child(pid, Stands::ForANamespace, false)?, streams(status)))
+                Ok(Spawned::Started(child(pid, Stands::ForANamespace)?, Streams::none(status)))
             }
             Err(error) => Ok(Spawned::Failed(error)),
         };
     }
     let (status, status_end) = status_pipe()?;
     match sys::fork_if_single_threaded().map_err(failed)? {
-        Fork::Parent(pid) => Ok(Spawned::Started(child(pid, Stands::ForItself, false)?, streams(status))),
-        Fork::Child => {
-            let sigchld = if signals.sigchld_ignored {
-                SigchldDisposition::Ignored
-            } else {
-                SigchldDisposition::Default
-            };
-            let restored = sys::set_sigchld(sigchld)
-                .and_then(|_| pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&signals.mask), None));
-            if let Err(errno) = restored {
-                // Both were this process's own. An end without a record is a failed set-up.
-                tracing::error!(%errno, "the caller's signals can't be restored");
-                std::process::abort();
-            }
-            codex_linux_sandbox::run_forked(&spawn.invocation, environment, status_end)
+        Fork::Parent(pid) => {
+            Ok(Spawned::Started(child(pid, Stands::BesideTheCommand)?, Streams::none(status)))
         }
+        Fork::Child => codex_linux_sandbox::run_forked(&spawn.invocation, environment, signals, status_end),
     }
 }
 
@@ -224,17 +272,7 @@ fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
     let (status, status_end) = status_pipe()?;
     places.put(status_end, STATUS)?;
     places.put(environment_file(&environment(&env)?)?, ENVIRONMENT)?;
-    let (mut stdout, mut stderr) = (None, None);
-    if stdio == Stdio::Capture {
-        let null = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-            .map_err(preparing("open /dev/null"))?;
-        places.put(null, libc::STDIN_FILENO)?;
-        for (end, place) in [(&mut stdout, libc::STDOUT_FILENO), (&mut stderr, libc::STDERR_FILENO)] {
-            let (reading, writing) = pipe()?;
-            *end = Some(reading);
-            places.put(writing, place)?;
-        }
-    }
+    let ends = connect(stdio, &mut places, status)?;
     invocation.status = Some(STATUS);
     invocation.environment = Environment::Descriptor(ENVIRONMENT);
 
@@ -248,21 +286,59 @@ fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
     let path = c_string(helper.path().as_os_str().to_owned())?;
     let pid = posix_spawn(path.as_c_str(), &places.actions, &attributes, &arguments, &no_environment)
         .map_err(|errno| ExecError::Helper { helper: shown(&helper), errno })?;
-    let stands = if invocation.plan.uses_namespaces() { Stands::BeforeANamespace } else { Stands::ForItself };
-    let child = child(pid, stands, stdio == Stdio::Capture)?;
-    Ok(Spawned::Started(child, Pipes { stdout, stderr, status }))
+    let stands =
+        if invocation.plan.uses_namespaces() { Stands::BeforeANamespace } else { Stands::BesideTheCommand };
+    Ok(Spawned::Started(child(pid, stands)?, ends))
+}
+
+/// Puts the command's standard streams in place, and keeps the other ends.
+fn connect(stdio: Stdio, places: &mut Places, status: OwnedFd) -> Result<Streams, ExecError> {
+    let mut ends = Streams::none(status);
+    match stdio {
+        Stdio::Inherit => {}
+        Stdio::Terminal(size) => {
+            let (master, slave) =
+                terminal::pair(size).map_err(|(call, errno)| ExecError::Prepare { call, errno })?;
+            for place in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+                places
+                    .put(slave.try_clone().map_err(|error| preparing("fcntl")(errno_of(&error)))?, place)?;
+            }
+            ends.master = Some(master);
+        }
+        Stdio::Capture | Stdio::Piped => {
+            if stdio == Stdio::Piped {
+                let (reading, writing) = pipe()?;
+                never_wait(&writing)?;
+                places.put(reading, libc::STDIN_FILENO)?;
+                ends.stdin = Some(writing);
+            } else {
+                let null = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+                    .map_err(preparing("open /dev/null"))?;
+                places.put(null, libc::STDIN_FILENO)?;
+            }
+            for (end, place) in
+                [(&mut ends.stdout, libc::STDOUT_FILENO), (&mut ends.stderr, libc::STDERR_FILENO)]
+            {
+                let (reading, writing) = pipe()?;
+                never_wait(&reading)?;
+                *end = Some(reading);
+                places.put(writing, place)?;
+            }
+        }
+    }
+    Ok(ends)
 }
 
 /// Takes charge of a process that was just started.
-fn child(pid: Pid, stands: Stands, leads_group: bool) -> Result<Child, ExecError> {
-    let pidfd = sys::pidfd_open(pid).map_err(|errno| {
+fn child(pid: Pid, stands: Stands) -> Result<Child, ExecError> {
+    let process = PidFd::open(pid).map_err(|errno| {
         // Nothing else stands for it yet, so that it has to be ended here.
         if nix::sys::signal::kill(pid, Signal::SIGKILL).is_ok() {
             collect(pid);
         }
         ExecError::Prepare { call: "pidfd_open", errno }
     })?;
-    Ok(Child { pid, pidfd, stands, leads_group, reaped: false })
+    Ok(Child { pid, process, stands, terminal: None, reaped: false })
 }
 
 /// Descriptors on their way to the numbers at which the helper finds them.
@@ -291,7 +367,7 @@ fn attributes(stdio: Stdio, signals: Signals) -> Result<PosixSpawnAttr, Errno> {
         }
         Signals::Inherit(signals) => attributes.set_sigmask(&signals.mask)?,
     }
-    if stdio == Stdio::Capture {
+    if stdio != Stdio::Inherit {
         flags |= PosixSpawnFlags::from_bits_retain(SETSID);
     }
     attributes.set_flags(flags)?;
@@ -309,11 +385,12 @@ fn environment_file(environment: &EnvironmentBlock) -> Result<OwnedFd, ExecError
         memfd_create(c"codex-environment", MFdFlags::MFD_CLOEXEC).map_err(preparing("memfd_create"))?;
     let mut file = File::from(file);
     let written = file.write_all(&environment.to_bytes()).and_then(|()| file.rewind());
-    written.map_err(|error| {
-        let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        ExecError::Prepare { call: "write the environment", errno }
-    })?;
+    written.map_err(|error| ExecError::Prepare { call: "write the environment", errno: errno_of(&error) })?;
     Ok(file.into())
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// A pipe whose reader never waits.

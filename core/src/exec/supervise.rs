@@ -1,177 +1,392 @@
 //! Watching over a run: reading what it writes, ending it in time, collecting it.
 //!
-//! One loop waits for everything at once: the deadline, the caller's cancellation, the end of the process (its pidfd
-//! becomes readable), and the two streams. Nothing polls.
+//! One loop waits for everything at once: the deadlines, the caller's wishes, the end of the process (its pidfd becomes
+//! readable), what the helper says, and the streams. Nothing polls.
+//!
+//! ```text
+//! Running ──a limit, a cancellation──▶ Terminating ──all are gone──▶ done
+//!    │                                      │ the grace is over
+//!    │ the command has ended                ▼
+//!    └──▶ its streams are drained        Killed ──▶ done
+//! ```
+//!
+//! Streams are read on throughout.
 
-use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Duration;
 
-use codex_linux_sandbox::{Ending, MAX_RECORD, Record};
+use codex_linux_sandbox::{Ending, Record};
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
-use nix::unistd::read;
 use tokio::io::unix::AsyncFd;
-use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::outcome::{ExecError, ResourceUsage};
-use super::spawn::{Child, Pipes};
-use super::subreaper::Subreaper;
+use super::input::{Input, Sink};
+use super::outcome::{ExecError, LeftBehind, ResourceUsage, Stop};
+use super::process::State;
+use super::request::{CallLimits, Control, Detach};
+use super::spawn::{Child, Streams as Ends};
+use super::streams::Streams;
 use super::sys;
+use super::told::Told;
 use super::warden::Warden;
-use crate::output::{Capture, Captured, OutputBudget};
+use crate::output::{Captured, OutputBudget};
 
-/// How much is read from a stream at once. What a pipe holds by default.
-const CHUNK: usize = 64 * 1024;
-/// As much as a pipe holds where nobody asked for more: `/proc/sys/fs/pipe-max-size` bounds what the command can ask for.
-const MOST_IN_A_PIPE: usize = 1024 * 1024;
-/// More records than a run has.
-const MOST_RECORDS: usize = 3;
-/// How long streams are read on after the command was killed: what it wrote is in the pipes by then.
+/// How long streams are read on after everything was killed: what it wrote is in the pipes by then.
 const DRAIN_AFTER_KILL: Duration = Duration::from_millis(100);
-
 /// How many times the drain may begin anew: a descendant that writes without end is not waited for without end.
 const DRAINS: u32 = 5;
-/// How long a killed process is waited for. It is gone within microseconds, unless the kernel holds it in a device or on
+/// How long what was killed is waited for. It is gone within microseconds, unless the kernel holds it in a device or on
 /// a network mount; then the call returns without it.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long, after that, where the process that should have ended it was itself to be killed.
+const LAST_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Why we ended the command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Killed {
-    Deadline(Duration),
-    Cancelled,
-}
-
-/// When to end a run.
-pub(super) struct Limits<'a> {
+/// What a run takes from its request.
+pub(super) struct Orders {
     pub(super) started: Instant,
-    pub(super) deadline: Option<Duration>,
-    pub(super) drain: Duration,
+    pub(super) limits: CallLimits,
+    pub(super) detach: Detach,
     pub(super) cancellation: CancellationToken,
-    pub(super) forward: &'a mut Option<UnboundedReceiver<Signal>>,
-    pub(super) subreaper: Option<Arc<Subreaper>>,
+    pub(super) control: Option<UnboundedReceiver<Control>>,
+    pub(super) input: Option<Input>,
+    pub(super) stops_with_the_command: bool,
+    /// Where it is said how far the command has come.
+    pub(super) state: watch::Sender<State>,
 }
 
-impl Limits<'_> {
-    /// Ends the command, and what it has left behind so far.
-    fn kill(&self, child: &Child) {
-        child.kill_tree();
-        if let Some(subreaper) = &self.subreaper {
-            subreaper.kill();
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The command may go on.
+    Running,
+    /// Everything was asked to end, and has until then.
+    Terminating { why: Stop, until: Instant },
+    /// Everything was killed.
+    Killed { why: Stop, at: Instant, hard: bool },
+}
+
+impl Phase {
+    const fn why(self) -> Option<Stop> {
+        match self {
+            Self::Running => None,
+            Self::Terminating { why, .. } | Self::Killed { why, .. } => Some(why),
         }
     }
+}
+
+/// A run that is watched over.
+pub(super) struct Run<'a> {
+    child: Child,
+    pidfd: AsyncFd<std::os::fd::OwnedFd>,
+    told: Told,
+    streams: Streams,
+    orders: &'a mut Orders,
+    warden: &'a mut Option<Warden>,
+    captured: bool,
+    phase: Phase,
+    /// When the command itself has ended.
+    ended: Option<Instant>,
+    /// Whether something of the command's was left when it ended.
+    others: bool,
+    /// Whether the process is gone that we started. Who stands for the command stays while something of it is left.
+    gone: bool,
+    /// Whether the call has returned, and what was left goes on.
+    lingers: bool,
+    last_byte: Instant,
 }
 
 /// Everything that was seen of a run.
 pub(super) struct Seen {
     pub(super) status: Option<(Ending, ResourceUsage)>,
-    pub(super) killed: Option<Killed>,
+    pub(super) stopped: Option<Stop>,
     pub(super) ended: Instant,
     pub(super) stdout: Captured,
     pub(super) stderr: Captured,
     pub(super) output: Captured,
     pub(super) streams_left_open: bool,
+    pub(super) left_behind: Vec<LeftBehind>,
     pub(super) records: Vec<Record>,
 }
 
-/// Waits for a run to end, whatever it takes.
-pub(super) async fn supervise(
-    mut child: Child,
-    pipes: Pipes,
-    limits: Limits<'_>,
-    budget: OutputBudget,
-    warden: &mut Option<Warden>,
-) -> Result<Seen, ExecError> {
-    let watching = |errno: std::io::Error| ExecError::Prepare {
-        call: "epoll_ctl",
-        errno: errno.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
-    };
-    let pidfd = child.pidfd().try_clone().and_then(sys::watch).map_err(watching)?;
-    let mut told = Told::new(pipes.status).map_err(watching)?;
-    let mut streams = Streams::new(pipes.stdout, pipes.stderr, budget).map_err(watching)?;
-    let captured = !streams.are_closed();
-    let mut killed: Option<(Killed, Instant)> = None;
-    let mut ended: Option<Instant> = None;
-    // Whether the process itself has ended. Who stands for the command stays a while, if something of it is left.
-    let mut gone = false;
-    // While the process lives: the deadline. Afterwards: the end of the drain.
-    let deadline = limits.deadline.and_then(|deadline| limits.started.checked_add(deadline));
-    let mut last_byte = limits.started;
-    loop {
-        let until = match (ended, killed) {
-            (None, None) => deadline,
-            (None, Some((_, at))) => Some(at + KILL_PATIENCE),
-            (Some(ended), killed) => {
-                let drain = if killed.is_some() { DRAIN_AFTER_KILL } else { limits.drain };
-                let silence = (last_byte.max(ended) + drain).min(ended + drain * DRAINS);
-                // A deadline that has passed leaves what is in the pipes to be read, and no more.
-                Some(deadline.filter(|_| killed.is_none()).map_or(silence, |deadline| silence.min(deadline)))
-            }
+impl<'a> Run<'a> {
+    /// Takes a process and what it writes to into charge.
+    pub(super) fn new(
+        mut child: Child,
+        ends: Ends,
+        budget: OutputBudget,
+        orders: &'a mut Orders,
+        warden: &'a mut Option<Warden>,
+    ) -> Result<Self, ExecError> {
+        let watching = |errno: std::io::Error| ExecError::Prepare {
+            call: "epoll_ctl",
+            errno: errno.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
         };
-        if ended.is_some() && streams.are_closed() {
-            break;
+        let pidfd = child.pidfd().try_clone_to_owned().and_then(sys::watch).map_err(watching)?;
+        let told = Told::new(ends.status).map_err(watching)?;
+        let watch_both = |end| sys::watch_both(end).map(std::sync::Arc::new).map_err(watching);
+        let master = ends.master.map(watch_both).transpose()?;
+        let stdin = ends.stdin.map(watch_both).transpose()?;
+        child.terminal = master.clone();
+        if let Some(input) = &mut orders.input {
+            let terminal = master.clone().map(|target| Sink { target, is_terminal: true });
+            input.goes_to(stdin.map(|target| Sink { target, is_terminal: false }).or(terminal));
         }
-        tokio::select! {
-            biased;
-            () = at(until) => {
-                let Some(deadline) = limits.deadline.filter(|_| ended.is_none() && killed.is_none()) else { break };
-                limits.kill(&child);
-                killed = Some((Killed::Deadline(deadline), Instant::now()));
+        let stdout =
+            ends.stdout.map(|end| sys::watch(end).map(std::sync::Arc::new)).transpose().map_err(watching)?;
+        let streams = Streams::new(stdout.or(master), ends.stderr, budget).map_err(watching)?;
+        Ok(Self {
+            captured: !streams.are_closed(),
+            last_byte: orders.started,
+            child,
+            pidfd,
+            told,
+            streams,
+            orders,
+            warden,
+            phase: Phase::Running,
+            ended: None,
+            others: false,
+            gone: false,
+            lingers: false,
+        })
+    }
+
+    /// Waits for the run to end, whatever it takes.
+    pub(super) async fn watch(&mut self) {
+        loop {
+            let until = self.until();
+            if self.is_over() {
+                return;
             }
-            () = limits.cancellation.cancelled(), if killed.is_none() && ended.is_none() => {
-                limits.kill(&child);
-                killed = Some((Killed::Cancelled, Instant::now()));
-            }
-            signal = next(limits.forward), if ended.is_none() => child.signal(signal),
-            ready = pidfd.readable(), if !gone => {
-                ready.map_err(watching)?.retain_ready();
-                gone = true;
-                ended.get_or_insert_with(Instant::now);
-            }
-            // Without streams to read on there is nothing to wait for between the command's end and the rest's.
-            () = told.more(), if captured && ended.is_none() => {
-                if told.records().any(|record| matches!(record, Record::Ended(_))) {
-                    ended = Some(Instant::now());
+            tokio::select! {
+                biased;
+                () = at(until) => {
+                    if self.time_is_up() {
+                        return;
+                    }
                 }
+                () = self.orders.cancellation.cancelled(), if self.phase == Phase::Running => {
+                    if self.ended.is_some() && !self.lingers {
+                        // The command has ended by itself: only what it left behind is not waited for any longer.
+                        return;
+                    }
+                    self.stop(Stop::Cancelled);
+                }
+                control = next(&mut self.orders.control), if self.ended.is_none() => self.child.control(control),
+                ready = self.pidfd.readable(), if !self.gone => {
+                    match ready {
+                        Ok(mut ready) => ready.retain_ready(),
+                        Err(error) => tracing::warn!(%error, "the end of a process can't be waited for"),
+                    }
+                    self.gone = true;
+                    self.told.read();
+                    self.ended.get_or_insert_with(Instant::now);
+                }
+                // Without streams to read on there is nothing to wait for between the command's end and the rest's.
+                () = self.told.more(), if self.ended.is_none() => self.listen(),
+                () = self.streams.read() => self.has_written(),
+                () = write(&mut self.orders.input), if self.ended.is_none() => {}
+                () = tend(self.warden) => {}
             }
-            () = streams.read() => last_byte = Instant::now(),
-            () = tend(warden) => {}
         }
     }
-    // Whatever ended the wait: what was written by now is read.
-    streams.take_what_is_there();
-    let streams_left_open = !streams.are_closed();
-    if ended.is_some() && !gone {
-        limits.kill(&child);
-        gone = tokio::time::timeout(KILL_PATIENCE, pidfd.readable()).await.is_ok();
+
+    /// When something is to be done if nothing happens until then.
+    fn until(&self) -> Option<Instant> {
+        let CallLimits { idle, drain, .. } = self.orders.limits;
+        match (self.phase, self.ended) {
+            (Phase::Running, None) => {
+                let idle = idle.filter(|_| self.captured).and_then(|idle| self.last_byte.checked_add(idle));
+                [self.deadline(), idle].into_iter().flatten().min()
+            }
+            (Phase::Running, Some(_)) if self.lingers => None,
+            (Phase::Running, Some(ended)) => {
+                let silence = (self.last_byte.max(ended) + drain).min(ended + drain * DRAINS);
+                // A deadline that has passed leaves what is in the pipes to be read, and no more.
+                Some(self.deadline().map_or(silence, |deadline| silence.min(deadline)))
+            }
+            (Phase::Terminating { until, .. }, _) if !self.gone => Some(until),
+            (Phase::Killed { at, hard: false, .. }, _) if !self.gone => Some(at + KILL_PATIENCE),
+            (Phase::Killed { at, hard: true, .. }, _) if !self.gone => {
+                Some(at + KILL_PATIENCE + LAST_PATIENCE)
+            }
+            (Phase::Terminating { .. } | Phase::Killed { .. }, ended) => {
+                let ended = ended.unwrap_or(self.last_byte);
+                Some((self.last_byte.max(ended) + DRAIN_AFTER_KILL).min(ended + DRAIN_AFTER_KILL * DRAINS))
+            }
+        }
     }
-    // What is left of the group ends before its leader is collected, so that its number is still its own. A process that
-    // could not be killed is collected when it lets itself be, by whoever the child is dropped to.
-    child.kill_group();
-    let status = if gone { child.reap().ok() } else { None };
-    told.read();
-    let (stdout, stderr, output) = streams.finish();
-    Ok(Seen {
-        status,
-        killed: killed.map(|(why, _)| why),
-        ended: ended.unwrap_or_else(Instant::now),
-        stdout,
-        stderr,
-        output,
-        streams_left_open,
-        records: told.records().collect(),
-    })
+
+    fn deadline(&self) -> Option<Instant> {
+        self.orders.limits.deadline.and_then(|deadline| self.orders.started.checked_add(deadline))
+    }
+
+    /// Whether there is nothing left to wait for.
+    fn is_over(&self) -> bool {
+        let rest_ends = match self.phase {
+            // What has no stream is killed without being waited for.
+            Phase::Running => !self.lingers || self.gone,
+            // It was asked to end, and gets the time.
+            Phase::Terminating { .. } | Phase::Killed { .. } => self.gone,
+        };
+        self.ended.is_some() && self.streams.are_closed() && rest_ends
+    }
+
+    /// Does what is due. Says whether the wait is over.
+    fn time_is_up(&mut self) -> bool {
+        let now = Instant::now();
+        let CallLimits { deadline, idle, .. } = self.orders.limits;
+        match self.phase {
+            Phase::Running if self.ended.is_some() => true,
+            Phase::Running => {
+                match (self.deadline().filter(|at| *at <= now).and(deadline), idle) {
+                    (Some(deadline), _) => self.stop(Stop::Deadline(deadline)),
+                    (None, Some(idle)) => self.stop(Stop::Idle(idle)),
+                    // The clock is not that exact.
+                    (None, None) => {}
+                }
+                false
+            }
+            _ if self.gone => true,
+            Phase::Terminating { why, .. } => {
+                self.kill(why);
+                false
+            }
+            Phase::Killed { why, at, hard: false } => {
+                self.child.kill_hard();
+                self.phase = Phase::Killed { why, at, hard: true };
+                false
+            }
+            Phase::Killed { .. } => true,
+        }
+    }
+
+    /// Asks everything to end.
+    fn stop(&mut self, why: Stop) {
+        let grace = self.orders.limits.grace;
+        if grace.is_zero() {
+            return self.kill(why);
+        }
+        self.child.terminate();
+        self.phase = Phase::Terminating { why, until: Instant::now() + grace };
+    }
+
+    fn kill(&mut self, why: Stop) {
+        self.child.kill_tree();
+        self.phase = Phase::Killed { why, at: Instant::now(), hard: false };
+    }
+
+    /// Attends to what the helper has said.
+    fn listen(&mut self) {
+        let runs = self.told.records().iter().any(|record| matches!(record, Record::Enforced(_)));
+        self.orders.state.send_if_modified(|state| {
+            let news = runs && matches!(state, State::Starting);
+            if news {
+                *state = State::Running;
+            }
+            news
+        });
+        let ended = self.told.records().iter().find_map(|record| match record {
+            Record::Ended { others, .. } => Some(*others),
+            _ => None,
+        });
+        if let Some(others) = ended.filter(|_| self.captured) {
+            self.ended = Some(Instant::now());
+            self.others = others;
+        }
+        if self.told.take_stop() && self.orders.stops_with_the_command {
+            // The shell that waits for us has to see that its job has stopped. It goes on when the job does.
+            if let Err(errno) = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP) {
+                tracing::warn!(%errno, "codex can't stop with the command");
+            }
+            self.child.signal(libc::SIGCONT);
+        }
+    }
+
+    fn has_written(&mut self) {
+        self.last_byte = Instant::now();
+        if let Some(limit) = self.orders.limits.output
+            && self.streams.bytes_total() > limit
+            && self.phase == Phase::Running
+            && self.ended.is_none()
+        {
+            self.stop(Stop::Output(limit));
+        }
+    }
+
+    /// Where it is said how far the command has come.
+    pub(super) const fn state(&self) -> &watch::Sender<State> {
+        &self.orders.state
+    }
+
+    /// Whether something of the command's goes on, and is to.
+    pub(super) fn goes_on(&self) -> bool {
+        self.orders.detach == Detach::Keep && self.phase == Phase::Running && !self.gone && self.others
+    }
+
+    /// What is known now, while something goes on.
+    pub(super) fn seen_so_far(&mut self) -> Seen {
+        self.lingers = true;
+        self.streams.take_what_is_there();
+        Seen { left_behind: self.child.others(), ..self.seen(None) }
+    }
+
+    fn seen(&mut self, status: Option<(Ending, ResourceUsage)>) -> Seen {
+        let (stdout, stderr, output) = self.streams.snapshot();
+        Seen {
+            status,
+            stopped: self.phase.why(),
+            ended: self.ended.unwrap_or_else(Instant::now),
+            stdout,
+            stderr,
+            output,
+            streams_left_open: !self.streams.are_closed(),
+            left_behind: Vec::new(),
+            records: self.told.records().to_vec(),
+        }
+    }
+
+    /// Ends what is left, and collects it.
+    pub(super) async fn finish(mut self) -> Seen {
+        // Whatever ended the wait: what was written by now is read.
+        self.streams.take_what_is_there();
+        let left_behind =
+            if self.phase == Phase::Running && !self.gone && (self.others || !self.streams.are_closed()) {
+                self.child.others()
+            } else {
+                Vec::new()
+            };
+        if self.ended.is_some() && !self.gone {
+            // Otherwise it is ending by itself.
+            if self.others || !self.streams.are_closed() {
+                self.child.kill_tree();
+            }
+            self.gone = tokio::time::timeout(KILL_PATIENCE, self.pidfd.readable()).await.is_ok();
+            if !self.gone {
+                self.child.kill_hard();
+                self.gone = tokio::time::timeout(LAST_PATIENCE, self.pidfd.readable()).await.is_ok();
+            }
+        }
+        // A process that could not be killed is collected when it lets itself be, by whoever the child is dropped to.
+        let status = if self.gone { self.child.reap().ok() } else { None };
+        self.told.read();
+        Seen { left_behind, ..self.seen(status) }
+    }
 }
 
 /// Never ready: what is to be done is done on the way.
 async fn tend(warden: &mut Option<Warden>) {
     match warden {
         Some(warden) => warden.tend().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn write(input: &mut Option<Input>) {
+    match input {
+        Some(input) => input.write().await,
         None => std::future::pending().await,
     }
 }
@@ -183,159 +398,13 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
-/// The next signal to pass on. Never ready where there is none to come.
-async fn next(forward: &mut Option<UnboundedReceiver<Signal>>) -> Signal {
-    if let Some(signals) = forward {
-        if let Some(signal) = signals.recv().await {
-            return signal;
+/// What the caller wants next. Never ready where there is nothing to come.
+async fn next(control: &mut Option<UnboundedReceiver<Control>>) -> Control {
+    if let Some(wishes) = control {
+        if let Some(wish) = wishes.recv().await {
+            return wish;
         }
-        *forward = None;
+        *control = None;
     }
     std::future::pending().await
-}
-
-/// What the helper says. Reading does not wait for an end: a helper that the kernel does not let go of still holds the
-/// pipe.
-struct Told {
-    /// Nothing once it was closed on the other side.
-    pipe: Option<AsyncFd<OwnedFd>>,
-    bytes: Vec<u8>,
-}
-
-impl Told {
-    fn new(pipe: OwnedFd) -> std::io::Result<Self> {
-        Ok(Self { pipe: Some(sys::watch(pipe)?), bytes: Vec::new() })
-    }
-
-    /// Waits until there is more, and takes it. Never ready where no more can come.
-    async fn more(&mut self) {
-        match &self.pipe {
-            Some(pipe) => match pipe.readable().await {
-                Ok(mut ready) => {
-                    ready.clear_ready();
-                    self.read();
-                }
-                Err(_ended) => self.pipe = None,
-            },
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Takes what is there. As much as the helper has to say, and no more.
-    fn read(&mut self) {
-        let mut free = [0; MAX_RECORD];
-        while let Some(pipe) = self.pipe.as_ref().filter(|_| self.bytes.len() < MOST_RECORDS * MAX_RECORD) {
-            match read(pipe.get_ref(), &mut free) {
-                Ok(0) => self.pipe = None,
-                Ok(count) => self.bytes.extend_from_slice(free.get(..count).unwrap_or_default()),
-                Err(Errno::EINTR) => {}
-                Err(_) => break,
-            }
-        }
-    }
-
-    fn records(&self) -> impl Iterator<Item = Record> {
-        // What is not ended by a newline has not come whole.
-        self.bytes
-            .split_inclusive(|byte| *byte == b'\n')
-            .filter_map(|line| Record::parse(line.strip_suffix(b"\n")?))
-    }
-}
-
-/// Both streams of a run and what was kept of them.
-struct Streams {
-    stdout: Stream,
-    stderr: Stream,
-    output: Capture,
-    chunk: Vec<u8>,
-}
-
-struct Stream {
-    pipe: Option<Receiver>,
-    capture: Capture,
-}
-
-impl Streams {
-    fn new(stdout: Option<OwnedFd>, stderr: Option<OwnedFd>, budget: OutputBudget) -> std::io::Result<Self> {
-        let stream = |end: Option<OwnedFd>| {
-            let pipe = end.map(Receiver::from_owned_fd).transpose()?;
-            Ok::<_, std::io::Error>(Stream { pipe, capture: Capture::new(budget) })
-        };
-        let captured = stdout.is_some() || stderr.is_some();
-        Ok(Self {
-            stdout: stream(stdout)?,
-            stderr: stream(stderr)?,
-            output: Capture::new(budget),
-            chunk: vec![0; if captured { CHUNK } else { 0 }],
-        })
-    }
-
-    const fn are_closed(&self) -> bool {
-        self.stdout.pipe.is_none() && self.stderr.pipe.is_none()
-    }
-
-    /// Waits until one of the streams has something, or has ended, and takes one chunk from each that has: a stream that
-    /// is never empty must not keep the other one from being read.
-    async fn read(&mut self) {
-        tokio::select! {
-            () = readable(self.stdout.pipe.as_ref()) => {}
-            () = readable(self.stderr.pipe.as_ref()) => {}
-        }
-        // Two pipes have no common clock: of what waits in both, output comes first.
-        for stream in [&mut self.stdout, &mut self.stderr] {
-            if let Some(pipe) = &stream.pipe {
-                let read = pipe.try_read(&mut self.chunk);
-                stream.keep(read, &self.chunk, &mut self.output);
-            }
-        }
-    }
-
-    /// Takes what the pipes hold at this moment, waiting for nothing. Not more than they can hold, since a process that
-    /// writes on could fill them as fast as they are read.
-    fn take_what_is_there(&mut self) {
-        for stream in [&mut self.stdout, &mut self.stderr] {
-            for _ in 0..MOST_IN_A_PIPE.div_ceil(CHUNK) {
-                // Past the runtime, which only knows of what it was told before.
-                let Some(pipe) = &stream.pipe else { break };
-                let read = read(pipe, &mut self.chunk).map_err(std::io::Error::from);
-                let nothing = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-                stream.keep(read, &self.chunk, &mut self.output);
-                if nothing {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn finish(self) -> (Captured, Captured, Captured) {
-        (self.stdout.capture.finish(), self.stderr.capture.finish(), self.output.finish())
-    }
-}
-
-/// Never ready where there is no pipe.
-async fn readable(pipe: Option<&Receiver>) {
-    match pipe {
-        // An error shows again in the read that follows.
-        Some(pipe) => drop(pipe.readable().await),
-        None => std::future::pending().await,
-    }
-}
-
-impl Stream {
-    /// Keeps what was read into the chunk.
-    fn keep(&mut self, read: std::io::Result<usize>, chunk: &[u8], output: &mut Capture) {
-        match read {
-            Ok(0) => self.pipe = None,
-            Ok(count) => {
-                let bytes = chunk.get(..count).unwrap_or_default();
-                self.capture.push(bytes);
-                output.push(bytes);
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => {
-                tracing::warn!(%error, "a stream can't be read on");
-                self.pipe = None;
-            }
-        }
-    }
 }

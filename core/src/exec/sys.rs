@@ -6,23 +6,14 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use codex_linux_sandbox::Ending;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::outcome::ResourceUsage;
-
-/// A descriptor for a process: `pidfd_open(2)` (Linux 5.3). Readable once the process has ended; close-on-exec.
-pub(super) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
-    // JUSTIFICATION: no wrapper exists.
-    // SAFETY: the call takes numbers only.
-    let answer = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0_u32) })?;
-    let number = RawFd::try_from(answer).map_err(|_beyond| Errno::EBADF)?;
-    // JUSTIFICATION: the descriptor has to be closed by somebody.
-    // SAFETY: the kernel has just opened it for us, so that nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
+use super::terminal::TerminalSize;
 
 /// A second descriptor for the same open file, with the lowest free number from `lowest` on: `fcntl(2)`,
 /// `F_DUPFD_CLOEXEC`.
@@ -36,14 +27,34 @@ pub(super) fn duplicate_above(descriptor: BorrowedFd<'_>, lowest: RawFd) -> Resu
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Sends a signal to the very process that a descriptor stands for: `pidfd_send_signal(2)` (Linux 5.1).
-pub(super) fn pidfd_send_signal(process: BorrowedFd<'_>, signal: Signal) -> Result<(), Errno> {
-    let (descriptor, info) = (process.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+/// Opens the slave of a pseudo-terminal: `TIOCGPTPEER` of `ioctl_tty(2)` (Linux 4.13).
+pub(super) fn open_terminal_peer(master: BorrowedFd<'_>, flags: OFlag) -> Result<OwnedFd, Errno> {
     // JUSTIFICATION: no wrapper exists.
-    // SAFETY: a null siginfo makes the kernel fill in one as for kill(2); no memory is read.
-    let answer =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor, signal as libc::c_int, info, 0_u32) };
-    Errno::result(answer).map(drop)
+    // SAFETY: the request takes a number, and touches no memory.
+    let answer = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER as _, flags.bits()) };
+    let number = Errno::result(answer)?;
+    // JUSTIFICATION: the descriptor has to be closed by somebody.
+    // SAFETY: the kernel has just opened it for us, so that nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Sets the size of a terminal, of which the processes in its foreground are told by SIGWINCH: `TIOCSWINSZ` of
+/// `ioctl_tty(2)`.
+pub(super) fn set_terminal_size(master: BorrowedFd<'_>, size: TerminalSize) -> Result<(), Errno> {
+    let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the kernel reads one structure, which lives until the call returns.
+    Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ as _, &raw const size) })
+        .map(drop)
+}
+
+/// Sends a signal to the process group in the foreground of a terminal: `TIOCSIG` of its master (Linux 2.6.36). The kernel
+/// takes SIGINT, SIGQUIT and SIGTSTP.
+pub(super) fn signal_foreground(master: BorrowedFd<'_>, signal: Signal) -> Result<(), Errno> {
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the request takes a number, and touches no memory.
+    Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSIG as _, signal as libc::c_int) })
+        .map(drop)
 }
 
 /// What becomes of children that have ended.
@@ -73,6 +84,22 @@ pub fn set_sigchld(disposition: SigchldDisposition) -> Result<SigchldDisposition
         SigHandler::SigIgn => SigchldDisposition::Ignored,
         SigHandler::SigDfl | SigHandler::Handler(_) | SigHandler::SigAction(_) => SigchldDisposition::Default,
     })
+}
+
+/// Lets the runtime wait until a descriptor can be read, or written, without waiting.
+///
+/// # Errors
+///
+/// As [`watch`].
+///
+/// # Panics
+///
+/// As [`watch`].
+pub(super) fn watch_both(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // JUSTIFICATION: as below.
+    // SAFETY: as below.
+    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE | Interest::WRITABLE) }
+        .map_err(std::io::Error::from)
 }
 
 /// Lets the runtime wait until a descriptor becomes readable.
@@ -120,42 +147,6 @@ pub(super) fn fork_if_single_threaded() -> Result<Fork, Errno> {
     match unsafe { nix::unistd::fork() }? {
         nix::unistd::ForkResult::Parent { child } => Ok(Fork::Parent(child)),
         nix::unistd::ForkResult::Child => Ok(Fork::Child),
-    }
-}
-
-/// Whether this process has children, ended ones included: `waitid(2)`.
-pub(super) fn has_children() -> bool {
-    peek(libc::P_ALL, 0).is_ok()
-}
-
-/// A child that has ended and waits to be collected.
-pub(super) fn next_ended() -> Option<Pid> {
-    peek(libc::P_ALL, 0).ok().flatten()
-}
-
-fn peek(kind: libc::idtype_t, id: libc::id_t) -> Result<Option<Pid>, Errno> {
-    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // JUSTIFICATION: nix decodes the status, and has no name for a real-time signal that ended a child.
-    // SAFETY: the pointer is to a local that lives until the call returns.
-    Errno::result(unsafe { libc::waitid(kind, id, info.as_mut_ptr(), options) })?;
-    // JUSTIFICATION: the structure is plain numbers.
-    // SAFETY: it was zeroed, which is a valid value of it, and perhaps filled by the kernel.
-    let info = unsafe { info.assume_init() };
-    // JUSTIFICATION: the field is a part of a union.
-    // SAFETY: waitid fills this member, and it is 0 where no child had ended.
-    let pid = unsafe { info.si_pid() };
-    Ok((pid != 0).then(|| Pid::from_raw(pid)))
-}
-
-/// Collects a child if it has ended. Says whether there is nothing left of it.
-pub(super) fn collect(pid: Pid) -> bool {
-    // JUSTIFICATION: as above: nix gives an error for a child that a real-time signal ended.
-    // SAFETY: a null pointer for the status is allowed; no memory is touched.
-    let answer = unsafe { libc::waitpid(pid.as_raw(), std::ptr::null_mut(), libc::WNOHANG) };
-    match Errno::result(answer) {
-        Ok(0) | Err(Errno::EINTR) => false,
-        Ok(_) | Err(_) => true,
     }
 }
 

@@ -159,7 +159,9 @@ pub(super) async fn off_the_runtime<T: Send + 'static>(
 ) -> Result<T, Errno> {
     match stdio {
         Stdio::Inherit => Ok(work()),
-        Stdio::Capture => tokio::task::spawn_blocking(work).await.map_err(|_ended| Errno::EAGAIN),
+        Stdio::Capture | Stdio::Piped | Stdio::Terminal(_) => {
+            tokio::task::spawn_blocking(work).await.map_err(|_ended| Errno::EAGAIN)
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
-use crate::sys;
+use crate::sys::{self, PidFd};
 
 /// `sizeof(struct sockaddr_storage)`: the kernel takes no longer address.
 const LONGEST_ADDRESS: usize = 128;
@@ -32,7 +32,7 @@ impl Caller {
     /// be told so (Linux 6.9).
     pub(super) fn descriptor(self, argument: u64) -> Result<OwnedFd, Errno> {
         let held = match sys::hold_thread(self.0) {
-            Err(Errno::EINVAL) => sys::hold_process(self.process()?)?,
+            Err(Errno::EINVAL) => PidFd::open(self.process()?)?.into(),
             held => held?,
         };
         sys::take_from(held.as_fd(), lower(argument))

@@ -36,7 +36,13 @@ fn an_ending_survives_the_pipe() {
         Ending::Signalled { signal: 64, core_dumped: false },
         Ending::Signalled { signal: 11, core_dumped: true },
     ] {
-        assert_eq!(round_trip(&Record::Ended(ending)), Some(Record::Ended(ending)));
+        for others in [false, true] {
+            let record = Record::Ended { ending, others };
+            assert_eq!(round_trip(&record), Some(record));
+        }
+    }
+    for record in [Record::Stopped, Record::Continued] {
+        assert_eq!(round_trip(&record), Some(record));
     }
 }
 

@@ -172,13 +172,6 @@ pub(crate) fn hold_thread(thread: Pid) -> Result<OwnedFd, Errno> {
     opened(unsafe { libc::syscall(libc::SYS_pidfd_open, thread.as_raw(), OF_THREAD) })
 }
 
-/// A process by its number: `pidfd_open(2)`.
-pub(crate) fn hold_process(process: Pid) -> Result<OwnedFd, Errno> {
-    // JUSTIFICATION: no wrapper exists.
-    // SAFETY: the call takes numbers only.
-    opened(unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) })
-}
-
 /// A copy of a descriptor of another process: `pidfd_getfd(2)`.
 pub(crate) fn take_from(process: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd, Errno> {
     // JUSTIFICATION: no wrapper exists.

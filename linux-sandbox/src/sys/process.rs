@@ -1,6 +1,6 @@
 //! Making processes, waiting for them, and what PID 1 needs beside.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
@@ -78,15 +78,28 @@ pub enum Ending {
     },
 }
 
-/// Collects all children that have ended: `waitpid(2)`. Says whether there is no other.
-pub(crate) fn reap(mut each: impl FnMut(Pid, Ending)) -> bool {
+/// What has become of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It has ended, and is collected.
+    Ended(Ending),
+    /// A signal has stopped it.
+    Stopped,
+    /// It goes on after a stop.
+    Continued,
+}
+
+/// Collects all children that have ended, and learns of those that were stopped or go on: `waitpid(2)`. Says whether there
+/// is no other.
+pub(crate) fn reap(mut each: impl FnMut(Pid, Change)) -> bool {
     loop {
         let mut status: libc::c_int = 0;
+        let options = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED;
         // JUSTIFICATION: nix has no name for a real-time signal that ended a child, and gives an error in its place.
         // SAFETY: the pointer is to a local that lives until the call returns.
-        match Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) }) {
+        match Errno::result(unsafe { libc::waitpid(-1, &raw mut status, options) }) {
             Ok(0) => return false,
-            Ok(pid) => each(Pid::from_raw(pid), ending(status)),
+            Ok(pid) => each(Pid::from_raw(pid), change(status)),
             Err(Errno::EINTR) => {}
             // There is none.
             Err(_) => return true,
@@ -94,12 +107,82 @@ pub(crate) fn reap(mut each: impl FnMut(Pid, Ending)) -> bool {
     }
 }
 
-fn ending(status: libc::c_int) -> Ending {
+fn change(status: libc::c_int) -> Change {
     if libc::WIFEXITED(status) {
-        Ending::Exited { code: libc::WEXITSTATUS(status) }
+        Change::Ended(Ending::Exited { code: libc::WEXITSTATUS(status) })
+    } else if libc::WIFSTOPPED(status) {
+        Change::Stopped
+    } else if libc::WIFCONTINUED(status) {
+        Change::Continued
     } else {
-        Ending::Signalled { signal: libc::WTERMSIG(status), core_dumped: libc::WCOREDUMP(status) }
+        Change::Ended(Ending::Signalled {
+            signal: libc::WTERMSIG(status),
+            core_dumped: libc::WCOREDUMP(status),
+        })
     }
+}
+
+/// The very process that a number stood for: `pidfd_open(2)` (Linux 5.3). Close-on-exec; readable once the process has
+/// ended.
+#[derive(Debug)]
+pub struct PidFd(OwnedFd);
+
+impl PidFd {
+    /// Takes hold of a process by its number.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` where there is none, `EMFILE` where there is no descriptor left for it.
+    pub fn open(process: Pid) -> Result<Self, Errno> {
+        // JUSTIFICATION: no wrapper exists.
+        // SAFETY: the call takes numbers only.
+        let answer = unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0_u32) };
+        let number = RawFd::try_from(Errno::result(answer)?).map_err(|_beyond| Errno::EBADF)?;
+        // JUSTIFICATION: the descriptor has to be closed by somebody.
+        // SAFETY: the kernel has just opened it for us, so that nobody else owns it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
+    }
+
+    /// Sends the process a signal by its number, real-time ones included: `pidfd_send_signal(2)` (Linux 5.1).
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` where it has ended, `EPERM` where it is not ours to signal.
+    pub fn send(&self, signal: libc::c_int) -> Result<(), Errno> {
+        let (descriptor, info) = (self.0.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+        // JUSTIFICATION: no wrapper exists.
+        // SAFETY: a null siginfo makes the kernel fill in one as for kill(2); no memory is read.
+        let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor, signal, info, 0_u32) };
+        Errno::result(answer).map(drop)
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<PidFd> for OwnedFd {
+    fn from(process: PidFd) -> Self {
+        process.0
+    }
+}
+
+/// Asks the kernel to send this process a signal when the thread that started it ends: `prctl(2)`, `PR_SET_PDEATHSIG`.
+pub(crate) fn set_parent_death_signal(signal: libc::c_int) -> Result<(), Errno> {
+    let signal = libc::c_ulong::from(signal.unsigned_abs());
+    // JUSTIFICATION: nix's wrapper takes signals with names only, and real-time ones have none.
+    // SAFETY: the call takes numbers only.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0_u64, 0_u64, 0_u64) }).map(drop)
+}
+
+/// Makes a terminal that is a standard stream the controlling one of the session that this process leads: `TIOCSCTTY` of
+/// `ioctl_tty(2)`.
+pub(crate) fn take_terminal(stream: RawFd) -> Result<(), Errno> {
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the request takes a number, and touches no memory.
+    Errno::result(unsafe { libc::ioctl(stream, libc::TIOCSCTTY as _, 0) }).map(drop)
 }
 
 /// Waits for the end of a child that was killed.
@@ -118,8 +201,8 @@ pub(crate) struct Received {
     pub(crate) signal: libc::c_int,
     /// Whether the kernel sent it by itself, which for a signal that a person causes means the terminal.
     pub(crate) from_kernel: bool,
-    /// Whether a process of our own PID namespace sent it: one of another has no number in it.
-    pub(crate) from_inside: bool,
+    /// The process that sent it, where one did that has a number in our PID namespace.
+    pub(crate) sender: Option<Pid>,
 }
 
 /// Waits for the next of these signals, which have to be blocked: `sigwaitinfo(2)`.
@@ -142,7 +225,7 @@ pub(crate) fn next_signal(signals: &SigSet) -> Result<Received, Errno> {
                 return Ok(Received {
                     signal,
                     from_kernel: info.si_code == libc::SI_KERNEL,
-                    from_inside: sent && sender != 0,
+                    sender: (sent && sender != 0).then(|| Pid::from_raw(sender)),
                 });
             }
             Err(Errno::EINTR) => {}
@@ -205,5 +288,5 @@ pub(crate) fn loopback_up() -> Result<(), Errno> {
     Errno::result(answer).map(drop)
 }
 
-/// The signal by which a process is told of a child's end.
+/// The signal by which a process is told of a child's end, or stop.
 pub(crate) const CHILD_ENDED: libc::c_int = Signal::SIGCHLD as libc::c_int;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{WireError, decode, encode};
 use crate::plan::{
     Command, Descriptors, Environment, Invocation, Isolation, Kept, Network, Places, Plan, PlanPath,
-    Protected, Stay, Writes,
+    Protected, Stay, Terminal, Writes,
 };
 
 fn words(line: &str) -> Vec<OsString> {
@@ -133,6 +133,7 @@ prop_compose! {
         environment in prop::option::of(3..i32::MAX),
         keep in prop::bool::ANY,
         all in prop::bool::ANY,
+        take in prop::bool::ANY,
         status in prop::option::of(3..i32::MAX),
         parent in prop::option::of(1..i32::MAX),
     ) -> Invocation {
@@ -144,6 +145,7 @@ prop_compose! {
             environment: environment.map_or(Environment::Inherit, Environment::Descriptor),
             descriptors,
             stay: if all { Stay::ForAll } else { Stay::ForTheCommand },
+            terminal: if take { Terminal::Take } else { Terminal::Leave },
             status,
             parent,
         }

@@ -100,7 +100,7 @@ fn a_grandchild_that_holds_the_streams_does_not_hold_the_call() {
     let mut fifo = Fifo::create(workspace.path());
     let line = format!("exec 9> {}; echo here >&9; sleep 1000 & echo done; exit 6", fifo.path());
     let mut request = shell(&line);
-    request.drain = Duration::from_millis(50);
+    request.limits.drain = Duration::from_millis(50);
     let result = run(request, &sandbox(&workspace_write(), workspace.path()));
     assert_eq!(result.outcome, Outcome::Exited { code: 6 });
     assert!(result.streams_left_open);
@@ -124,17 +124,17 @@ fn a_grandchild_that_lets_go_of_the_streams_in_time_is_waited_for() {
 #[test]
 fn a_deadline_that_has_passed_already_runs_nothing_for_long() {
     let mut request = shell("sleep 1000");
-    request.deadline = Some(Duration::ZERO);
+    request.limits.deadline = Some(Duration::ZERO);
     assert_eq!(run(request, &read_only()).outcome, Outcome::TimedOut { deadline: Duration::ZERO });
 }
 
 #[test]
 fn without_a_deadline_a_command_takes_its_time() {
     let mut request = shell("exit 0");
-    request.deadline = None;
+    request.limits.deadline = None;
     assert_eq!(run(request, &read_only()).outcome, Outcome::Exited { code: 0 });
     let mut request = shell("exit 0");
-    request.deadline = Some(Duration::MAX);
+    request.limits.deadline = Some(Duration::MAX);
     assert_eq!(run(request, &read_only()).outcome, Outcome::Exited { code: 0 });
 }
 

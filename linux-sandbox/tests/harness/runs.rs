@@ -79,7 +79,7 @@ pub(crate) fn request<S: Into<OsString>>(command: impl IntoIterator<Item = S>) -
     let env =
         vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default()), ("LC_ALL".into(), "C".into())];
     let mut request = ExecRequest::new(command.into_iter().map(Into::into).collect(), "/".into(), env);
-    request.deadline = Some(PATIENCE);
+    request.limits.deadline = Some(PATIENCE);
     request.budget = OutputBudget { bytes: 8 << 20, lines: 1 << 20 };
     request
 }

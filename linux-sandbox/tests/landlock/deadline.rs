@@ -18,7 +18,7 @@ fn runs_into_its_deadline(start: &str) {
     let line =
         format!("echo begun; {start} sh -c 'exec 9> {}; echo here >&9; sleep 1000' & wait", fifo.path());
     let mut request = shell(&line);
-    request.deadline = Some(DEADLINE);
+    request.limits.deadline = Some(DEADLINE);
     let result = run(request, &sandbox(&workspace_write(), workspace.path()));
     assert_eq!(result.outcome, Outcome::TimedOut { deadline: DEADLINE });
     assert_eq!(result.outcome.exit_code(), 124);
@@ -49,7 +49,7 @@ fn p5_a_deadline_ends_those_that_ignore_what_can_be_ignored() {
 #[test]
 fn a_command_that_ends_in_time_is_not_timed_out() {
     let mut request = shell("exit 3");
-    request.deadline = Some(crate::runs::PATIENCE);
+    request.limits.deadline = Some(crate::runs::PATIENCE);
     let workspace = tempfile::tempdir().unwrap();
     let result = run(request, &sandbox(&workspace_write(), workspace.path()));
     assert_eq!(result.outcome, Outcome::Exited { code: 3 });

@@ -1,0 +1,131 @@
+//! Reading what a command writes, as it comes, into what is kept of it.
+
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::unistd::read;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::sys;
+use crate::output::{Capture, Captured, OutputBudget};
+
+/// How much is read from a stream at once. What a pipe holds by default.
+const CHUNK: usize = 64 * 1024;
+/// As much as a pipe holds where nobody asked for more: `/proc/sys/fs/pipe-max-size` bounds what the command can ask for.
+const MOST_IN_A_PIPE: usize = 1024 * 1024;
+
+/// The streams of a run and what was kept of them.
+pub(super) struct Streams {
+    stdout: Stream,
+    stderr: Stream,
+    output: Capture,
+    chunk: Vec<u8>,
+    total: u64,
+}
+
+struct Stream {
+    /// Nothing once it has ended, or where it is not captured.
+    source: Option<Arc<AsyncFd<OwnedFd>>>,
+    capture: Capture,
+}
+
+impl Streams {
+    pub(super) fn new(
+        stdout: Option<Arc<AsyncFd<OwnedFd>>>,
+        stderr: Option<OwnedFd>,
+        budget: OutputBudget,
+    ) -> std::io::Result<Self> {
+        let stderr = stderr.map(|pipe| sys::watch(pipe).map(Arc::new)).transpose()?;
+        let captured = stdout.is_some() || stderr.is_some();
+        let stream = |source| Stream { source, capture: Capture::new(budget) };
+        Ok(Self {
+            stdout: stream(stdout),
+            stderr: stream(stderr),
+            output: Capture::new(budget),
+            chunk: vec![0; if captured { CHUNK } else { 0 }],
+            total: 0,
+        })
+    }
+
+    pub(super) const fn are_closed(&self) -> bool {
+        self.stdout.source.is_none() && self.stderr.source.is_none()
+    }
+
+    /// How many bytes have come, on both together.
+    pub(super) const fn bytes_total(&self) -> u64 {
+        self.total
+    }
+
+    /// Waits until one of the streams has something, or has ended, and takes one chunk from each that has: a stream that
+    /// is never empty must not keep the other one from being read.
+    pub(super) async fn read(&mut self) {
+        tokio::select! {
+            () = readable(self.stdout.source.as_deref()) => {}
+            () = readable(self.stderr.source.as_deref()) => {}
+        }
+        // Two pipes have no common clock: of what waits in both, output comes first.
+        for stream in [&mut self.stdout, &mut self.stderr] {
+            if let Some(source) = &stream.source {
+                let taken = source.try_io(Interest::READABLE, |source| Ok(read(source, &mut self.chunk)?));
+                self.total += stream.keep(taken, &self.chunk, &mut self.output);
+            }
+        }
+    }
+
+    /// Takes what the pipes hold at this moment, waiting for nothing. Not more than they can hold, since a process that
+    /// writes on could fill them as fast as they are read.
+    pub(super) fn take_what_is_there(&mut self) {
+        for stream in [&mut self.stdout, &mut self.stderr] {
+            for _ in 0..MOST_IN_A_PIPE.div_ceil(CHUNK) {
+                // Past the runtime, which only knows of what it was told before.
+                let Some(source) = &stream.source else { break };
+                let taken = read(source.get_ref(), &mut self.chunk).map_err(std::io::Error::from);
+                let nothing = taken.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+                self.total += stream.keep(taken, &self.chunk, &mut self.output);
+                if nothing {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What was kept of each stream and of both together, up to now.
+    pub(super) fn snapshot(&self) -> (Captured, Captured, Captured) {
+        (self.stdout.capture.snapshot(), self.stderr.capture.snapshot(), self.output.snapshot())
+    }
+}
+
+/// Never ready where there is no stream.
+async fn readable(source: Option<&AsyncFd<OwnedFd>>) {
+    match source {
+        // An error shows again in the read that follows.
+        Some(source) => drop(source.readable().await),
+        None => std::future::pending().await,
+    }
+}
+
+impl Stream {
+    /// Keeps what was read into the chunk, and says how much it was.
+    fn keep(&mut self, taken: std::io::Result<usize>, chunk: &[u8], output: &mut Capture) -> u64 {
+        match taken {
+            Ok(0) => self.source = None,
+            Ok(count) => {
+                let bytes = chunk.get(..count).unwrap_or_default();
+                self.capture.push(bytes);
+                output.push(bytes);
+                return bytes.len() as u64;
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            // What a terminal says when nobody has it open any more.
+            Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => self.source = None,
+            Err(error) => {
+                tracing::warn!(%error, "a stream can't be read on");
+                self.source = None;
+            }
+        }
+        0
+    }
+}
