@@ -1,42 +1,47 @@
 //! What a command wrote, kept within a budget, and the text made of it.
 //!
 //! ```text
-//! bytes of a stream ▶ Capture ▶ Captured ▶ StreamText ▶ text for the model
-//!                     capture             truncate      format
+//!                  ┌▶ Capture ──────────▶ Captured ▶ StreamText ▶ text for the model, JSON
+//!                  │  capture                        truncate      format
+//! bytes of a stream┼▶ Collapse ▶ Capture ▶ Captured ▶ …           the model's view
+//!                  │  collapse
+//!                  ├▶ Spill ▶ file ▶ SpillReader ▶ Page           all of it, to be looked up
+//!                  │  spill          page
+//!                  └▶ Feed ▶ FeedReader ▶ chunks                   what is new, as it comes
+//!                     feed
 //! ```
 //!
 //! - A **capture** takes a stream's bytes as they come, keeps the first and the last of them, and counts all of them.
 //! - **Captured** is what it kept: bytes, untouched.
+//! - **Collapsing** leaves out what a terminal would not show in the end.
 //! - A **stream text** is what a reader gets: valid UTF-8, cut where a reader would cut, with one line that says how
 //!   much is missing.
+//! - A **spill** is the whole stream in a file, and a **page** a piece of it.
+//! - A **feed** hands chunks to whoever follows a command while it runs, and says what they missed.
 //!
-//! Nothing here reads, waits or writes: the caller moves the bytes.
+//! Bytes stay bytes until the last step. But for the spill, which has a file to write, nothing here reads, waits or
+//! writes: the caller moves the bytes.
 
+mod budget;
 pub mod capture;
+pub mod collapse;
+pub mod feed;
 pub mod format;
+pub mod page;
+pub mod spill;
+mod stall;
+mod stream;
 pub mod truncate;
 
+pub use budget::{OutputBudget, TextBudget, estimated_tokens};
 pub use capture::{Capture, Captured};
+pub use collapse::{Collapse, Collapsed, CollapsedCapture};
+pub use feed::{Feed, FeedReader};
 pub use format::{CallReport, CallStreams, model_text};
+pub use page::{Page, SpillReader};
+pub use spill::{Spill, SpillDirectory, SpillOptions, SpillReport};
+pub use stream::{OutputStream, StreamCounts};
 pub use truncate::StreamText;
-
-/// How much of one stream is kept.
-///
-/// Both numbers bound what is kept *of the stream*: the line that reports a gap comes on top, and so does what
-/// U+FFFD takes more than the invalid bytes it stands for (three bytes of text for at least one of the stream).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct OutputBudget {
-    /// Bytes kept, the first half from the start of the stream and the second from its end.
-    pub bytes: usize,
-    /// Lines of the stream that the text shows, likewise. One that is shown in part counts, and counts once.
-    pub lines: usize,
-}
-
-impl Default for OutputBudget {
-    fn default() -> Self {
-        Self { bytes: 10 * 1024, lines: 256 }
-    }
-}
 
 /// `1 byte`, `2 bytes`.
 fn counted(count: u64, unit: &str) -> String {

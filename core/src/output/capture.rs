@@ -1,6 +1,6 @@
 //! Bounded capture of a stream: its first bytes, its last bytes, and exact counts of all of them.
 
-use super::{OutputBudget, StreamText, truncate};
+use super::{Collapsed, OutputBudget, StreamText};
 
 #[cfg(test)]
 mod tests;
@@ -98,6 +98,7 @@ impl Capture {
             bytes_omitted,
             lines_total,
             line_budget: self.budget.lines,
+            collapsed: None,
         }
     }
 
@@ -117,12 +118,14 @@ pub struct Captured {
     pub tail: Vec<u8>,
     /// How many bytes the stream had.
     pub bytes_total: u64,
-    /// How many bytes are missing between head and tail.
+    /// How many bytes are missing between head and tail: of what was collapsed, where that was done.
     pub bytes_omitted: u64,
     /// How many lines the stream had. A last line without a newline is one too.
     pub lines_total: u64,
     /// How many lines the text may show.
     pub line_budget: usize,
+    /// What was collapsed before: then head and tail are those of what is left, and the totals still the stream's.
+    pub collapsed: Option<Collapsed>,
     /// The bytes of the stream right before the tail, at most [`LEAD`] of them.
     pub(super) lead: Vec<u8>,
 }
@@ -131,7 +134,7 @@ impl Captured {
     /// The text for a reader: see [`StreamText`].
     #[must_use]
     pub fn text(&self) -> StreamText {
-        truncate::render(self)
+        StreamText::of(self)
     }
 }
 

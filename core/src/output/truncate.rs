@@ -1,30 +1,42 @@
-//! The text of a captured stream: where to cut, and what to say about the gap.
+//! The text of a stream: where to cut, what to say about the gap, and how to make it shorter still.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use super::{capture::Captured, counted};
+use super::budget::{Cost, TextBudget, is_mid_line, lines};
+use super::capture::Captured;
+use super::collapse::Collapsed;
+use super::spill::SpillReport;
+use marker::{Marker, Rest};
+use parts::Parts;
 
-mod boundary;
+pub(super) mod boundary;
+mod marker;
+mod parts;
 #[cfg(test)]
 mod tests;
 
 /// A stream as text, at most one piece of it missing.
 ///
-/// Where something is missing, one line stands in its place and says how much:
+/// Where something is missing, one line stands in its place and says how much, and where the rest is:
 ///
 /// ```text
 /// [… 12345 bytes and 678 lines omitted …]
+/// [… 12345 bytes and 678 lines omitted: from byte 5120 on in /run/user/1000/codex/1.out …]
 /// ```
 ///
-/// - The counts add up: `bytes_total` is `bytes_omitted` and the bytes of the stream that the text shows.
+/// - The counts add up: `bytes_total` is `bytes_omitted` and the bytes of the stream that the text shows. Of a
+///   [collapsed](super::collapse) stream, what was collapsed is neither: there, [`Collapsed::bytes`] is that sum, and
+///   what the line counts is the collapsed text.
 /// - The cuts are at ends of lines where that costs less than half of what was kept on that side, else between
-///   characters and, within reach, outside escape sequences. What a cut trims counts as omitted.
+///   characters (and, within reach, between those that a reader sees as one) and outside escape sequences. What a cut
+///   trims counts as omitted.
 /// - Lines of which nothing is shown count as omitted; a line shown in part doesn't. Where every line is shown at
 ///   least in part, only bytes are named.
 /// - The line stands alone: if the cut is inside a line, a line break is added before it.
 /// - A command can print such a line too. The counts beside the text are what to rely on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct StreamText {
     /// The text. Bytes that are not UTF-8 appear as U+FFFD.
     pub text: String,
@@ -34,114 +46,158 @@ pub struct StreamText {
     pub bytes_omitted: u64,
     /// How many lines the stream had. A last line without a newline is one too.
     pub lines_total: u64,
+    /// Of how many lines the text shows nothing.
+    pub lines_omitted: u64,
     /// Whether U+FFFD stands for bytes that were not UTF-8.
     pub lossy_utf8: bool,
-    /// The file that has the whole stream. Nothing is spilled to files yet: always `None`.
+    /// What was collapsed, where the text was.
+    pub collapsed: Option<Collapsed>,
+    /// The file that has the stream, as far as it was written.
     pub spill_path: Option<PathBuf>,
+    /// The text's parts, so that it can be cut again.
+    #[serde(skip)]
+    shown: Shown,
 }
 
-/// Makes the text of a captured stream.
-pub(super) fn render(captured: &Captured) -> StreamText {
-    let shown = Shown::select(captured);
-    let bytes_shown = (shown.first.len() + shown.last.len()) as u64;
-    let bytes_omitted = captured.bytes_total - bytes_shown;
+/// What a text shows of its stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Shown {
+    /// How many bytes of the text come from before the gap, and at which byte what comes from after it starts.
+    first: usize,
+    last: usize,
+    /// Both parts as they were in the stream, where the text has them otherwise.
+    raw: Option<(Vec<u8>, Vec<u8>)>,
+    rest: Option<Rest>,
+}
 
-    let first = String::from_utf8_lossy(shown.first);
-    let last = String::from_utf8_lossy(shown.last);
-    let lossy_utf8 = matches!(first, Cow::Owned(_)) || matches!(last, Cow::Owned(_));
-
-    let mut text = first.into_owned();
-    if bytes_omitted > 0 {
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        text.push_str(&marker(bytes_omitted, shown.lines_omitted(captured.lines_total)));
-        text.push('\n');
-        text.push_str(&last);
+impl StreamText {
+    /// The text of a stream that is here as a whole.
+    #[must_use]
+    pub fn whole(stream: &[u8]) -> Self {
+        let source =
+            Self { bytes_total: stream.len() as u64, lines_total: lines(stream) as u64, ..Self::default() };
+        source.showing(Parts { first: stream, last: &[] }, &Marker::LONG)
     }
-    StreamText {
-        text,
-        bytes_total: captured.bytes_total,
-        bytes_omitted,
-        lines_total: captured.lines_total,
-        lossy_utf8,
-        spill_path: None,
-    }
-}
 
-fn marker(bytes: u64, lines: u64) -> String {
-    match lines {
-        0 => format!("[… {} omitted …]", counted(bytes, "byte")),
-        lines => format!("[… {} and {} omitted …]", counted(bytes, "byte"), counted(lines, "line")),
-    }
-}
-
-/// The parts of a stream that its text shows: what comes before the gap and what comes after it.
-struct Shown<'a> {
-    first: &'a [u8],
-    last: &'a [u8],
-}
-
-impl<'a> Shown<'a> {
-    fn select(captured: &'a Captured) -> Self {
-        let lines_fit = captured.lines_total <= captured.line_budget as u64;
-        if captured.bytes_omitted == 0 && lines_fit {
-            return Self { first: &captured.head, last: &[] };
-        }
-        let (first, last) = if captured.bytes_omitted == 0 {
-            // Only lines are too many, so both parts come from the whole stream, and can't meet.
-            (captured.head.as_slice(), captured.head.as_slice())
-        } else {
-            (
-                &captured.head[..boundary::end_of_first_part(&captured.head)],
-                &captured.tail[boundary::start_of_last_part(&captured.lead, &captured.tail)..],
-            )
+    /// Makes the text of a captured stream.
+    pub(super) fn of(captured: &Captured) -> Self {
+        let source = Self {
+            bytes_total: captured.bytes_total,
+            lines_total: captured.lines_total,
+            collapsed: captured.collapsed,
+            ..Self::default()
         };
-        if lines_fit {
-            return Self { first, last };
+        source.showing(Parts::of(captured), &Marker::LONG)
+    }
+
+    /// The same text within a budget: cut in the middle, what was missing already included in the one line that says
+    /// so.
+    ///
+    /// A text within the budget stays as it is, so that doing it twice changes nothing. Where not even the line fits, it
+    /// leaves out where the rest is; then it is `[…]`; then the text is empty. The counts beside it are exact in each
+    /// case.
+    ///
+    /// ```
+    /// use codex_core::output::{StreamText, TextBudget};
+    ///
+    /// let text = StreamText::whole(b"one\ntwo\nthree\nfour\nfive\nsix\n");
+    /// let lines = |lines| TextBudget { lines, ..TextBudget::UNBOUNDED };
+    /// let shorter = text.within(&lines(5));
+    /// assert_eq!(shorter.text, "one\ntwo\n[… 11 bytes and 2 lines omitted …]\nfive\nsix\n");
+    /// assert_eq!(shorter.within(&lines(3)).text, "one\n[… 20 bytes and 4 lines omitted …]\nsix\n");
+    /// ```
+    #[must_use]
+    pub fn within(&self, budget: &TextBudget) -> Self {
+        if budget.holds(&self.text) {
+            return self.clone();
         }
-        // Half of the lines for each part; what one part has no use for goes to the other.
-        let half = captured.line_budget.div_ceil(2);
-        let spare_of_last = captured.line_budget.saturating_sub(lines(last));
-        let first_lines = half.max(spare_of_last).min(lines(first));
+        let limit = Cost::limit(*budget);
+        for marker in Marker::FORMS {
+            let longest = marker.line(self.bytes(), self.lines(), u64::MAX, self.shown.rest.as_ref());
+            // A line break may be added before it.
+            let taken = Cost::of(format!("{longest}\n").as_bytes());
+            let taken = Cost { bytes: taken.bytes + 1, quarters: taken.quarters + 1, ..taken };
+            if let Some(room) = taken.left_of(limit) {
+                return self.source().showing(self.parts().within(room, self.bytes_omitted > 0), marker);
+            }
+        }
+        self.source().showing(Parts { first: &[], last: &[] }, &Marker::NONE)
+    }
+
+    /// The same text, which also says where the rest is.
+    ///
+    /// `offset` is whether the spilled file has this very stream, byte for byte, so that a place in the one is a place in
+    /// the other.
+    #[must_use]
+    pub fn spilled(&self, spill: &SpillReport, offset: bool) -> Self {
+        let mut source = self.source();
+        source.spill_path.clone_from(&spill.path);
+        source.shown.rest = spill.path.as_ref().map(|path| Rest {
+            path: path.clone(),
+            bytes: spill.bytes,
+            complete: spill.complete,
+            offset: offset && self.collapsed.is_none(),
+        });
+        source.showing(self.parts(), &Marker::LONG)
+    }
+
+    /// What is known of the stream, without any text of it.
+    fn source(&self) -> Self {
         Self {
-            first: first_n_lines(first, first_lines),
-            last: last_n_lines(last, captured.line_budget - first_lines),
+            text: String::new(),
+            shown: Shown { rest: self.shown.rest.clone(), ..Shown::default() },
+            spill_path: self.spill_path.clone(),
+            ..*self
         }
     }
 
-    /// How many lines of the stream have no byte in either part.
-    fn lines_omitted(&self, lines_total: u64) -> u64 {
-        // A line with a piece in both parts is counted twice, but then no line is omitted.
-        lines_total.saturating_sub((lines(self.first) + lines(self.last)) as u64)
+    /// How many bytes text and gap are together.
+    fn bytes(&self) -> u64 {
+        self.collapsed.map_or(self.bytes_total, |collapsed| collapsed.bytes)
     }
-}
 
-fn is_mid_line(bytes: &[u8]) -> bool {
-    bytes.last().is_some_and(|last| *last != b'\n')
-}
-
-/// How many lines have at least one byte here.
-fn lines(bytes: &[u8]) -> usize {
-    memchr::memchr_iter(b'\n', bytes).count() + usize::from(is_mid_line(bytes))
-}
-
-fn first_n_lines(bytes: &[u8], n: usize) -> &[u8] {
-    let Some(nth) = n.checked_sub(1) else { return &[] };
-    match memchr::memchr_iter(b'\n', bytes).nth(nth) {
-        Some(newline) => &bytes[..=newline],
-        None => bytes,
+    fn lines(&self) -> u64 {
+        self.collapsed.map_or(self.lines_total, |collapsed| collapsed.lines)
     }
-}
 
-fn last_n_lines(bytes: &[u8], n: usize) -> &[u8] {
-    if n == 0 {
-        return &[];
+    fn parts(&self) -> Parts<'_> {
+        let text = self.text.as_bytes();
+        match &self.shown.raw {
+            Some((first, last)) => Parts { first, last },
+            None => Parts {
+                first: text.get(..self.shown.first).unwrap_or_default(),
+                last: text.get(self.shown.last..).unwrap_or_default(),
+            },
+        }
     }
-    // The newline that ends the last line starts none.
-    let nth = if is_mid_line(bytes) { n - 1 } else { n };
-    match memchr::memrchr_iter(b'\n', bytes).nth(nth) {
-        Some(newline) => &bytes[newline + 1..],
-        None => bytes,
+
+    /// The text that shows these parts.
+    fn showing(mut self, parts: Parts<'_>, marker: &Marker) -> Self {
+        let (first, last) = (String::from_utf8_lossy(parts.first), String::from_utf8_lossy(parts.last));
+        self.lossy_utf8 = matches!(first, Cow::Owned(_)) || matches!(last, Cow::Owned(_));
+        self.bytes_omitted = self.bytes() - (parts.first.len() + parts.last.len()) as u64;
+        self.lines_omitted = 0;
+        if self.lossy_utf8 {
+            self.shown.raw = Some((parts.first.to_vec(), parts.last.to_vec()));
+        }
+        self.shown.first = first.len();
+        self.text = first.into_owned();
+        if self.bytes_omitted > 0 {
+            // A line with a piece in both parts is counted twice, but then no line is omitted.
+            let lines_shown = (lines(parts.first) + lines(parts.last)) as u64;
+            self.lines_omitted = self.lines().saturating_sub(lines_shown);
+            let from = parts.first.len() as u64;
+            let line = marker.line(self.bytes_omitted, self.lines_omitted, from, self.shown.rest.as_ref());
+            if !line.is_empty() {
+                if is_mid_line(self.text.as_bytes()) {
+                    self.text.push('\n');
+                }
+                self.text.push_str(&line);
+                self.text.push('\n');
+            }
+        }
+        self.shown.last = self.text.len();
+        self.text.push_str(&last);
+        self
     }
 }

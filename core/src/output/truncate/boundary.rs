@@ -1,21 +1,29 @@
 //! Where a stream may be cut: between lines, else between characters and outside escape sequences.
 
+use unicode_segmentation::UnicodeSegmentation as _;
+
 /// How far a cut looks for the escape sequence that it may be inside of. Colours and cursor moves are a tenth of this;
 /// a longer one, say a hyperlink, may be cut.
 const REACH: usize = 128;
 
+/// How far a cut looks for the start of what a reader sees as one character: a flag or a family is 28 bytes.
+const CLUSTER: usize = 64;
+
 const ESC: u8 = 0x1b;
 const BEL: u8 = 0x07;
 
-/// Where the part before a gap ends, given all that was kept of it.
-pub(super) fn end_of_first_part(kept: &[u8]) -> usize {
+/// Where the part before a gap ends, given all that was kept of it and what follows, as far as that is known.
+pub(in crate::output) fn end_of_first_part(kept: &[u8], following: &[u8]) -> usize {
     if let Some(newline) = memchr::memrchr(b'\n', kept)
         && newline + 1 >= kept.len().div_ceil(2)
     {
         return newline + 1;
     }
     let end = before_open_escape(kept);
-    before_open_character(&kept[..end])
+    let end = before_open_character(&kept[..end]);
+    // What an escape sequence was cut from stands by itself.
+    let following = if end == kept.len() { following } else { &[] };
+    before_open_cluster(&kept[..end], following)
 }
 
 /// Where the part after a gap starts, given all that was kept of it and some of the bytes before it.
@@ -23,6 +31,7 @@ pub(super) fn start_of_last_part(lead: &[u8], kept: &[u8]) -> usize {
     if lead.last() == Some(&b'\n') {
         return 0;
     }
+    let lead = &lead[lead.len().saturating_sub(REACH)..];
     if let Some(newline) = memchr::memchr(b'\n', kept)
         && newline < kept.len() / 2
     {
@@ -31,7 +40,44 @@ pub(super) fn start_of_last_part(lead: &[u8], kept: &[u8]) -> usize {
     let start = after_open_escape(lead, kept);
     // A character has at most three bytes after its first. Where they belong to none, losing them is no loss.
     let continuation = kept[start..].iter().take(3).take_while(|byte| is_continuation(**byte)).count();
-    start + continuation
+    if start + continuation > 0 { start + continuation } else { after_open_cluster(lead, kept) }
+}
+
+/// A mark, a joiner or a second half of a flag belongs to what precedes it. One that starts further back is cut.
+fn before_open_cluster(bytes: &[u8], following: &[u8]) -> usize {
+    let before = valid_end(&bytes[bytes.len().saturating_sub(CLUSTER)..]);
+    let after = valid_start(&following[..following.len().min(CLUSTER)]);
+    if after.is_empty() {
+        return bytes.len();
+    }
+    let text = [before, after].concat();
+    let at = before.len();
+    let start = text.grapheme_indices(true).map(|(start, _)| start).take_while(|start| *start <= at).last();
+    match start {
+        // What the look back may have cut itself.
+        Some(0) if before.len() < bytes.len() => bytes.len(),
+        Some(start) => bytes.len() - (at - start),
+        None => bytes.len(),
+    }
+}
+
+fn after_open_cluster(lead: &[u8], kept: &[u8]) -> usize {
+    let before = valid_end(&lead[lead.len().saturating_sub(CLUSTER)..]);
+    let after = valid_start(&kept[..kept.len().min(CLUSTER)]);
+    let text = [before, after].concat();
+    let at = before.len();
+    let start = text.grapheme_indices(true).map(|(start, _)| start).find(|start| *start >= at);
+    start.map_or(0, |start| start - at)
+}
+
+/// The last bytes that are text.
+fn valid_end(bytes: &[u8]) -> &str {
+    bytes.utf8_chunks().last().filter(|chunk| chunk.invalid().is_empty()).map_or("", |chunk| chunk.valid())
+}
+
+/// The first bytes that are text.
+fn valid_start(bytes: &[u8]) -> &str {
+    bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid())
 }
 
 fn before_open_escape(bytes: &[u8]) -> usize {
@@ -86,7 +132,7 @@ fn final_byte(
     Some(if last.contains(&bytes[end]) { end + 1 } else { end })
 }
 
-fn before_open_character(bytes: &[u8]) -> usize {
+pub(in crate::output) fn before_open_character(bytes: &[u8]) -> usize {
     let last_start = bytes.iter().rev().take(3).position(|byte| !is_continuation(*byte));
     let Some(back) = last_start else { return bytes.len() };
     let start = bytes.len() - 1 - back;

@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
-use crate::output::{Capture, OutputBudget, StreamText};
+use crate::output::spill::SpillStop;
+use crate::output::{Capture, OutputBudget, SpillReport, StreamText, TextBudget};
 
 fn text_of(stream: &[u8], bytes: usize, lines: usize) -> StreamText {
     let mut capture = Capture::new(OutputBudget { bytes, lines });
@@ -109,7 +112,8 @@ fn bytes_that_are_not_utf8_are_replaced_and_reported() {
 fn serializes_with_exactly_these_fields() {
     let json = serde_json::to_value(text_of(b"a\n", 10, 10)).unwrap();
     let expected = serde_json::json!({
-        "text": "a\n", "bytes_total": 2, "bytes_omitted": 0, "lines_total": 1, "lossy_utf8": false, "spill_path": null,
+        "text": "a\n", "bytes_total": 2, "bytes_omitted": 0, "lines_total": 1, "lines_omitted": 0, "lossy_utf8": false,
+        "collapsed": null, "spill_path": null,
     });
     assert_eq!(json, expected);
 }
@@ -209,5 +213,132 @@ proptest! {
         } else if std::str::from_utf8(&stream).is_ok() {
             prop_assert!(!text.lossy_utf8);
         }
+    }
+}
+
+fn spilled(complete: bool) -> SpillReport {
+    SpillReport {
+        path: Some("/spill/1.out".into()),
+        bytes: 20,
+        complete,
+        error: (!complete).then_some(SpillStop::Behind),
+        lines: Arc::default(),
+        streams: Arc::default(),
+    }
+}
+
+#[test]
+fn says_where_the_rest_is() {
+    let text = text_of(b"first\nsecond\nthird\nfourth\n", 18, 9);
+    let line = |text: StreamText| text.text.lines().nth(1).unwrap().to_owned();
+    assert_eq!(
+        line(text.spilled(&spilled(true), true)),
+        "[… 13 bytes and 2 lines omitted: from byte 6 on in /spill/1.out …]"
+    );
+    assert_eq!(
+        line(text.spilled(&spilled(false), true)),
+        "[… 13 bytes and 2 lines omitted: from byte 6 to 20 in /spill/1.out …]"
+    );
+    assert_eq!(
+        line(text.spilled(&spilled(true), false)),
+        "[… 13 bytes and 2 lines omitted: all output is in /spill/1.out …]"
+    );
+    // Where there is no room for that, it goes first.
+    let budget = TextBudget { bytes: 50, ..TextBudget::UNBOUNDED };
+    let shorter = text.spilled(&spilled(true), true).within(&budget);
+    assert_eq!(shorter.text, "first\n[… 16 bytes and 2 lines omitted …]\nurth\n");
+    assert_eq!(shorter.spill_path, Some("/spill/1.out".into()));
+}
+
+#[test]
+fn a_budget_without_room_for_the_report_still_holds() {
+    let text = StreamText::whole(&b"0123456789\n".repeat(20));
+    let within = |bytes| text.within(&TextBudget { bytes, ..TextBudget::UNBOUNDED });
+    assert_eq!(within(42).text, "[… 220 bytes and 20 lines omitted …]\n");
+    // Text is worth more than counts that stand beside it anyway.
+    assert_eq!(within(40).text, "0123456789\n[…]\n0123456789\n0123456789\n");
+    assert_eq!((within(7).text.as_str(), within(7).bytes_omitted), ("[…]\n", 220));
+    assert_eq!((within(5).text.as_str(), within(5).lines_omitted), ("", 20));
+}
+
+#[test]
+fn keeps_together_what_a_reader_sees_as_one() {
+    let family = "👨\u{200d}👩\u{200d}👧";
+    let text = StreamText::whole(family.repeat(20).as_bytes());
+    let shown = text.within(&TextBudget { bytes: 100, ..TextBudget::UNBOUNDED });
+    let (first, last) = shown.text.split_once("\n[… 306 bytes omitted …]\n").unwrap();
+    assert_eq!((first, last), (family, family.repeat(2).as_str()));
+    assert!(!shown.lossy_utf8);
+}
+
+#[test]
+fn the_counts_of_what_was_not_text_are_of_the_stream() {
+    let text = StreamText::whole(&b"\xff\n".repeat(100));
+    let shown = text.within(&TextBudget { lines: 3, ..TextBudget::UNBOUNDED });
+    assert_eq!(shown.text, "\u{fffd}\n[… 196 bytes and 98 lines omitted …]\n\u{fffd}\n");
+    assert_eq!((shown.bytes_omitted, shown.lossy_utf8), (196, true));
+}
+
+fn text_budget() -> impl Strategy<Value = TextBudget> {
+    let bound = |most: usize| prop_oneof![0..most, Just(usize::MAX)];
+    (bound(500), bound(20), bound(120)).prop_map(|(bytes, lines, tokens)| TextBudget { bytes, lines, tokens })
+}
+
+/// Any text: as it was captured, with a place of the rest or without.
+fn any_text() -> impl Strategy<Value = (Vec<u8>, StreamText)> {
+    let stream = prop_oneof![
+        output().prop_map(String::into_bytes),
+        prop::collection::vec(noise(), 0..600),
+        prop::collection::vec(prop_oneof!["[a-z]{0,9}\n", "\u{301}", "👨\u{200d}👩"], 0..60)
+            .prop_map(|all| all.concat().into_bytes()),
+    ];
+    (stream, 0..700usize, any::<Option<bool>>()).prop_map(|(stream, bytes, place)| {
+        let text = text_of(&stream, bytes, 100);
+        let text = place.map_or(text.clone(), |offset| text.spilled(&spilled(true), offset));
+        (stream, text)
+    })
+}
+
+proptest! {
+    #[test]
+    fn cut_again_and_again_the_counts_add_up_and_the_budget_holds(
+        (stream, text) in any_text(),
+        budgets in prop::collection::vec(text_budget(), 1..4),
+    ) {
+        let mut text = text;
+        for budget in budgets {
+            let before = text.clone();
+            text = text.within(&budget);
+            prop_assert!(budget.holds(&text.text), "{budget:?}: {:?}", text.text);
+            prop_assert_eq!(&text.within(&budget), &text, "twice is once");
+            if budget.holds(&before.text) {
+                prop_assert_eq!(&text, &before);
+            }
+            let super::parts::Parts { first, last } = text.parts();
+            prop_assert!(stream.starts_with(first));
+            prop_assert!(stream.ends_with(last));
+            prop_assert_eq!((first.len() + last.len()) as u64 + text.bytes_omitted, stream.len() as u64);
+            prop_assert!(text.text.matches("[…").count() <= 1, "{:?}", text.text);
+            prop_assert!(text.bytes_omitted >= before.bytes_omitted);
+            if std::str::from_utf8(&stream).is_ok() {
+                prop_assert!(!text.lossy_utf8);
+            }
+            let lines = stream.split_inclusive(|byte| *byte == b'\n').count() as u64;
+            let gap = first.len()..stream.len() - last.len();
+            let mut start = 0;
+            let swallowed = stream.split_inclusive(|byte| *byte == b'\n').filter(|line| {
+                let range = start..start + line.len();
+                start = range.end;
+                text.bytes_omitted > 0 && gap.start <= range.start && range.end <= gap.end
+            });
+            prop_assert_eq!((text.lines_total, text.lines_omitted), (lines, swallowed.count() as u64));
+        }
+    }
+
+    #[test]
+    fn most_of_a_budget_is_used(bytes in 200..2000usize) {
+        let text = StreamText::whole(&b"a line of text\n".repeat(1000));
+        let shown = text.within(&TextBudget { bytes, ..TextBudget::UNBOUNDED });
+        prop_assert!(shown.text.len() + 2 * 16 + 10 > bytes, "{} of {bytes}", shown.text.len());
     }
 }

@@ -1,0 +1,326 @@
+//! The rows that can still be drawn over, and where in them the cursor is.
+
+use std::collections::VecDeque;
+
+use super::fold::{Fold, repeated};
+use super::row::{Row, WIDEST};
+
+/// How many rows can be drawn over: those of a tall terminal.
+pub(super) const ROWS: usize = 64;
+/// How much memory these may take together.
+const SIZE: usize = 256 * 1024;
+/// How many alike control characters are written out.
+const WRITTEN_OUT: u64 = 16;
+
+type Sink<'a> = &'a mut dyn FnMut(&[u8]);
+
+/// What to erase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Erase {
+    /// From the cursor to the end of its row.
+    ToEnd,
+    /// From the start of the cursor's row to the cursor.
+    FromStart,
+    /// The cursor's row.
+    Row,
+    /// From the cursor on.
+    Below,
+}
+
+/// A few rows of text. Those that scroll out of them can't change any more, and are folded and given on.
+#[derive(Clone, Debug)]
+pub(super) struct Screen {
+    /// Never empty.
+    rows: VecDeque<Row>,
+    /// Whether the first one belongs to a line whose start was given on already.
+    continues: bool,
+    /// The row of the cursor.
+    row: usize,
+    /// Its column, or nothing where it is behind the last one.
+    column: Option<usize>,
+    size: usize,
+    /// A control character, and how many of it.
+    run: Option<(u8, u64)>,
+    fold: Fold,
+    redraws: u64,
+    line: Vec<u8>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Default for Screen {
+    fn default() -> Self {
+        Self {
+            rows: VecDeque::from([Row::default()]),
+            continues: false,
+            row: 0,
+            column: None,
+            size: 0,
+            run: None,
+            fold: Fold::default(),
+            redraws: 0,
+            line: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+}
+
+impl Screen {
+    pub(super) const fn redraws(&self) -> u64 {
+        self.redraws
+    }
+
+    /// Writes text, which may have newlines.
+    pub(super) fn text(&mut self, text: &[u8], sink: Sink<'_>) {
+        if text.is_empty() {
+            return;
+        }
+        self.tell_run(sink);
+        let mut rest = text;
+        let mut may_pass = true;
+        while let Some(newline) = memchr::memchr(b'\n', rest) {
+            if may_pass && self.is_at_fresh_row() {
+                may_pass = false;
+                rest = self.pass_on(rest, sink);
+                continue;
+            }
+            let (line, after) = rest.split_at(newline);
+            self.write(line, sink);
+            self.new_line(sink);
+            rest = after.get(1..).unwrap_or_default();
+        }
+        self.write(rest, sink);
+    }
+
+    /// Gives on whole lines that would scroll out of the rows at once, without making rows of them. Returns the rest.
+    fn pass_on<'a>(&mut self, text: &'a [u8], sink: Sink<'_>) -> &'a [u8] {
+        // What has to stay: the last lines, and the one that is not ended.
+        let Some(newline) = memchr::memrchr_iter(b'\n', text).nth(ROWS) else { return text };
+        let (lines, rest) = text.split_at(newline + 1);
+        // A line that is wider than a row is given on in pieces, and not compared.
+        if longest(lines) >= WIDEST {
+            return text;
+        }
+        self.give_on_all(sink);
+        self.fold.lines(lines, sink);
+        rest
+    }
+
+    /// Whether nothing was written yet in the last row, and what will be is a line by itself.
+    fn is_at_fresh_row(&self) -> bool {
+        self.column.is_none()
+            && self.row + 1 == self.rows.len()
+            && self.rows.back().is_some_and(Row::is_empty)
+            && !(self.continues && self.rows.len() == 1)
+    }
+
+    /// Gives on all rows but the fresh one at the end.
+    fn give_on_all(&mut self, sink: Sink<'_>) {
+        while self.rows.len() > 1 {
+            self.give_on_first(sink);
+        }
+    }
+
+    fn give_on_first(&mut self, sink: Sink<'_>) {
+        let Some(row) = self.rows.pop_front() else { return };
+        self.row = self.row.saturating_sub(1);
+        self.size = self.size.saturating_sub(row.size());
+        self.line.clear();
+        row.read(&mut self.line);
+        self.line.push(b'\n');
+        if std::mem::take(&mut self.continues) {
+            self.fold.piece(&self.line, sink);
+        } else {
+            self.fold.lines(&self.line, sink);
+        }
+        if self.spare.len() < ROWS {
+            self.spare.extend(row.into_spare());
+        }
+    }
+
+    /// Writes text without newlines at the cursor.
+    fn write(&mut self, text: &[u8], sink: Sink<'_>) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let Some(row) = self.rows.get_mut(self.row) else { return };
+            let before = row.size();
+            match self.column {
+                None => rest = row.append(rest),
+                Some(column) => {
+                    let (column, after) = row.overwrite(column, rest);
+                    self.column = (column < row.columns()).then_some(column);
+                    rest = after;
+                }
+            }
+            self.size = (self.size + row.size()).saturating_sub(before);
+            if row.is_full() && self.column.is_none() {
+                self.give_on_piece(sink);
+            }
+        }
+    }
+
+    /// Gives on a row that is full, and goes on in an empty one that belongs to the same line.
+    fn give_on_piece(&mut self, sink: Sink<'_>) {
+        if self.row + 1 < self.rows.len() {
+            // Rows below it would come before the rest of it.
+            self.settle(sink);
+            return;
+        }
+        while self.rows.len() > 1 {
+            self.give_on_first(sink);
+        }
+        if let Some(row) = self.rows.front_mut() {
+            self.line.clear();
+            row.read(&mut self.line);
+            self.fold.piece(&self.line, sink);
+            *row = Row::default();
+        }
+        self.continues = true;
+        self.size = 0;
+        self.column = None;
+    }
+
+    fn new_line(&mut self, sink: Sink<'_>) {
+        self.row += 1;
+        if self.row == self.rows.len() {
+            self.rows.push_back(Row::reusing(self.spare.pop().unwrap_or_default()));
+            self.column = None;
+        } else {
+            self.go_to(0);
+        }
+        while self.rows.len() > ROWS || self.size > SIZE && self.rows.len() > 1 {
+            self.give_on_first(sink);
+        }
+    }
+
+    /// Goes to a column of the row.
+    fn go_to(&mut self, column: usize) {
+        let column = column.min(WIDEST - 1);
+        let columns = self.rows.get_mut(self.row).map_or(0, Row::columns);
+        self.column = (column != columns).then_some(column);
+    }
+
+    fn at(&mut self) -> usize {
+        match self.column {
+            Some(column) => column,
+            None => self.rows.get_mut(self.row).map_or(0, Row::columns),
+        }
+    }
+
+    /// Goes to a column.
+    pub(super) fn move_to_column(&mut self, column: usize, sink: Sink<'_>) {
+        self.tell_run(sink);
+        let at = self.at();
+        self.redraws += u64::from(column < at);
+        self.go_to(column);
+    }
+
+    /// Goes to the left.
+    pub(super) fn left(&mut self, count: usize, sink: Sink<'_>) {
+        self.tell_run(sink);
+        let column = self.at().saturating_sub(count);
+        self.move_to_column(column, sink);
+    }
+
+    /// Goes to the right.
+    pub(super) fn right(&mut self, count: usize, sink: Sink<'_>) {
+        self.tell_run(sink);
+        let column = self.at().saturating_add(count);
+        self.go_to(column);
+    }
+
+    /// Goes up, at most to the first row that is left.
+    pub(super) fn up(&mut self, count: usize, sink: Sink<'_>) {
+        self.tell_run(sink);
+        let column = self.at();
+        self.redraws += u64::from(self.row > 0);
+        self.row = self.row.saturating_sub(count);
+        self.go_to(column);
+    }
+
+    /// Goes down, at most to the last row.
+    pub(super) fn down(&mut self, count: usize, sink: Sink<'_>) {
+        self.tell_run(sink);
+        let column = self.at();
+        self.row = self.row.saturating_add(count).min(self.rows.len() - 1);
+        self.go_to(column);
+    }
+
+    /// Erases something.
+    pub(super) fn erase(&mut self, what: Erase, sink: Sink<'_>) {
+        self.tell_run(sink);
+        let column = self.at();
+        if let Some(row) = self.rows.get_mut(self.row) {
+            let before = row.size();
+            match what {
+                Erase::ToEnd | Erase::Below => row.truncate(column),
+                Erase::FromStart => row.blank(column),
+                Erase::Row => row.truncate(0),
+            }
+            self.size = (self.size + row.size()).saturating_sub(before);
+        }
+        if what == Erase::Below {
+            while self.rows.len() > self.row + 1 {
+                let size = self.rows.pop_back().map_or(0, |row| row.size());
+                self.size = self.size.saturating_sub(size);
+            }
+        }
+        self.go_to(column);
+    }
+
+    /// Ends what was being drawn: it stays, and what follows starts in a new row below it.
+    pub(super) fn settle(&mut self, sink: Sink<'_>) {
+        self.tell_run(sink);
+        self.row = self.rows.len() - 1;
+        self.column = None;
+        if !self.is_at_fresh_row() {
+            self.new_line(sink);
+        }
+        self.give_on_all(sink);
+        // What was erased in it belongs to the drawing.
+        if let Some(row) = self.rows.front_mut() {
+            *row = Row::default();
+        }
+    }
+
+    /// A control character that has no meaning in text.
+    pub(super) fn control(&mut self, byte: u8, count: u64, sink: Sink<'_>) {
+        match &mut self.run {
+            Some((last, sum)) if *last == byte => *sum += count,
+            _ => {
+                self.tell_run(sink);
+                self.run = Some((byte, count));
+            }
+        }
+    }
+
+    fn tell_run(&mut self, sink: Sink<'_>) {
+        let Some((byte, count)) = self.run.take() else { return };
+        let visible = format!("^{}", char::from(byte ^ 0x40));
+        let text = if count <= WRITTEN_OUT {
+            (0..count).map(|_| visible.as_str()).collect()
+        } else {
+            visible + &repeated(count - 1)
+        };
+        self.write(text.as_bytes(), sink);
+    }
+
+    /// Gives on what is left, and says how many lines were folded.
+    pub(super) fn finish(mut self, sink: Sink<'_>) -> u64 {
+        self.tell_run(sink);
+        self.give_on_all(sink);
+        if let Some(row) = self.rows.pop_front() {
+            self.line.clear();
+            row.read(&mut self.line);
+            self.fold.piece(&self.line, sink);
+        }
+        self.fold.finish(sink)
+    }
+}
+
+/// The length of the longest line.
+fn longest(lines: &[u8]) -> usize {
+    let mut start = 0;
+    let lengths =
+        memchr::memchr_iter(b'\n', lines).map(|newline| newline - std::mem::replace(&mut start, newline + 1));
+    lengths.max().unwrap_or(0)
+}
