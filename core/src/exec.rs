@@ -46,7 +46,7 @@ pub use sandbox::{Helper, Sandbox, SandboxError, SandboxOptions, SandboxType};
 pub use sys::{SigchldDisposition, set_sigchld, watch};
 pub use terminal::TerminalSize;
 
-use crate::output::{Capture, OutputBudget};
+use crate::output::{Capture, Feed, OutputBudget};
 use input::Input;
 use level::Rung;
 use process::State;
@@ -79,6 +79,7 @@ async fn call(
     mut request: ExecRequest,
     sandbox: &Sandbox,
     input: Option<Input>,
+    feed: Option<Arc<Feed>>,
     answer: &watch::Sender<State>,
 ) {
     let program = match request.program() {
@@ -94,6 +95,7 @@ async fn call(
         cancellation: request.cancellation.clone(),
         control: request.control.take(),
         input,
+        feed,
         stops_with_the_command: request.stops_with_the_command,
         state: answer.clone(),
     };
@@ -163,7 +165,9 @@ async fn attempt(
     let ran = match start(request, sandbox, rung, plan, program).await? {
         Spawned::Started(child, ends) => {
             let started = orders.started;
-            let mut run = Run::new(child, ends, budget, orders, &mut warden)?;
+            let mut sinks = request.sinks();
+            sinks.feed.clone_from(&orders.feed);
+            let mut run = Run::new(child, ends, budget, sinks, orders, &mut warden)?;
             run.watch().await;
             let mut answered = None;
             if run.goes_on() {
@@ -228,9 +232,11 @@ fn result(sandbox: &Sandbox, rung: &Rung, started: Instant, seen: Seen) -> ExecR
         enforcement: enforced
             .map_or_else(|| rung.expected.clone(), |enforced| sandbox.enforcement(rung, enforced)),
         rusage: seen.status.map(|(_, usage)| usage),
-        stdout: seen.stdout,
-        stderr: seen.stderr,
-        output: seen.output,
+        stdout: seen.kept.stdout,
+        stderr: seen.kept.stderr,
+        output: seen.kept.output,
+        view: seen.kept.view,
+        spill: seen.spill,
         streams_left_open: seen.streams_left_open,
         left_behind: seen.left_behind,
         quarantined: Vec::new(),
@@ -258,6 +264,8 @@ fn nothing_ran(outcome: Outcome, rung: &Rung, budget: OutputBudget) -> ExecResul
         stdout: nothing(),
         stderr: nothing(),
         output: nothing(),
+        view: None,
+        spill: None,
         streams_left_open: false,
         left_behind: Vec::new(),
         enforcement: rung.expected.clone(),

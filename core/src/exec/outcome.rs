@@ -14,7 +14,7 @@ use serde::ser::SerializeMap as _;
 use super::level::PlanFailure;
 use super::quarantine::Quarantined;
 use crate::enforcement::Enforcement;
-use crate::output::{Captured, StreamText};
+use crate::output::{Captured, SpillReport, StreamText};
 use crate::policy::ProtectionNote;
 
 /// The exit code of a run that a limit ended: its deadline, as `timeout(1)` gives it, or another one.
@@ -262,6 +262,10 @@ pub struct ExecResult {
     pub stderr: Captured,
     /// Both, in the order in which they were read.
     pub output: Captured,
+    /// Both, as a terminal would show them in the end. Nothing where the request does not ask for it.
+    pub view: Option<Captured>,
+    /// The file that has both as a whole. Nothing where the request names no place for it, or they are short.
+    pub spill: Option<SpillReport>,
     /// Whether a descendant still held a stream open when the call returned, so that more could have come.
     pub streams_left_open: bool,
     /// What the command left behind: what was killed when the call returned or, where the request says so, still runs. The
@@ -279,6 +283,12 @@ pub struct ExecResult {
 }
 
 impl ExecResult {
+    /// A stream as text, which says where the rest is. `is_output` is whether the file has this very stream.
+    fn text_of(&self, stream: &Captured, is_output: bool) -> StreamText {
+        let text = stream.text();
+        self.spill.as_ref().map_or_else(|| text.clone(), |spill| text.spilled(spill, is_output))
+    }
+
     /// Whether the command ran.
     #[must_use]
     pub const fn has_run(&self) -> bool {
@@ -296,6 +306,9 @@ impl Serialize for ExecResult {
             stdout: StreamText,
             stderr: StreamText,
             output: StreamText,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            view: Option<StreamText>,
+            spill: Option<&'a SpillReport>,
             streams_left_open: bool,
             left_behind: &'a [LeftBehind],
             denials: [(); 0],
@@ -322,9 +335,11 @@ impl Serialize for ExecResult {
             protection_notes: self.notes.iter().map(ToString::to_string).collect(),
             outcome: &self.outcome,
             duration_ms: milliseconds(self.duration),
-            stdout: self.stdout.text(),
-            stderr: self.stderr.text(),
-            output: self.output.text(),
+            stdout: self.text_of(&self.stdout, false),
+            stderr: self.text_of(&self.stderr, false),
+            output: self.text_of(&self.output, true),
+            view: self.view.as_ref().map(|view| self.text_of(view, false)),
+            spill: self.spill.as_ref(),
             streams_left_open: self.streams_left_open,
             left_behind: &self.left_behind,
             denials: [],

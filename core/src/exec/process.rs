@@ -13,6 +13,7 @@ use super::outcome::{ExecError, ExecResult};
 use super::request::{Control, ExecRequest, Stdio};
 use super::sandbox::Sandbox;
 use super::terminal::TerminalSize;
+use crate::output::{Feed, FeedReader};
 
 /// How much of the input is handed over at a time.
 const CHUNK: usize = 64 * 1024;
@@ -60,6 +61,7 @@ pub struct Process {
     control: mpsc::UnboundedSender<Control>,
     input: std::sync::Mutex<Option<mpsc::Sender<Vec<u8>>>>,
     has_input: bool,
+    feed: Option<Arc<Feed>>,
     cancellation: CancellationToken,
     ends_when_dropped: DropGuard,
 }
@@ -84,12 +86,22 @@ impl Process {
         let token = cancellation.child_token();
         request.cancellation = token.clone();
         let sandbox = sandbox.clone();
-        tokio::spawn(async move { call(request, &sandbox, waiting, &answer).await });
+        let feed = request.feed.map(|options| Arc::new(Feed::new(options)));
+        let pushed = feed.clone();
+        tokio::spawn(async move {
+            call(request, &sandbox, waiting, pushed.clone(), &answer).await;
+            if let Some(feed) = pushed {
+                // Where nothing was started, nothing else has said so.
+                feed.exited();
+                feed.close();
+            }
+        });
         Self {
             state,
             control,
             input: std::sync::Mutex::new(has_input.then_some(input)),
             has_input,
+            feed,
             cancellation: token.clone(),
             ends_when_dropped: token.drop_guard(),
         }
@@ -134,6 +146,13 @@ impl Process {
         let mut state = self.state.clone();
         // The task that watches over it has ended.
         while state.changed().await.is_ok() {}
+    }
+
+    /// Follows what the command writes, from what comes after a number of the feed on; 0 is before all. Nothing where the
+    /// request has no [feed](ExecRequest::feed).
+    #[must_use]
+    pub fn reader(&self, after: u64) -> Option<FeedReader> {
+        self.feed.as_ref().map(|feed| feed.reader_after(after))
     }
 
     /// Writes to the command's standard input. Waits as long as the command does not read.

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_linux_sandbox::{CallersSignals, EarlyInit};
@@ -11,8 +12,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::outcome::ExecError;
+use super::streams::Sinks;
 use super::terminal::TerminalSize;
-use crate::output::OutputBudget;
+use crate::output::feed::FeedOptions;
+use crate::output::{CollapsedCapture, OutputBudget, Spill, SpillDirectory, SpillOptions};
 
 /// How long a tool call may take where nobody says otherwise.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
@@ -117,8 +120,15 @@ pub struct ExecRequest {
     pub limits: CallLimits,
     /// What becomes of what the command leaves behind.
     pub detach: Detach,
-    /// How much of each stream is kept.
+    /// How much of each stream is kept as it is, and of both together.
     pub budget: OutputBudget,
+    /// How much is kept of both together as a terminal would show it in the end: what a model is given. `None` keeps no such
+    /// [view](crate::output::collapse).
+    pub view: Option<OutputBudget>,
+    /// Where both together are written as a whole, if they are longer than what is kept.
+    pub spill: Option<(Arc<SpillDirectory>, SpillOptions)>,
+    /// How much can be read while the command runs, by [`Process::reader`](super::Process::reader).
+    pub feed: Option<FeedOptions>,
     /// What the standard streams are.
     pub stdio: Stdio,
     /// What the command finds of signals.
@@ -147,6 +157,9 @@ impl ExecRequest {
             limits: CallLimits::default(),
             detach: Detach::default(),
             budget: OutputBudget::default(),
+            view: None,
+            spill: None,
+            feed: None,
             stdio: Stdio::Capture,
             signals: Signals::Default,
             cancellation: CancellationToken::new(),
@@ -154,6 +167,14 @@ impl ExecRequest {
             stops_with_the_command: false,
             early: None,
         }
+    }
+
+    /// Where what the command writes goes, but for live readers.
+    pub(super) fn sinks(&self) -> Sinks {
+        let mut sinks = Sinks::new(self.budget);
+        sinks.view = self.view.map(CollapsedCapture::new);
+        sinks.spill = self.spill.clone().map(|(directory, options)| Spill::new(directory, options));
+        sinks
     }
 
     /// Checks what can be known before anything is started, and returns the program.

@@ -10,41 +10,92 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::sys;
-use crate::output::{Capture, Captured, OutputBudget};
+use crate::output::{
+    Capture, Captured, CollapsedCapture, Feed, OutputBudget, OutputStream, Spill, SpillReport,
+};
 
 /// How much is read from a stream at once. What a pipe holds by default.
 const CHUNK: usize = 64 * 1024;
 /// As much as a pipe holds where nobody asked for more: `/proc/sys/fs/pipe-max-size` bounds what the command can ask for.
 const MOST_IN_A_PIPE: usize = 1024 * 1024;
 
-/// The streams of a run and what was kept of them.
+/// The streams of a run, and where what is read from them goes.
 pub(super) struct Streams {
     stdout: Stream,
     stderr: Stream,
-    output: Capture,
+    both: Sinks,
     chunk: Vec<u8>,
     total: u64,
 }
 
 struct Stream {
+    name: OutputStream,
     /// Nothing once it has ended, or where it is not captured.
     source: Option<Arc<AsyncFd<OwnedFd>>>,
     capture: Capture,
+}
+
+/// What takes both streams, in the order in which they are read.
+pub(super) struct Sinks {
+    capture: Capture,
+    pub(super) view: Option<CollapsedCapture>,
+    pub(super) spill: Option<Spill>,
+    pub(super) feed: Option<Arc<Feed>>,
+}
+
+impl Sinks {
+    pub(super) fn new(budget: OutputBudget) -> Self {
+        Self { capture: Capture::new(budget), view: None, spill: None, feed: None }
+    }
+
+    fn push(&mut self, stream: OutputStream, bytes: &[u8]) {
+        self.capture.push(bytes);
+        if let Some(view) = &mut self.view {
+            view.push(stream, bytes);
+        }
+        if let Some(spill) = &mut self.spill {
+            spill.push(stream, bytes);
+        }
+        if let Some(feed) = &self.feed {
+            feed.push(stream, bytes);
+        }
+    }
+
+    /// Waits until everybody has room for a chunk of each stream, for as long as each may hold up the command.
+    async fn ready(&mut self) {
+        if let Some(spill) = &mut self.spill {
+            spill.ready(2 * CHUNK).await;
+        }
+        if let Some(feed) = &self.feed {
+            feed.ready(2 * CHUNK).await;
+        }
+    }
+}
+
+/// What was kept of the streams.
+pub(super) struct Kept {
+    pub(super) stdout: Captured,
+    pub(super) stderr: Captured,
+    pub(super) output: Captured,
+    pub(super) view: Option<Captured>,
 }
 
 impl Streams {
     pub(super) fn new(
         stdout: Option<Arc<AsyncFd<OwnedFd>>>,
         stderr: Option<OwnedFd>,
+        is_terminal: bool,
         budget: OutputBudget,
+        both: Sinks,
     ) -> std::io::Result<Self> {
         let stderr = stderr.map(|pipe| sys::watch(pipe).map(Arc::new)).transpose()?;
         let captured = stdout.is_some() || stderr.is_some();
-        let stream = |source| Stream { source, capture: Capture::new(budget) };
+        let stream = |name, source| Stream { name, source, capture: Capture::new(budget) };
+        let name = if is_terminal { OutputStream::Pty } else { OutputStream::Stdout };
         Ok(Self {
-            stdout: stream(stdout),
-            stderr: stream(stderr),
-            output: Capture::new(budget),
+            stdout: stream(name, stdout),
+            stderr: stream(OutputStream::Stderr, stderr),
+            both,
             chunk: vec![0; if captured { CHUNK } else { 0 }],
             total: 0,
         })
@@ -66,11 +117,12 @@ impl Streams {
             () = readable(self.stdout.source.as_deref()) => {}
             () = readable(self.stderr.source.as_deref()) => {}
         }
+        self.both.ready().await;
         // Two pipes have no common clock: of what waits in both, output comes first.
         for stream in [&mut self.stdout, &mut self.stderr] {
             if let Some(source) = &stream.source {
                 let taken = source.try_io(Interest::READABLE, |source| Ok(read(source, &mut self.chunk)?));
-                self.total += stream.keep(taken, &self.chunk, &mut self.output);
+                self.total += stream.keep(taken, &self.chunk, &mut self.both);
             }
         }
     }
@@ -84,7 +136,7 @@ impl Streams {
                 let Some(source) = &stream.source else { break };
                 let taken = read(source.get_ref(), &mut self.chunk).map_err(std::io::Error::from);
                 let nothing = taken.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-                self.total += stream.keep(taken, &self.chunk, &mut self.output);
+                self.total += stream.keep(taken, &self.chunk, &mut self.both);
                 if nothing {
                     break;
                 }
@@ -92,9 +144,43 @@ impl Streams {
         }
     }
 
-    /// What was kept of each stream and of both together, up to now.
-    pub(super) fn snapshot(&self) -> (Captured, Captured, Captured) {
-        (self.stdout.capture.snapshot(), self.stderr.capture.snapshot(), self.output.snapshot())
+    /// Tells whoever follows that the command has ended. What it wrote was taken before.
+    pub(super) fn command_has_ended(&self) {
+        if let Some(feed) = &self.both.feed {
+            feed.exited();
+        }
+    }
+
+    /// What was kept up to now.
+    pub(super) fn snapshot(&self) -> Kept {
+        let output = self.both.capture.snapshot();
+        Kept {
+            stdout: self.stdout.capture.snapshot(),
+            stderr: self.stderr.capture.snapshot(),
+            view: self.both.view.as_ref().map(|view| view.snapshot(&output)),
+            output,
+        }
+    }
+
+    /// What was kept of all that has come, once it is written to where it goes.
+    pub(super) async fn finish(self) -> (Kept, Option<SpillReport>) {
+        let Sinks { capture, view, spill, feed } = self.both;
+        let output = capture.finish();
+        let kept = Kept {
+            stdout: self.stdout.capture.finish(),
+            stderr: self.stderr.capture.finish(),
+            view: view.map(|view| view.finish(&output)),
+            output,
+        };
+        if let Some(feed) = feed {
+            feed.exited();
+            feed.close();
+        }
+        let spill = match spill {
+            Some(spill) => spill.finish().await,
+            None => None,
+        };
+        (kept, spill)
     }
 }
 
@@ -109,13 +195,13 @@ async fn readable(source: Option<&AsyncFd<OwnedFd>>) {
 
 impl Stream {
     /// Keeps what was read into the chunk, and says how much it was.
-    fn keep(&mut self, taken: std::io::Result<usize>, chunk: &[u8], output: &mut Capture) -> u64 {
+    fn keep(&mut self, taken: std::io::Result<usize>, chunk: &[u8], both: &mut Sinks) -> u64 {
         match taken {
             Ok(0) => self.source = None,
             Ok(count) => {
                 let bytes = chunk.get(..count).unwrap_or_default();
                 self.capture.push(bytes);
-                output.push(bytes);
+                both.push(self.name, bytes);
                 return bytes.len() as u64;
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}

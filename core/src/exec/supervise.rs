@@ -12,6 +12,7 @@
 //!
 //! Streams are read on throughout.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_linux_sandbox::{Ending, Record};
@@ -27,11 +28,11 @@ use super::outcome::{ExecError, LeftBehind, ResourceUsage, Stop};
 use super::process::State;
 use super::request::{CallLimits, Control, Detach};
 use super::spawn::{Child, Streams as Ends};
-use super::streams::Streams;
+use super::streams::{Kept, Sinks, Streams};
 use super::sys;
 use super::told::Told;
 use super::warden::Warden;
-use crate::output::{Captured, OutputBudget};
+use crate::output::{Feed, OutputBudget, SpillReport};
 
 /// How long streams are read on after everything was killed: what it wrote is in the pipes by then.
 const DRAIN_AFTER_KILL: Duration = Duration::from_millis(100);
@@ -51,6 +52,7 @@ pub(super) struct Orders {
     pub(super) cancellation: CancellationToken,
     pub(super) control: Option<UnboundedReceiver<Control>>,
     pub(super) input: Option<Input>,
+    pub(super) feed: Option<Arc<Feed>>,
     pub(super) stops_with_the_command: bool,
     /// Where it is said how far the command has come.
     pub(super) state: watch::Sender<State>,
@@ -102,9 +104,8 @@ pub(super) struct Seen {
     pub(super) status: Option<(Ending, ResourceUsage)>,
     pub(super) stopped: Option<Stop>,
     pub(super) ended: Instant,
-    pub(super) stdout: Captured,
-    pub(super) stderr: Captured,
-    pub(super) output: Captured,
+    pub(super) kept: Kept,
+    pub(super) spill: Option<SpillReport>,
     pub(super) streams_left_open: bool,
     pub(super) left_behind: Vec<LeftBehind>,
     pub(super) records: Vec<Record>,
@@ -116,6 +117,7 @@ impl<'a> Run<'a> {
         mut child: Child,
         ends: Ends,
         budget: OutputBudget,
+        sinks: Sinks,
         orders: &'a mut Orders,
         warden: &'a mut Option<Warden>,
     ) -> Result<Self, ExecError> {
@@ -125,7 +127,7 @@ impl<'a> Run<'a> {
         };
         let pidfd = child.pidfd().try_clone_to_owned().and_then(sys::watch).map_err(watching)?;
         let told = Told::new(ends.status).map_err(watching)?;
-        let watch_both = |end| sys::watch_both(end).map(std::sync::Arc::new).map_err(watching);
+        let watch_both = |end| sys::watch_both(end).map(Arc::new).map_err(watching);
         let master = ends.master.map(watch_both).transpose()?;
         let stdin = ends.stdin.map(watch_both).transpose()?;
         child.terminal = master.clone();
@@ -133,9 +135,10 @@ impl<'a> Run<'a> {
             let terminal = master.clone().map(|target| Sink { target, is_terminal: true });
             input.goes_to(stdin.map(|target| Sink { target, is_terminal: false }).or(terminal));
         }
-        let stdout =
-            ends.stdout.map(|end| sys::watch(end).map(std::sync::Arc::new)).transpose().map_err(watching)?;
-        let streams = Streams::new(stdout.or(master), ends.stderr, budget).map_err(watching)?;
+        let stdout = ends.stdout.map(|end| sys::watch(end).map(Arc::new)).transpose().map_err(watching)?;
+        let is_terminal = master.is_some();
+        let streams =
+            Streams::new(stdout.or(master), ends.stderr, is_terminal, budget, sinks).map_err(watching)?;
         Ok(Self {
             captured: !streams.are_closed(),
             last_byte: orders.started,
@@ -295,6 +298,8 @@ impl<'a> Run<'a> {
         if let Some(others) = ended.filter(|_| self.captured) {
             self.ended = Some(Instant::now());
             self.others = others;
+            self.streams.take_what_is_there();
+            self.streams.command_has_ended();
         }
         if self.told.take_stop() && self.orders.stops_with_the_command {
             // The shell that waits for us has to see that its job has stopped. It goes on when the job does.
@@ -330,20 +335,14 @@ impl<'a> Run<'a> {
     pub(super) fn seen_so_far(&mut self) -> Seen {
         self.lingers = true;
         self.streams.take_what_is_there();
-        Seen { left_behind: self.child.others(), ..self.seen(None) }
-    }
-
-    fn seen(&mut self, status: Option<(Ending, ResourceUsage)>) -> Seen {
-        let (stdout, stderr, output) = self.streams.snapshot();
         Seen {
-            status,
+            status: None,
             stopped: self.phase.why(),
             ended: self.ended.unwrap_or_else(Instant::now),
-            stdout,
-            stderr,
-            output,
+            kept: self.streams.snapshot(),
+            spill: None,
             streams_left_open: !self.streams.are_closed(),
-            left_behind: Vec::new(),
+            left_behind: self.child.others(),
             records: self.told.records().to_vec(),
         }
     }
@@ -352,15 +351,13 @@ impl<'a> Run<'a> {
     pub(super) async fn finish(mut self) -> Seen {
         // Whatever ended the wait: what was written by now is read.
         self.streams.take_what_is_there();
+        let streams_left_open = !self.streams.are_closed();
+        let was_left = !self.gone && (self.others || streams_left_open);
         let left_behind =
-            if self.phase == Phase::Running && !self.gone && (self.others || !self.streams.are_closed()) {
-                self.child.others()
-            } else {
-                Vec::new()
-            };
+            if self.phase == Phase::Running && was_left { self.child.others() } else { Vec::new() };
         if self.ended.is_some() && !self.gone {
             // Otherwise it is ending by itself.
-            if self.others || !self.streams.are_closed() {
+            if was_left {
                 self.child.kill_tree();
             }
             self.gone = tokio::time::timeout(KILL_PATIENCE, self.pidfd.readable()).await.is_ok();
@@ -372,7 +369,17 @@ impl<'a> Run<'a> {
         // A process that could not be killed is collected when it lets itself be, by whoever the child is dropped to.
         let status = if self.gone { self.child.reap().ok() } else { None };
         self.told.read();
-        Seen { left_behind, ..self.seen(status) }
+        let (kept, spill) = self.streams.finish().await;
+        Seen {
+            status,
+            stopped: self.phase.why(),
+            ended: self.ended.unwrap_or_else(Instant::now),
+            kept,
+            spill,
+            streams_left_open,
+            left_behind,
+            records: self.told.into_records(),
+        }
     }
 }
 

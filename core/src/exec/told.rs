@@ -84,6 +84,10 @@ impl Told {
         &self.records
     }
 
+    pub(super) fn into_records(self) -> Vec<Record> {
+        self.records
+    }
+
     /// Whether a signal has stopped the command since this was asked last.
     pub(super) fn take_stop(&mut self) -> bool {
         std::mem::take(&mut self.stopped)

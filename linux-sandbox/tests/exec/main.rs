@@ -15,6 +15,7 @@ mod endings;
 mod environment;
 #[path = "../harness/fifo.rs"]
 mod fifo;
+mod handles;
 mod helpers;
 mod landlock_abi;
 mod lasting_thread;

@@ -16,6 +16,8 @@ mod endings;
 mod environment;
 #[path = "../harness/fifo.rs"]
 mod fifo;
+#[path = "../exec/handles.rs"]
+mod handles;
 #[path = "../exec/helpers.rs"]
 mod helpers;
 #[path = "../exec/lasting_thread.rs"]
