@@ -175,7 +175,7 @@ impl Enforcement {
             .map(|guarantee| {
                 let (hold, why) = match (guarantee, level) {
                     (Guarantee::Secrets, _) => secrets(secrets_filtered),
-                    (Guarantee::Survivors, Level::None) => SURVIVORS,
+                    (Guarantee::Survivors, Level::None) => survivors(0),
                     (_, Level::None) => (Hold::NotRequested, "the policy restricts nothing"),
                     (_, Level::Namespaces) => in_namespaces(guarantee, plan, enforced),
                     (_, Level::Landlock) => at_landlock(guarantee, plan, enforced.landlock_abi),
@@ -193,11 +193,20 @@ impl Enforcement {
     }
 }
 
-const SURVIVORS: (Hold, &str) = (
-    Hold::Partial,
-    "what the command leaves behind is ended with the call, as far as it is found: the process group of a \
-     captured one, and by `codex sandbox` all descendants; when the caller is killed, only the command itself",
-);
+/// The first ABI of Landlock that keeps signals from leaving.
+const LANDLOCK_SCOPES_SIGNALS: u8 = 6;
+
+/// Nothing but the end of a PID namespace ends what is in it whatever happens.
+const fn survivors(landlock_abi: u8) -> (Hold, &'static str) {
+    let why = if landlock_abi < LANDLOCK_SCOPES_SIGNALS {
+        "a process beside the command ends everything below it, also when the caller is killed; but the command could kill \
+         that process, and would leave its children behind"
+    } else {
+        "a process beside the command ends everything below it, also when the caller is killed; where somebody outside \
+         kills both, only the command ends with them"
+    };
+    (Hold::Partial, why)
+}
 
 fn secrets(filtered: bool) -> (Hold, &'static str) {
     if filtered {
@@ -325,7 +334,7 @@ fn at_landlock(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static st
             "Landlock can't take a path out of a writable root, so that what exists can be changed; what comes to be \
                  at a protected name is moved away after the call",
         ),
-        (Guarantee::Survivors, _) => SURVIVORS,
+        (Guarantee::Survivors, _) => survivors(abi),
         (Guarantee::Privilege, _) => (Hold::Enforced, "no_new_privs, capabilities given up, seccomp"),
         (Guarantee::Secrets, _) => secrets(true),
     }
