@@ -8,6 +8,7 @@ mod inside;
 mod measure;
 mod programs;
 mod roots;
+mod soak;
 mod startup;
 mod table;
 mod trees;
@@ -24,7 +25,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// A section's name, what it is about, and how it is measured.
 type Section = (&'static str, &'static str, fn(&Programs) -> Outcome<table::Table>);
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("startup", "Start-up: a command that does nothing", startup::measure),
     ("roots", "Start-up by the size of the policy and of the environment", roots::measure),
     ("trees", "Start-up by what the workspace holds", trees::measure),
@@ -32,6 +33,7 @@ const SECTIONS: [Section; 7] = [
     ("wire", "The helper's arguments, written and read", wire::measure),
     ("inside", "Work inside, a call", inside::measure),
     ("work", "Work inside, whole programs", work::measure),
+    ("soak", "What many calls leave behind", soak::measure),
 ];
 
 fn main() -> Outcome<()> {
@@ -58,7 +60,8 @@ fn main() -> Outcome<()> {
     let programs = Programs::find()?;
     table::preamble(&programs)?;
     for (name, title, measure) in SECTIONS {
-        if wanted.is_empty() || wanted.iter().any(|word| *word == name) {
+        // It takes minutes, and is about leaks and not about speed.
+        if wanted.is_empty() && name != "soak" || wanted.iter().any(|word| *word == name) {
             measure(&programs)?.print(title)?;
         }
     }
