@@ -11,6 +11,7 @@
 /// The level that this suite runs at. Whatever it is, a call ends and answers in the same way.
 const ISOLATION: codex_core::config::Isolation = codex_core::config::Isolation::Namespaces;
 
+mod call_limits;
 mod endings;
 mod environment;
 #[path = "../harness/fifo.rs"]
@@ -19,7 +20,6 @@ mod handles;
 mod helpers;
 mod landlock_abi;
 mod lasting_thread;
-mod limits;
 mod refused;
 #[path = "../harness/runs.rs"]
 mod runs;

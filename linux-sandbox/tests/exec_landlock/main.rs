@@ -10,6 +10,8 @@
 /// The level that this suite runs at.
 const ISOLATION: codex_core::config::Isolation = codex_core::config::Isolation::Landlock;
 
+#[path = "../exec/call_limits.rs"]
+mod call_limits;
 #[path = "../exec/endings.rs"]
 mod endings;
 #[path = "../exec/environment.rs"]
@@ -22,8 +24,6 @@ mod handles;
 mod helpers;
 #[path = "../exec/lasting_thread.rs"]
 mod lasting_thread;
-#[path = "../exec/limits.rs"]
-mod limits;
 #[path = "../exec/refused.rs"]
 mod refused;
 #[path = "../harness/runs.rs"]
