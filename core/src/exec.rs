@@ -176,7 +176,7 @@ async fn run(
         output: seen.output,
         streams_left_open: seen.streams_left_open,
         enforcement: enforced
-            .map_or_else(|| rung.expected.clone(), |enforced| sandbox.enforcement(rung, &enforced)),
+            .map_or_else(|| rung.expected.clone(), |enforced| sandbox.enforcement(rung, request, &enforced)),
         rusage: seen.status.map(|(_, usage)| usage),
         quarantined: Vec::new(),
         notes: Vec::new(),

@@ -106,6 +106,7 @@ impl Init {
         if let (Some(broker), Some(listener)) = (&mut self.broker, listener) {
             broker.listen_to(listener);
         }
+        enforce::limit(&invocation.plan.limits)?;
         reports.tell(&Record::Enforced(enforced.clone()))?;
         Ok(become_command(command, environment)?)
     }

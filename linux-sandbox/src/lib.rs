@@ -28,6 +28,7 @@ mod enforce;
 mod error;
 mod handoff;
 mod init;
+mod limits;
 mod plan;
 mod probe;
 mod relay;
@@ -45,8 +46,8 @@ pub use error::{Failure, SetupError, Step};
 pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EnvironmentBlock, ExecError};
 pub use init::CallersSignals;
 pub use plan::{
-    Command, Descriptors, Environment, Footing, Invocation, Isolation, Kept, Network, Places, Plan,
-    PlanError, PlanPath, Protected, Stay, Writes,
+    Command, Descriptors, Environment, Footing, Invocation, Isolation, Kept, LimitKind, Limits, Network,
+    Places, Plan, PlanError, PlanPath, Protected, Stay, Writes,
 };
 pub use probe::probe_namespaces;
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};

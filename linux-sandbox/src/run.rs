@@ -98,6 +98,7 @@ fn relay(invocation: Invocation, status: Option<Status>) -> Result<Infallible, U
         if let Some(parent) = invocation.parent {
             die_with(parent)?;
         }
+        join(&invocation)?;
         let relay = Relay::prepare()?;
         Ok((fork_init(Footing::of(&invocation.plan))?, relay))
     })();
@@ -162,7 +163,11 @@ fn become_sandboxed(
     status: Option<Status>,
 ) -> Result<Infallible, Unfinished> {
     let mut reports = Reports { status, relay: None };
-    let failure = match set_up(invocation, environment, None) {
+    let ready = join(invocation).and_then(|()| set_up(invocation, environment, None)).and_then(|ready| {
+        // The process that has all behind it is the command's here.
+        enforce::limit(&invocation.plan.limits).map(|()| ready)
+    });
+    let failure = match ready {
         Ok((enforced, environment)) => {
             reports.tell(&Record::Enforced(enforced))?;
             let Err(error) = become_command(&invocation.command, &environment);
@@ -212,9 +217,19 @@ fn set_up(
         sys::close_on_exec_from(FIRST_INHERITED)
             .map_err(|errno| SetupError::call(Step::Descriptors, "close_range", errno))?;
     }
-    // 6. no_new_privs, capabilities, Landlock, seccomp.
+    // 6. no_new_privs, capabilities, Landlock, seccomp. Limits come after that, in the command's own process.
     let enforced = enforce::enforce(&invocation.plan)?;
     Ok((enforced, environment))
+}
+
+/// Enters the cgroup that the parent has made, before there is anybody else to take along: what is started from here on
+/// belongs to it from its first instruction.
+fn join(invocation: &Invocation) -> Result<(), SetupError> {
+    let Some(number) = invocation.cgroup else { return Ok(()) };
+    let failed = |call| move |errno| SetupError::call(Step::Cgroup, call, errno);
+    let members = sys::take_descriptor(number).map_err(failed("fcntl"))?;
+    // 0 stands for who writes (`cgroup_procs_write` of the kernel).
+    nix::unistd::write(&members, b"0").map_err(failed("write")).map(drop)
 }
 
 /// Asks the kernel to kill this process when its parent ends, and makes sure that it has not ended yet.

@@ -5,7 +5,7 @@ mod report;
 use codex_core::config::Origin;
 use codex_linux_sandbox::{AppArmor, Cgroup, Facts, Finding, Privileges, SetupError, Support, shown};
 
-use super::table::{coloured, fitted, word};
+use super::table::{coloured, fitted, limit_rows, word};
 use crate::commands::Examination;
 
 pub(crate) fn json(examination: &Examination) -> i32 {
@@ -29,6 +29,10 @@ pub(crate) fn screen(examination: &Examination) -> i32 {
                 [promise, name, word(holding.hold), &holding.why].map(str::to_owned).to_vec()
             });
             text.push_str(&coloured(fitted(&rows.collect::<Vec<_>>())));
+            if !enforcement.limits.is_empty() {
+                text.push_str("\nLimits on what a command may use\n");
+                text.push_str(&coloured(fitted(&limit_rows(enforcement))));
+            }
         }
         Err(error) => {
             text.push_str("\nNo command would run\n");

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outcome::ExecError;
 use super::subreaper::Subreaper;
+use crate::limits::ResourceLimits;
 use crate::output::OutputBudget;
 
 /// How long a tool call may take where nobody says otherwise.
@@ -59,6 +60,8 @@ pub struct ExecRequest {
     pub drain: Duration,
     /// How much of each stream is kept.
     pub budget: OutputBudget,
+    /// What the command may use, beside the sandbox's own limits: of two the tighter one holds.
+    pub limits: ResourceLimits,
     /// What the standard streams are.
     pub stdio: Stdio,
     /// What the command finds of signals.
@@ -86,6 +89,7 @@ impl ExecRequest {
             deadline: Some(DEFAULT_DEADLINE),
             drain: DEFAULT_DRAIN,
             budget: OutputBudget::default(),
+            limits: ResourceLimits::NONE,
             stdio: Stdio::Capture,
             signals: Signals::Default,
             cancellation: CancellationToken::new(),

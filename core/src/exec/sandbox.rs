@@ -11,7 +11,9 @@ use super::level::{PlanFailure, Rung, ladder, namespaces_refused};
 use super::request::{ExecRequest, Stdio};
 use super::warden::Post;
 use crate::config::Isolation;
-use crate::enforcement::{Enforcement, Guarantee, Hold, Level};
+use crate::enforcement::{Enforcement, Guarantee, Hold, Level, Means};
+use crate::limits::ResourceLimits;
+use crate::lower::lower_limits;
 use crate::policy::{
     PlaceRules, PolicyError, Protection, ProtectionSettings, ResolvedPolicy, SandboxPolicy, SpecialMount,
     Surroundings, resolve,
@@ -91,6 +93,8 @@ pub struct SandboxOptions {
     pub protection: ProtectionSettings,
     /// Guarantees without which nothing may run.
     pub require: Vec<Guarantee>,
+    /// What commands may use.
+    pub limits: ResourceLimits,
     /// Whether the environment that commands get has been cleared of what looks like secrets; for the report.
     pub secrets_filtered: bool,
     /// Uses no Landlock feature above this ABI.
@@ -107,6 +111,7 @@ impl SandboxOptions {
             places: PlaceRules::default(),
             protection: ProtectionSettings::default(),
             require: Vec::new(),
+            limits: ResourceLimits::NONE,
             secrets_filtered: true,
             landlock_abi_at_most: None,
         }
@@ -272,8 +277,18 @@ impl Sandbox {
     }
 
     /// What holds, by what the helper reports.
-    pub(super) fn enforcement(&self, rung: &Rung, enforced: &Enforced) -> Enforcement {
-        Enforcement::of(&rung.plan, enforced, self.options.secrets_filtered)
+    pub(super) fn enforcement(&self, rung: &Rung, request: &ExecRequest, enforced: &Enforced) -> Enforcement {
+        Enforcement::of(&rung.plan, enforced, self.options.secrets_filtered).with_limits(
+            &self.limits(request),
+            enforced,
+            Means::default(),
+        )
+    }
+
+    /// What a command may use: the tighter of what the sandbox and its own request allow.
+    #[must_use]
+    pub fn limits(&self, request: &ExecRequest) -> ResourceLimits {
+        self.options.limits.tightest(request.limits)
     }
 
     /// Whether a command under this sandbox is restricted at all.
@@ -289,12 +304,13 @@ impl Sandbox {
     }
 
     /// The plan and a command as the helper takes them, without what belongs to one run (descriptors, parent).
-    pub(super) fn invocation(&self, plan: Plan, request: &ExecRequest, program: &OsStr) -> Invocation {
+    pub(super) fn invocation(&self, mut plan: Plan, request: &ExecRequest, program: &OsStr) -> Invocation {
         let command = Command {
             program: program.to_owned(),
             argv0: request.arg0.clone(),
             arguments: request.command.iter().skip(1).cloned().collect(),
         };
+        plan.limits = lower_limits(&self.limits(request), &plan, Means::default());
         let mut invocation = Invocation::new(plan, command);
         invocation.directory = request.cwd.clone();
         if request.stdio == Stdio::Capture {

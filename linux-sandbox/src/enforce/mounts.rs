@@ -74,6 +74,9 @@ impl Ground {
             }
         }
         arrangement.apply(&self.memory)?;
+        if let Some(bytes) = plan.limits.shm {
+            self.memory.limit(bytes)?;
+        }
         streams::reopen(&self.devices)
     }
 }
