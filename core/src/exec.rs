@@ -6,7 +6,10 @@
 //! sandbox ─┘
 //! ```
 
+mod accounting;
+mod cgroup;
 mod level;
+mod limit_hit;
 mod outcome;
 mod quarantine;
 mod request;
@@ -26,8 +29,11 @@ use codex_linux_sandbox::{Ending, Plan, Record, SetupError, Step};
 use nix::errno::Errno;
 use tokio::time::Instant;
 
+pub use accounting::{Exceeded, Meter, Root, Sample};
+pub use cgroup::{Cgroup, CgroupError, CgroupUsage, Delegation, NoCgroup};
 pub use codex_linux_sandbox::{CallersSignals, EarlyInit};
 pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
+pub use limit_hit::{Evidence, LimitHit, limit_hit};
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, Outcome, ResourceUsage};
 pub use quarantine::{Quarantined, Why};
 pub use request::{DEFAULT_DEADLINE, DEFAULT_DRAIN, ExecRequest, Signals, Stdio};

@@ -173,7 +173,7 @@ fn a_limit_of_memory_leaves_room_to_reserve(scene: &Scene) {
 fn limits_hold_without_any_restriction(scene: &Scene) {
     let mut failures = Failures::new();
     let sandbox = || scene.under(Policy::DangerFullAccess);
-    for row in ROWS.iter().filter(|row| ["open_files", "file_size"].contains(&row.name)) {
+    for row in ROWS.iter().filter(|row| ["cpu_time", "file_size"].contains(&row.name)) {
         let limited = || sandbox().options(["--limit", row.limit]);
         failures.judge(row.name, Expect::Ok, &sandbox().probe(words(scene, row.exceeds)).run());
         failures.judge(row.name, Expect::Ok, &limited().probe(words(scene, row.fits)).run());
