@@ -275,7 +275,8 @@ pub struct Invocation {
     pub status: Option<RawFd>,
     /// The process whose end must end the command.
     pub parent: Option<i32>,
-    /// The `cgroup.procs` of the cgroup (version 2) that everything runs in, open for writing.
+    /// The `cgroup.procs` of the cgroup (version 2) that everything runs in, open for writing. Not for a process that
+    /// [waits for its orders](crate::EarlyInit).
     pub cgroup: Option<RawFd>,
 }
 

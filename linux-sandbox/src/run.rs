@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chdir, getppid};
 
 use crate::early;
@@ -227,7 +228,12 @@ fn set_up(
 fn join(invocation: &Invocation) -> Result<(), SetupError> {
     let Some(number) = invocation.cgroup else { return Ok(()) };
     let failed = |call| move |errno| SetupError::call(Step::Cgroup, call, errno);
-    let members = sys::take_descriptor(number).map_err(failed("fcntl"))?;
+    let members = sys::take_descriptor(number)
+        .map_err(|errno| failed("fcntl")(errno).hint("--cgroup-fd names no open descriptor"))?;
+    // Anything else would take what is written, and hold nothing.
+    if fstatfs(&members).map_err(failed("fstatfs"))?.filesystem_type() != CGROUP2_SUPER_MAGIC {
+        return Err(SetupError::condition(Step::Cgroup, "fstatfs", "--cgroup-fd names no file of a cgroup"));
+    }
     // 0 stands for who writes (`cgroup_procs_write` of the kernel).
     nix::unistd::write(&members, b"0").map_err(failed("write")).map(drop)
 }
