@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use codex_linux_sandbox::{
     Isolation, Kept, Limits, Network, Places, Plan, PlanError, PlanPath, Protected, Writes,
+    kernel_is_at_least,
 };
 
 use crate::enforcement::Means;
@@ -74,12 +75,7 @@ pub fn lower_limits(limits: &ResourceLimits, plan: &Plan, means: Means) -> Limit
 /// Whether `RLIMIT_NPROC` counts the processes of a user namespace (Linux 5.14). Before that it counts all that the user
 /// has, and a number that is ample for a command would let nothing start.
 fn counts_by_user_namespace() -> bool {
-    let Ok(names) = nix::sys::utsname::uname() else { return false };
-    let mut numbers = names.release().to_str().unwrap_or_default().split(['.', '-']).map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 14),
-        _ => false,
-    }
+    kernel_is_at_least(5, 14)
 }
 
 /// Says what is protected at the time of a call.

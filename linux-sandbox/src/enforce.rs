@@ -29,7 +29,7 @@ pub(crate) fn enter_namespaces(footing: Footing) -> Result<Ground, SetupError> {
 /// its only way on is to end.
 pub(crate) fn enforce(plan: &Plan) -> Result<Enforced, SetupError> {
     if plan.is_unrestricted() {
-        return Ok(Enforced { limits: plan.limits.bits(), ..Enforced::NOTHING });
+        return Ok(Enforced { limits: limits::held(plan), ..Enforced::NOTHING });
     }
     // no_new_privs first: without it an unprivileged process may install neither of the other two.
     // Then capabilities: what is given up here can't help to undo what follows.
@@ -64,7 +64,7 @@ pub(crate) fn limit(limits: &Limits) -> Result<(), SetupError> {
 /// What a plan would hold on a kernel with this Landlock ABI, for whoever wants to know before it is applied.
 pub(crate) fn expected(plan: &Plan, abi: u8) -> Enforced {
     if plan.is_unrestricted() {
-        return Enforced { limits: plan.limits.bits(), ..Enforced::NOTHING };
+        return Enforced { limits: limits::held(plan), ..Enforced::NOTHING };
     }
     let handled = Handled::by(plan, abi);
     enforced(plan, abi, &handled, UnixSockets::of(plan, abi), privileges::kept())
@@ -86,6 +86,6 @@ fn enforced(
         seccomp_calls: seccomp::answered_by(plan, unix_sockets),
         unix_sockets,
         capabilities,
-        limits: plan.limits.bits(),
+        limits: limits::held(plan),
     }
 }

@@ -55,7 +55,7 @@ pub use run::{EXIT_SETUP_FAILED, run_forked, run_main};
 pub use shown::shown;
 pub use support::{
     AppArmor, Cause, Cgroup, Container, ContainerKind, Facts, Finding, Mechanism, Privileges, Remedy,
-    Support, UserNamespaces, findings,
+    Support, UserNamespaces, findings, kernel_is_at_least,
 };
 pub use sys::Ending;
 

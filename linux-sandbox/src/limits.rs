@@ -42,7 +42,8 @@ pub struct Limits {
     pub memory: Option<NonZeroU64>,
     /// Processes and threads of the sandbox, its first process not counted: `RLIMIT_NPROC`, which counts them by user
     /// namespace from Linux 5.14 on. Only with [`Isolation::Namespaces`](crate::Isolation::Namespaces): elsewhere it would
-    /// count what the user runs outside. The kernel does not hold the machine's root to it.
+    /// count what the user runs outside. The kernel does not hold the machine's root to it; see
+    /// [`Limits::PROCESS_NUMBERS`].
     pub processes: Option<NonZeroU64>,
     /// Seconds of processor time of each process: `RLIMIT_CPU`. At the limit it gets `SIGXCPU`, a second later `SIGKILL`.
     pub cpu_time: Option<NonZeroU64>,
@@ -59,6 +60,11 @@ impl Limits {
     /// None.
     pub const NONE: Self =
         Self { memory: None, processes: None, cpu_time: None, open_files: None, file_size: None, shm: None };
+
+    /// Beside the [bits](LimitKind::bit) of the kinds: the numbers of processes are bounded (`kernel.pid_max` of the PID
+    /// namespace, Linux 6.14), for root, whom `RLIMIT_NPROC` does not hold. There are at least as many as there may be
+    /// processes, and at most 299 more.
+    pub const PROCESS_NUMBERS: u64 = 1 << 8;
 
     /// The limit of a kind.
     #[must_use]

@@ -13,6 +13,7 @@ cases_by_level!(
     the_report_says_by_what,
     a_limit_of_memory_leaves_room_to_reserve,
     limits_hold_without_any_restriction,
+    a_fork_bomb_comes_to_an_end,
 );
 
 /// The last argument is the amount that still fits; one more does not.
@@ -151,7 +152,11 @@ fn the_report_says_by_what(scene: &Scene) {
     }
     let shm = if in_memory_of_its_own(scene) { "enforced" } else { "absent" };
     assert_eq!(holds("shm").as_deref(), Some(shm), "{limits:?}");
-    let processes = if by_user_namespace(scene) { "enforced" } else { "absent" };
+    let processes = match (scene.level(), scene.identity()) {
+        (Level::Namespaces, Identity::User) => "enforced",
+        (Level::Namespaces, Identity::Root) if numbers_can_be_bounded() => "partial",
+        (Level::Namespaces | Level::Landlock, _) => "absent",
+    };
     assert_eq!(holds("processes").as_deref(), Some(processes), "{limits:?}");
     let amounts: Vec<_> = limits.iter().map(|line| line["amount"].as_u64()).collect();
     assert_eq!(amounts, [64 << 20, 12, 1000, 40, 1 << 20, 1 << 20].map(Some));
@@ -179,5 +184,41 @@ fn limits_hold_without_any_restriction(scene: &Scene) {
         failures.judge(row.name, Expect::Ok, &limited().probe(words(scene, row.fits)).run());
         failures.judge(row.name, row.refused, &limited().probe(words(scene, row.exceeds)).run());
     }
+    failures.finish();
+}
+
+/// `kernel.pid_max` belongs to a PID namespace (Linux 6.14).
+fn numbers_can_be_bounded() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the release");
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse::<u32>);
+    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 14))
+}
+
+/// A command that makes processes without end gets `EAGAIN`, and the host keeps its numbers. For root, the bound is loose
+/// by the 299 numbers that the kernel reserves, until all have been given once.
+fn a_fork_bomb_comes_to_an_end(scene: &Scene) {
+    let bounded =
+        by_user_namespace(scene) || (scene.level() == Level::Namespaces && numbers_can_be_bounded());
+    let of_the_host = || std::fs::read_to_string("/proc/sys/kernel/pid_max").expect("read the host's limit");
+    let before = of_the_host();
+    let limited = || scene.under(Policy::WorkspaceWrite).options(["--limit", "processes=20"]);
+    let mut failures = Failures::new();
+    failures.judge("a crowd outside", Expect::Ok, &scene.under(Policy::Bare).probe(["crowd", "400"]).run());
+    let expected = if bounded { Expect::Fails(&[Errno::EAGAIN]) } else { Expect::Ok };
+    failures.judge("a crowd", expected, &limited().probe(["crowd", "400"]).run());
+    // As many as are allowed, also after all numbers have been given once.
+    let script = format!(
+        "i=0; while [ $i -lt 400 ]; do /bin/true || exit 9; i=$((i+1)); done; exec {} crowd 19",
+        scene.probe_program().display()
+    );
+    failures.judge("as many as are allowed", Expect::Ok, &limited().shell(&script).run());
+    if bounded {
+        let script = format!(
+            "i=0; while [ $i -lt 400 ]; do /bin/true || exit 9; i=$((i+1)); done; exec {} crowd 21",
+            scene.probe_program().display()
+        );
+        failures.judge("one more", Expect::Fails(&[Errno::EAGAIN]), &limited().shell(&script).run());
+    }
+    failures.check(of_the_host() == before, || format!("the host's pid_max was {before}"));
     failures.finish();
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use codex_linux_sandbox::{Enforced, LimitKind};
+use codex_linux_sandbox::{Enforced, LimitKind, Limits};
 use serde::Serialize;
 
 use super::Hold;
@@ -69,6 +69,15 @@ impl Held<'_> {
             (Limit::Processes, true) if !self.root => {
                 (Hold::Enforced, "RLIMIT_NPROC, counted in the user namespace")
             }
+            (Limit::Processes, _) if self.numbers_are_bounded() && metered => (
+                Hold::Partial,
+                "kernel.pid_max of the PID namespace, which has up to 299 more; sampled, and ended above it: RLIMIT_NPROC does \
+                 not hold root",
+            ),
+            (Limit::Processes, _) if self.numbers_are_bounded() => (
+                Hold::Partial,
+                "kernel.pid_max of the PID namespace, which has up to 299 more: RLIMIT_NPROC does not hold root",
+            ),
             (Limit::Processes, _) if metered => (
                 Hold::Partial,
                 "sampled, and ended above it: there is no cgroup to be had with the controller `pids`, and RLIMIT_NPROC \
@@ -100,6 +109,10 @@ impl Held<'_> {
                 (Hold::Absent, "the helper did not set it")
             }
         }
+    }
+
+    fn numbers_are_bounded(&self) -> bool {
+        self.enforced.limits & Limits::PROCESS_NUMBERS != 0
     }
 
     /// Whether the helper has set a limit.
