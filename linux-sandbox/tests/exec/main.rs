@@ -18,6 +18,7 @@ mod fifo;
 mod helpers;
 mod landlock_abi;
 mod lasting_thread;
+mod limits;
 mod refused;
 #[path = "../harness/runs.rs"]
 mod runs;
