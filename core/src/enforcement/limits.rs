@@ -58,13 +58,11 @@ impl Held<'_> {
             }
             (Limit::Memory, true) if metered => (
                 Hold::Partial,
-                "RLIMIT_DATA for each process; all together are sampled, and ended above it: there is no cgroup to be had \
-                 with the controller `memory`",
+                "RLIMIT_DATA for each process; all together are sampled, and ended above it: no cgroup holds them",
             ),
-            (Limit::Memory, true) => (
-                Hold::Partial,
-                "RLIMIT_DATA, for each process alone: there is no cgroup to be had with the controller `memory`",
-            ),
+            (Limit::Memory, true) => {
+                (Hold::Partial, "RLIMIT_DATA, for each process alone: no cgroup holds all together")
+            }
             (Limit::Processes, _) if cgroup_processes => (Hold::Enforced, "pids.max of a cgroup"),
             (Limit::Processes, true) if !self.root => {
                 (Hold::Enforced, "RLIMIT_NPROC, counted in the user namespace")
@@ -80,13 +78,12 @@ impl Held<'_> {
             ),
             (Limit::Processes, _) if metered => (
                 Hold::Partial,
-                "sampled, and ended above it: there is no cgroup to be had with the controller `pids`, and RLIMIT_NPROC \
-                 holds neither root nor, without a user namespace, the command alone",
+                "sampled, and ended above it: no cgroup holds them, and RLIMIT_NPROC holds neither root nor, without a user \
+                 namespace, the command alone",
             ),
             (Limit::Processes, _) => (
                 Hold::Absent,
-                "there is no cgroup to be had with the controller `pids`, and RLIMIT_NPROC holds neither root nor, without \
-                 a user namespace, the command alone",
+                "no cgroup holds them, and RLIMIT_NPROC holds neither root nor, without a user namespace, the command alone",
             ),
             (Limit::CpuTime, true) if metered && cgroup => (
                 Hold::Enforced,
