@@ -4,10 +4,10 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::num::NonZeroU64;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Stdio as Stream};
 use std::time::Duration;
 
-use codex_core::exec::{Meter, Root};
+use codex_core::exec::{Meter, Root, Stdio};
 use codex_core::limits::{Limit, ResourceLimits};
 use nix::unistd::Pid;
 
@@ -20,8 +20,8 @@ fn start(level: &[&str], script: &str) -> Child {
         .args(["-s", "disk-full-read-access"])
         .args(level)
         .args(["--", "sh", "-c", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdin(Stream::piped())
+        .stdout(Stream::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
@@ -32,7 +32,8 @@ fn start(level: &[&str], script: &str) -> Child {
 
 fn meter(child: &Child, root: fn(Pid) -> Root, limit: Limit) -> Meter {
     let limits = ResourceLimits::NONE.with(limit, NonZeroU64::MAX);
-    Meter::new(root(Pid::from_raw(i32::try_from(child.id()).unwrap())), &limits, None).unwrap()
+    Meter::new(root(Pid::from_raw(i32::try_from(child.id()).unwrap())), &limits, None, Stdio::Capture)
+        .unwrap()
 }
 
 fn end(mut child: Child) {

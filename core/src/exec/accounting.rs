@@ -15,9 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::Pid;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::cgroup::Cgroup;
+use super::request::Stdio;
 use super::tree::children;
 use crate::limits::{Limit, ResourceLimits};
 use process::{Usage, proportional_memory, usage};
@@ -27,6 +29,8 @@ const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_millis(100);
 /// Sampling takes at most this part of one processor.
 const SHARE: u32 = 50;
+/// A sample that takes longer is taken on a thread of its own.
+const LONG: Duration = Duration::from_millis(1);
 
 /// Whose descendants a call's processes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,19 +68,34 @@ pub struct Exceeded {
 /// Watches over limits that nothing else holds for all processes of a call together.
 #[derive(Debug)]
 pub struct Meter {
+    look: Look,
+    stdio: Stdio,
+    due: Instant,
+    cost: Duration,
+    /// A sample that is being taken elsewhere.
+    taken: Option<JoinHandle<Sample>>,
+    peak: Sample,
+}
+
+/// What to look at.
+#[derive(Clone, Debug)]
+struct Look {
     root: Root,
     limits: ResourceLimits,
     /// Counts processor time exactly, where there is one.
     cgroup: Option<Arc<Cgroup>>,
-    due: Instant,
-    peak: Sample,
 }
 
 impl Meter {
     /// A meter for those of the limits that it is for. `None` where there is none of them: memory and processes that the
     /// cgroup holds are not sampled, and what belongs to one process or one file never is.
     #[must_use]
-    pub fn new(root: Root, limits: &ResourceLimits, cgroup: Option<Arc<Cgroup>>) -> Option<Self> {
+    pub fn new(
+        root: Root,
+        limits: &ResourceLimits,
+        cgroup: Option<Arc<Cgroup>>,
+        stdio: Stdio,
+    ) -> Option<Self> {
         let held = cgroup.as_ref().map(|cgroup| cgroup.holds()).unwrap_or_default();
         let mut watched = ResourceLimits::NONE;
         for (limit, amount) in limits.iter() {
@@ -86,25 +105,48 @@ impl Meter {
                 Limit::OpenFiles | Limit::FileSize | Limit::Shm => {}
             }
         }
-        let due = Instant::now() + SHORTEST;
-        (!watched.is_empty()).then_some(Self { root, limits: watched, cgroup, due, peak: Sample::default() })
+        (!watched.is_empty()).then(|| Self {
+            look: Look { root, limits: watched, cgroup },
+            stdio,
+            due: Instant::now() + SHORTEST,
+            cost: Duration::ZERO,
+            taken: None,
+            peak: Sample::default(),
+        })
     }
 
-    /// Waits until a limit is exceeded. May be dropped and called again: samples are taken at their own pace.
+    /// Waits until a limit is exceeded. May be dropped and called again, as often as wanted: samples are taken at their own
+    /// pace.
     pub async fn next(&mut self) -> Exceeded {
         loop {
             sleep_until(self.due).await;
             let begun = Instant::now();
-            let sample = self.sample();
+            let sample = self.take().await;
+            let now = Instant::now();
+            self.cost = now - begun;
             self.note(&sample);
             if let Some(exceeded) = self.judge(&sample) {
                 // Whoever does not end the call at once is told again.
-                self.due = Instant::now() + SHORTEST;
+                self.due = now + SHORTEST;
                 return exceeded;
             }
-            let now = Instant::now();
-            self.due = now + self.pause(&sample).max((now - begun) * SHARE);
+            self.due = now + self.pause(&sample).max(self.cost * SHARE);
         }
+    }
+
+    /// Takes a sample: on a thread of its own where it takes long, so that other calls of the runtime don't wait, but where
+    /// the process has to keep its one thread.
+    async fn take(&mut self) -> Sample {
+        if self.taken.is_none() && (self.cost < LONG || self.stdio == Stdio::Inherit) {
+            return self.sample();
+        }
+        // Kept here and not on the way: whoever calls again goes on waiting for the same sample.
+        let look = self.look.clone();
+        let taken = self.taken.get_or_insert_with(|| tokio::task::spawn_blocking(move || look.sample()));
+        let sample = taken.await;
+        self.taken = None;
+        // No thread was to be had.
+        sample.unwrap_or_else(|_ended| self.sample())
     }
 
     /// The most of each that was seen. A peak between two samples is missed.
@@ -115,6 +157,7 @@ impl Meter {
 
     fn note(&mut self, sample: &Sample) {
         self.peak.memory = self.peak.memory.max(sample.memory);
+        // Who is gone without having been waited for takes its time along; it was used all the same.
         self.peak.cpu_time = self.peak.cpu_time.max(sample.cpu_time);
         self.peak.processes = self.peak.processes.max(sample.processes);
     }
@@ -122,6 +165,35 @@ impl Meter {
     /// What is used now.
     #[must_use]
     pub fn sample(&self) -> Sample {
+        self.look.sample()
+    }
+
+    fn judge(&self, sample: &Sample) -> Option<Exceeded> {
+        let sample = Sample { cpu_time: sample.cpu_time.max(self.peak.cpu_time), ..*sample };
+        self.look.limits.iter().find_map(|(limit, allowed)| {
+            let (allowed, seen) = (allowed.get(), amount(limit, &sample));
+            (seen > allowed).then_some(Exceeded { limit, allowed, seen })
+        })
+    }
+
+    /// How long nothing needs to be looked at: the nearer a limit, the shorter.
+    fn pause(&self, sample: &Sample) -> Duration {
+        let pauses = self.look.limits.iter().map(|(limit, allowed)| {
+            let left = allowed.get().saturating_sub(amount(limit, sample));
+            match limit {
+                // No sooner than with all processors at work.
+                Limit::CpuTime => Duration::from_millis(left) / processors(),
+                _ if left > allowed.get() / 2 => LONGEST,
+                _ if left > allowed.get() / 4 => LONGEST / 2,
+                _ => SHORTEST,
+            }
+        });
+        pauses.min().unwrap_or(LONGEST).clamp(SHORTEST, LONGEST)
+    }
+}
+
+impl Look {
+    fn sample(&self) -> Sample {
         let mut all = Walk::of(self.root);
         let mut sample = all.total;
         if let Some(most) = self.limits.get(Limit::Memory)
@@ -134,31 +206,7 @@ impl Meter {
         {
             sample.cpu_time = counted;
         }
-        // Who is gone without having been waited for takes its time along; it was used all the same.
-        sample.cpu_time = sample.cpu_time.max(self.peak.cpu_time);
         sample
-    }
-
-    fn judge(&self, sample: &Sample) -> Option<Exceeded> {
-        self.limits.iter().find_map(|(limit, allowed)| {
-            let (allowed, seen) = (allowed.get(), amount(limit, sample));
-            (seen > allowed).then_some(Exceeded { limit, allowed, seen })
-        })
-    }
-
-    /// How long nothing needs to be looked at: the nearer a limit, the shorter.
-    fn pause(&self, sample: &Sample) -> Duration {
-        let pauses = self.limits.iter().map(|(limit, allowed)| {
-            let left = allowed.get().saturating_sub(amount(limit, sample));
-            match limit {
-                // No sooner than with all processors at work.
-                Limit::CpuTime => Duration::from_millis(left) / processors(),
-                _ if left > allowed.get() / 2 => LONGEST,
-                _ if left > allowed.get() / 4 => LONGEST / 2,
-                _ => SHORTEST,
-            }
-        });
-        pauses.min().unwrap_or(LONGEST).clamp(SHORTEST, LONGEST)
     }
 }
 
