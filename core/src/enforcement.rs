@@ -1,6 +1,7 @@
 //! The report of what holds: each guarantee enforced, partial or absent, and why.
 
 mod guarantee;
+mod limits;
 
 use std::borrow::Cow;
 
@@ -8,6 +9,10 @@ use codex_linux_sandbox::{Capabilities, Enforced, Isolation, Network, Plan, Unix
 use serde::Serialize;
 
 pub use guarantee::Guarantee;
+pub use limits::{LimitHolding, Means};
+
+use crate::limits::ResourceLimits;
+use limits::Held;
 
 /// How far a guarantee holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -159,6 +164,8 @@ pub struct Enforcement {
     pub mechanisms: Mechanisms,
     /// A line for each guarantee, in the order of [`Guarantee::ALL`].
     pub promises: Vec<Holding>,
+    /// A line for each limit that there is.
+    pub limits: Vec<LimitHolding>,
 }
 
 impl Enforcement {
@@ -183,7 +190,15 @@ impl Enforcement {
                 Holding { guarantee, hold, why: Cow::Borrowed(why) }
             })
             .collect();
-        Self { level, mechanisms: Mechanisms::of(enforced), promises }
+        Self { level, mechanisms: Mechanisms::of(enforced), promises, limits: Vec::new() }
+    }
+
+    /// The same with limits, and what holds them beside the helper.
+    #[must_use]
+    pub fn with_limits(mut self, limits: &ResourceLimits, enforced: &Enforced, means: Means) -> Self {
+        let root = nix::unistd::geteuid().is_root();
+        self.limits = Held { enforced, means, root }.holdings(limits);
+        self
     }
 
     /// How far a guarantee holds, and why.

@@ -53,6 +53,12 @@ impl EarlyInit {
         }
     }
 
+    /// Its number, by which it can be put into a cgroup before it has its orders: it has started nothing yet.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        self.waiting.as_ref().map(|waiting| waiting.pid)
+    }
+
     /// Whether the namespaces are what a plan takes.
     #[must_use]
     pub fn fits(&self, invocation: &Invocation) -> bool {
@@ -70,6 +76,11 @@ impl EarlyInit {
         environment: &EnvironmentBlock,
     ) -> Result<(Pid, OwnedFd), SetupError> {
         let Some(waiting) = &self.waiting else { return Err(failed("write", Errno::ESRCH)) };
+        // A descriptor of ours is none of its own.
+        if invocation.cgroup.is_some() {
+            let hint = "a process that waits for its orders is put into a cgroup by its number";
+            return Err(SetupError::condition(Step::Cgroup, "write", hint));
+        }
         let mut arguments = Vec::new();
         for argument in wire::encode(invocation) {
             arguments.extend_from_slice(argument.as_bytes());

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::chdir;
 
 use crate::early;
@@ -102,6 +103,7 @@ fn relay(invocation: Invocation, status: Option<Status>) -> Result<Infallible, U
         if let Some(parent) = invocation.parent {
             end_with(parent, libc::SIGKILL)?;
         }
+        join(&invocation)?;
         let relay = Relay::prepare()?;
         Ok((fork_init(Footing::of(&invocation.plan))?, relay))
     })();
@@ -220,8 +222,23 @@ fn finish_confining(invocation: &Invocation, directory: Option<PathBuf>) -> Resu
         sys::close_on_exec_from(FIRST_INHERITED)
             .map_err(|errno| SetupError::call(Step::Descriptors, "close_range", errno))?;
     }
-    // 3. no_new_privs, capabilities, Landlock, seccomp.
+    // 3. no_new_privs, capabilities, Landlock, seccomp. Limits come after that, in the command's own process.
     enforce::enforce(&invocation.plan)
+}
+
+/// Enters the cgroup that the parent has made, before there is anybody else to take along: what is started from here on
+/// belongs to it from its first instruction.
+pub(crate) fn join(invocation: &Invocation) -> Result<(), SetupError> {
+    let Some(number) = invocation.cgroup else { return Ok(()) };
+    let failed = |call| move |errno| SetupError::call(Step::Cgroup, call, errno);
+    let members = sys::take_descriptor(number)
+        .map_err(|errno| failed("fcntl")(errno).hint("--cgroup-fd names no open descriptor"))?;
+    // Anything else would take what is written, and hold nothing.
+    if fstatfs(&members).map_err(failed("fstatfs"))?.filesystem_type() != CGROUP2_SUPER_MAGIC {
+        return Err(SetupError::condition(Step::Cgroup, "fstatfs", "--cgroup-fd names no file of a cgroup"));
+    }
+    // 0 stands for who writes (`cgroup_procs_write` of the kernel).
+    nix::unistd::write(&members, b"0").map_err(failed("write")).map(drop)
 }
 
 fn current_directory() -> Result<PathBuf, &'static str> {

@@ -11,7 +11,7 @@ mod process;
 
 pub(crate) use mount::{
     MountAttributes, attach_mount, attach_mount_in, clone_mount, clone_mount_of, new_file_system,
-    set_mount_attributes, set_mount_writable, set_mounts_private,
+    reconfigure_file_system, set_mount_attributes, set_mount_writable, set_mounts_private,
 };
 pub(crate) use notify::{
     Notification, answer_call, be_interruptible, bind_to, connect_to, file_of_socket, hold_thread,

@@ -2,7 +2,7 @@
 //!
 //! These tests count what the whole process has, so that they are in a program of their own and take turns.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, and says so")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, and says so")]
 
 #[path = "harness/runs.rs"]
 mod runs;

@@ -105,7 +105,7 @@ fn killing_codex_at_any_instant_leaves_nothing(scene: &Scene) {
                 let held = presence.path().as_os_str();
                 let started = Instant::now();
                 let arguments = ["-c".as_ref(), script.as_ref(), held];
-                let mut running = scene.under(policy).options(options).command("sh", arguments).start();
+                let running = scene.under(policy).options(options).command("sh", arguments).start();
                 // Most of it happens within some milliseconds; the last ones find the command at work.
                 while started.elapsed() < Duration::from_micros(700) * instant * instant {
                     std::thread::yield_now();

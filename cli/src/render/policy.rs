@@ -7,7 +7,7 @@ use codex_core::policy::{NetworkAccess, Protection, ResolvedWrites, RootOrigin, 
 use codex_linux_sandbox::{Support, shown};
 use serde::Serialize;
 
-use super::table::{aligned, coloured, word};
+use super::table::{aligned, coloured, limit_rows, word};
 use crate::meaning::{Meaning, MeaningError};
 
 #[derive(Serialize)]
@@ -200,6 +200,10 @@ pub(crate) fn table(meaning: &Meaning, sandbox: &Result<Sandbox, MeaningError>) 
             ]
         });
         text.push_str(&coloured(aligned(&rows.collect::<Vec<_>>())));
+        if !policy.enforcement.limits.is_empty() {
+            text.push_str("\nLimits\n");
+            text.push_str(&coloured(aligned(&limit_rows(policy.enforcement))));
+        }
         let mechanisms = &policy.enforcement.mechanisms;
         let refused = [&mechanisms.landlock_fs, &mechanisms.landlock_net, &mechanisms.landlock_scopes];
         if refused.iter().any(|rights| !rights.is_empty()) {

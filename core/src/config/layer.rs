@@ -1,11 +1,13 @@
 //! What one source of configuration says, and how it is laid over what is there already.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use super::problem::Place;
 use super::settings::{EnvironmentInherit, Isolation, Settings, Sourced, SourcedList};
 use crate::enforcement::Guarantee;
+use crate::limits::Limit;
 use crate::policy::{GitProtection, SandboxMode};
 
 /// Settings of which any may be left unsaid.
@@ -31,6 +33,7 @@ pub(super) struct Layer {
     pub(super) allow_read: Option<SourcedList<PathBuf>>,
     pub(super) private_tmp: Option<Sourced<bool>>,
     pub(super) allow_unix_sockets: Option<SourcedList<PathBuf>>,
+    pub(super) limits: BTreeMap<Limit, Sourced<NonZeroU64>>,
 }
 
 /// A whole file or override: a layer, and layers that apply only when they are chosen.
@@ -72,6 +75,7 @@ impl Layer {
             allow_read,
             private_tmp,
             allow_unix_sockets,
+            limits,
         } = self;
         let workspace_write = &mut settings.workspace_write;
         let environment = &mut settings.shell_environment_policy;
@@ -98,6 +102,7 @@ impl Layer {
         replace(&mut sandbox.allow_read, allow_read);
         replace(&mut sandbox.private_tmp, private_tmp);
         replace(&mut sandbox.allow_unix_sockets, allow_unix_sockets);
+        sandbox.limits.extend(limits);
     }
 }
 

@@ -8,11 +8,14 @@ use codex_linux_sandbox::{
     Command, Descriptors, Enforced, Invocation, PROGRAM, Plan, PlanError, Stay, Terminal, shown, wire,
 };
 
+use super::bounds::Bounds;
 use super::level::{PlanFailure, Rung, ladder, namespaces_refused};
 use super::request::{ExecRequest, Stdio};
 use super::warden::Post;
 use crate::config::Isolation;
-use crate::enforcement::{Enforcement, Guarantee, Hold, Level};
+use crate::enforcement::{Enforcement, Guarantee, Hold, Level, Means};
+use crate::limits::ResourceLimits;
+use crate::lower::lower_limits;
 use crate::policy::{
     PlaceRules, PolicyError, Protection, ProtectionSettings, ResolvedPolicy, SandboxPolicy, SpecialMount,
     Surroundings, resolve,
@@ -92,6 +95,8 @@ pub struct SandboxOptions {
     pub protection: ProtectionSettings,
     /// Guarantees without which nothing may run.
     pub require: Vec<Guarantee>,
+    /// What commands may use.
+    pub limits: ResourceLimits,
     /// Whether the environment that commands get has been cleared of what looks like secrets; for the report.
     pub secrets_filtered: bool,
     /// Uses no Landlock feature above this ABI.
@@ -108,6 +113,7 @@ impl SandboxOptions {
             places: PlaceRules::default(),
             protection: ProtectionSettings::default(),
             require: Vec::new(),
+            limits: ResourceLimits::NONE,
             secrets_filtered: true,
             landlock_abi_at_most: None,
         }
@@ -276,8 +282,18 @@ impl Sandbox {
     }
 
     /// What holds, by what the helper reports.
-    pub(super) fn enforcement(&self, rung: &Rung, enforced: &Enforced) -> Enforcement {
-        Enforcement::of(&rung.plan, enforced, self.0.options.secrets_filtered)
+    pub(super) fn enforcement(&self, rung: &Rung, bounds: &Bounds, enforced: &Enforced) -> Enforcement {
+        Enforcement::of(&rung.plan, enforced, self.0.options.secrets_filtered).with_limits(
+            &bounds.limits,
+            enforced,
+            bounds.means(),
+        )
+    }
+
+    /// What a command may use: the tighter of what the sandbox and its own request allow.
+    #[must_use]
+    pub fn limits(&self, request: &ExecRequest) -> ResourceLimits {
+        self.0.options.limits.tightest(request.resources)
     }
 
     /// Whether a command under this sandbox is restricted at all.
@@ -293,12 +309,19 @@ impl Sandbox {
     }
 
     /// The plan and a command as the helper takes them, without what belongs to one run (descriptors, parent).
-    pub(super) fn invocation(&self, plan: Plan, request: &ExecRequest, program: &OsStr) -> Invocation {
+    pub(super) fn invocation(
+        &self,
+        mut plan: Plan,
+        request: &ExecRequest,
+        program: &OsStr,
+        means: Means,
+    ) -> Invocation {
         let command = Command {
             program: program.to_owned(),
             argv0: request.arg0.clone(),
             arguments: request.command.iter().skip(1).cloned().collect(),
         };
+        plan.limits = lower_limits(&self.limits(request), &plan, means);
         let mut invocation = Invocation::new(plan, command);
         invocation.directory = request.cwd.clone();
         if request.stdio != Stdio::Inherit {
@@ -325,7 +348,9 @@ impl Sandbox {
         let rung = self.rung();
         // What is protected now. Who looks after the rest is not in a line that can be pasted.
         let protection = self.protection();
-        line.extend(wire::encode(&self.invocation(rung.plan_with(protection.as_ref())?, request, &program)));
+        let plan = rung.plan_with(protection.as_ref())?;
+        // Nobody makes a cgroup for it, or samples what it uses.
+        line.extend(wire::encode(&self.invocation(plan, request, &program, Means::default())));
         Ok(line)
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, pipe2};
 use tokio::io::unix::AsyncFd;
 
+use super::accounting::Root;
+use super::cgroup::{Cgroup, CgroupError};
 use super::outcome::{ExecError, LeftBehind, MOST_LEFT_BEHIND, ResourceUsage};
 use super::request::{Control, Signals, Stdio};
 use super::sandbox::Helper;
@@ -33,6 +35,8 @@ use super::terminal;
 const STATUS: RawFd = 3;
 /// The descriptor from which the helper reads the command's environment.
 const ENVIRONMENT: RawFd = 4;
+/// The descriptor by which the helper enters a cgroup.
+const MEMBERS: RawFd = 5;
 /// Descriptors to be put in place are moved above all places first, so that no move overwrites another's source.
 const ABOVE_ALL_PLACES: RawFd = 10;
 /// `POSIX_SPAWN_SETSID` of `spawn.h` (glibc 2.26), which nix does not name.
@@ -49,6 +53,8 @@ pub(super) struct Spawn {
     pub(super) stdio: Stdio,
     pub(super) signals: Signals,
     pub(super) early: Option<EarlyInit>,
+    /// What the command is to belong to.
+    pub(super) group: Option<Arc<Cgroup>>,
 }
 
 /// Our ends of what the helper and the command read and write.
@@ -95,6 +101,14 @@ impl Child {
     /// Readable once the process has ended.
     pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
         self.process.as_fd()
+    }
+
+    /// Where what the command has started is found.
+    pub(super) const fn root(&self) -> Root {
+        match self.stands {
+            Stands::BesideTheCommand | Stands::ForANamespace => Root::Keeper(self.pid),
+            Stands::BeforeANamespace => Root::Relay(self.pid),
+        }
     }
 
     /// Does with the command what the caller wants.
@@ -247,6 +261,12 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
                 EarlyInit::begin(Footing::of(&spawn.invocation.plan), signals)
             }
         };
+        // It waits for its orders, and has started nobody.
+        if let (Ok(early), Some(group)) = (&early, &spawn.group)
+            && let Some(pid) = early.pid()
+        {
+            group.add(pid).map_err(entering)?;
+        }
         return match early.and_then(|early| early.order(&spawn.invocation, &environment)) {
             Ok((pid, status)) => {
                 never_wait(&status)?;
@@ -256,6 +276,8 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
         };
     }
     let (status, status_end) = status_pipe()?;
+    let members = spawn.group.as_ref().map(|group| group.members().map_err(entering)).transpose()?;
+    spawn.invocation.cgroup = members.as_ref().map(AsRawFd::as_raw_fd);
     match sys::fork_if_single_threaded().map_err(failed)? {
         Fork::Parent(pid) => {
             Ok(Spawned::Started(child(pid, Stands::BesideTheCommand)?, Streams::none(status)))
@@ -265,7 +287,7 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
 }
 
 fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
-    let Spawn { helper, mut invocation, env, stdio, signals, .. } = spawn;
+    let Spawn { helper, mut invocation, env, stdio, signals, group, .. } = spawn;
     let actions = PosixSpawnFileActions::init().map_err(preparing("posix_spawn_file_actions"))?;
     let mut places = Places { actions, held: Vec::new() };
 
@@ -273,6 +295,10 @@ fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
     places.put(status_end, STATUS)?;
     places.put(environment_file(&environment(&env)?)?, ENVIRONMENT)?;
     let ends = connect(stdio, &mut places, status)?;
+    if let Some(group) = &group {
+        places.put(group.members().map_err(entering)?, MEMBERS)?;
+        invocation.cgroup = Some(MEMBERS);
+    }
     invocation.status = Some(STATUS);
     invocation.environment = Environment::Descriptor(ENVIRONMENT);
 
@@ -387,6 +413,10 @@ fn environment_file(environment: &EnvironmentBlock) -> Result<OwnedFd, ExecError
     let written = file.write_all(&environment.to_bytes()).and_then(|()| file.rewind());
     written.map_err(|error| ExecError::Prepare { call: "write the environment", errno: errno_of(&error) })?;
     Ok(file.into())
+}
+
+fn entering(error: CgroupError) -> ExecError {
+    ExecError::Prepare { call: "a cgroup to enter", errno: error.errno }
 }
 
 fn errno_of(error: &std::io::Error) -> Errno {

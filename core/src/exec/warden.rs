@@ -6,18 +6,15 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::quarantine::{Guard, Quarantined, recover, refresh};
-use super::request::Stdio;
 use super::sys;
 use crate::policy::{Protection, ProtectionSettings, WritableRoot, protect};
 
@@ -147,35 +144,6 @@ impl Warden {
         }
         found.extend(self.guard.finish());
         found
-    }
-}
-
-/// Work that waits for the disk, off the threads of the runtime. Who shares its streams with the command has one call at a
-/// time, and stays a process with one thread: it may have to fork (see [`Helper::ThisProgram`]).
-///
-/// [`Helper::ThisProgram`]: super::Helper::ThisProgram
-pub(super) async fn off_the_runtime<T: Send + 'static>(
-    stdio: Stdio,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Errno> {
-    if stdio == Stdio::Inherit {
-        return Ok(work());
-    }
-    let (answer, answered) = oneshot::channel();
-    let job = Arc::new(Mutex::new(Some((work, answer))));
-    let theirs = Arc::clone(&job);
-    let take = |job: &Mutex<Option<_>>| job.lock().unwrap_or_else(PoisonError::into_inner).take();
-    // The runtime's own threads for this are no choice: it panics where it can't have one.
-    let thread = std::thread::Builder::new().name("codex-disk".to_owned()).spawn(move || {
-        if let Some((work, answer)) = take(&theirs) {
-            // Whoever has gone away takes no answer.
-            drop(answer.send(work()));
-        }
-    });
-    match thread {
-        Ok(_detached) => answered.await.map_err(|_ended| Errno::EAGAIN),
-        // Others wait for the disk as well then, and nothing is lost.
-        Err(_none) => take(&job).map(|(work, _)| work()).ok_or(Errno::EAGAIN),
     }
 }
 

@@ -20,6 +20,7 @@ mod handles;
 mod helpers;
 mod landlock_abi;
 mod lasting_thread;
+mod limits;
 mod refused;
 #[path = "../harness/runs.rs"]
 mod runs;

@@ -24,6 +24,8 @@ mod handles;
 mod helpers;
 #[path = "../exec/lasting_thread.rs"]
 mod lasting_thread;
+#[path = "../exec/limits.rs"]
+mod limits;
 #[path = "../exec/refused.rs"]
 mod refused;
 #[path = "../harness/runs.rs"]
