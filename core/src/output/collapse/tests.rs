@@ -104,6 +104,34 @@ fn repeated_lines_are_folded() {
 }
 
 #[test]
+fn data_is_left_out_and_what_follows_it_is_not() {
+    let data = (0..10_000_u32).flat_map(|number| {
+        number.wrapping_mul(2_654_435_769).to_le_bytes().map(|byte| byte & 0x1f | 0x40 * (byte >> 7))
+    });
+    let data: Vec<u8> = data.filter(|byte| *byte != 0x1b).collect();
+    let data = data.repeat(10);
+    let mut stream = b"before\n".to_vec();
+    stream.extend_from_slice(&data);
+    stream.extend_from_slice(b"\nerror: after\n");
+    let (text, collapsed) = collapse([stream.as_slice()]);
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(text.starts_with("before\n"), "{text}");
+    assert!(text.ends_with("\nerror: after\n"), "{text}");
+    let line = format!("\n[… {} bytes of data omitted …]\n", collapsed.data_omitted);
+    assert!(text.contains(&line), "{}", collapsed.data_omitted);
+    assert!(collapsed.data_omitted > data.len() as u64 - 3 * 16 * 1024);
+    assert_eq!(collapse(stream.chunks(1000)).0, text.as_bytes());
+    // Text again, and long.
+    let tail = "a line of text\n".repeat(5000);
+    stream.extend_from_slice(tail.as_bytes());
+    let (text, _) = collapse([stream.as_slice()]);
+    assert!(
+        String::from_utf8_lossy(&text)
+            .ends_with("\nerror: after\na line of text\n[… repeated 4999 more times …]\n")
+    );
+}
+
+#[test]
 fn one_stream_does_not_swallow_what_the_other_writes() {
     let mut text = Vec::new();
     let mut collapse = Collapse::new();
