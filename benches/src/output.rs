@@ -21,8 +21,8 @@ use crate::table::Table;
 pub(crate) const WRITER: &str = "write-output";
 
 /// What is read in one timing.
-const BYTES: usize = 1 << 28;
-const ROUNDS: usize = 11;
+const BYTES: usize = 1 << 27;
+const ROUNDS: usize = 9;
 /// What is read at once.
 const CHUNK: usize = 64 * 1024;
 /// What a command repeats: more than is read at once, and no multiple of it.
@@ -161,7 +161,7 @@ pub(crate) fn through_a_pipe(programs: &Programs) -> Outcome<Table> {
     let (_parent, directory) = directory(programs)?;
     let note = format!(
         "MB/s of a bare reader, and times its speed with what each call has (two captures) and may have beside it. \
-         The shortest of {ROUNDS} rounds of 256 MiB; spilled to memory. Budget: 0.7."
+         The shortest of {ROUNDS} rounds of 128 MiB; spilled to memory. Budget: 0.7."
     );
     let mut table =
         Table::new(["", "bare MB/s", "captures", "and view", "and feed", "and spill", "and all three"], note);
@@ -212,7 +212,7 @@ fn read(programs: &Programs, kind: &str, mut taker: Taker) -> Outcome<Duration> 
 /// The rooms by themselves, on bytes that are in memory.
 pub(crate) fn in_memory(programs: &Programs) -> Outcome<Table> {
     let (_parent, directory) = directory(programs)?;
-    let note = "MB/s, the best of 11 rounds of 64 MB in chunks of 64 KiB. Truncation: microseconds to cut a text of \
+    let note = "MB/s, the best of 9 rounds of 64 MB in chunks of 64 KiB. Truncation: microseconds to cut a text of \
                 40 KiB to 2000 tokens.";
     let mut table = Table::new(["", "capture", "collapse and capture", "feed", "spill", "truncate µs"], note);
     for kind in KINDS {

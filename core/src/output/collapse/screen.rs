@@ -8,7 +8,7 @@ use super::row::{Row, WIDEST};
 /// How many rows can be drawn over: those of a tall terminal.
 pub(super) const ROWS: usize = 64;
 /// How much memory these may take together.
-const SIZE: usize = 256 * 1024;
+const SIZE: usize = 128 * 1024;
 /// How many alike control characters are written out.
 const WRITTEN_OUT: u64 = 16;
 
