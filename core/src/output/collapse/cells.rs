@@ -9,6 +9,9 @@ use super::row::WIDEST;
 /// How many bytes of marks one character may carry.
 const MARKS: usize = 32;
 
+/// What the marks of one character take, about.
+const ENTRY: usize = 96;
+
 /// Cells that are no character: what a wide one covers beside its own, and bytes that are not UTF-8.
 const COVERED: u32 = 0x0020_0000;
 const RAW: u32 = 0x0030_0000;
@@ -34,7 +37,12 @@ impl Cells {
 
     /// How much memory they take, about.
     pub(super) fn size(&self) -> usize {
-        self.cells.len() * size_of::<u32>() + self.marks.len() * MARKS
+        self.cells.len() * size_of::<u32>() + self.marks.len() * ENTRY
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.cells.capacity() * size_of::<u32>() + self.marks.len() * ENTRY
     }
 
     /// Writes characters from a column on, as long as they start before `end`, and there is room. Returns the column

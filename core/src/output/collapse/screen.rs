@@ -133,6 +133,14 @@ impl Screen {
         rest
     }
 
+    /// What it takes, in bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let spare: usize = self.spare.iter().map(Vec::capacity).sum();
+        let rows: usize = self.rows.iter().map(Row::memory).sum();
+        rows + spare + self.waiting.capacity() + self.line.capacity()
+    }
+
     /// Whether nothing was written yet in the last row, and what will be is a line by itself.
     fn is_at_fresh_row(&self) -> bool {
         self.column.is_none()
@@ -165,22 +173,31 @@ impl Screen {
         }
     }
 
+    /// Does something with the cursor's row, and keeps account of what that takes.
+    fn with_row<T>(&mut self, work: impl FnOnce(&mut Row) -> T) -> Option<T> {
+        let row = self.rows.get_mut(self.row)?;
+        let before = row.size();
+        let result = work(row);
+        self.size = (self.size + row.size()).saturating_sub(before);
+        Some(result)
+    }
+
     /// Writes text without newlines at the cursor.
     fn write(&mut self, text: &[u8], sink: Sink<'_>) {
         let mut rest = text;
         while !rest.is_empty() {
-            let Some(row) = self.rows.get_mut(self.row) else { return };
-            let before = row.size();
-            match self.column {
-                None => rest = row.append(rest),
+            let column = self.column;
+            let written = self.with_row(|row| match column {
+                None => (None, row.append(rest), row.is_full()),
                 Some(column) => {
                     let (column, after) = row.overwrite(column, rest);
-                    self.column = (column < row.columns()).then_some(column);
-                    rest = after;
+                    let column = (column < row.columns()).then_some(column);
+                    (column, after, column.is_none() && row.is_full())
                 }
-            }
-            self.size = (self.size + row.size()).saturating_sub(before);
-            if row.is_full() && self.column.is_none() {
+            });
+            let Some((column, after, is_full)) = written else { return };
+            (self.column, rest) = (column, after);
+            if is_full {
                 self.give_on_piece(sink);
             }
         }
@@ -223,14 +240,14 @@ impl Screen {
     /// Goes to a column of the row.
     fn go_to(&mut self, column: usize) {
         let column = column.min(WIDEST - 1);
-        let columns = self.rows.get_mut(self.row).map_or(0, Row::columns);
+        let columns = self.with_row(Row::columns).unwrap_or(0);
         self.column = (column != columns).then_some(column);
     }
 
     fn at(&mut self) -> usize {
         match self.column {
             Some(column) => column,
-            None => self.rows.get_mut(self.row).map_or(0, Row::columns),
+            None => self.with_row(Row::columns).unwrap_or(0),
         }
     }
 
@@ -277,15 +294,11 @@ impl Screen {
     pub(super) fn erase(&mut self, what: Erase, sink: Sink<'_>) {
         self.catch_up(sink);
         let column = self.at();
-        if let Some(row) = self.rows.get_mut(self.row) {
-            let before = row.size();
-            match what {
-                Erase::ToEnd | Erase::Below => row.truncate(column),
-                Erase::FromStart => row.blank(column),
-                Erase::Row => row.truncate(0),
-            }
-            self.size = (self.size + row.size()).saturating_sub(before);
-        }
+        self.with_row(|row| match what {
+            Erase::ToEnd | Erase::Below => row.truncate(column),
+            Erase::FromStart => row.blank(column),
+            Erase::Row => row.truncate(0),
+        });
         if what == Erase::Below {
             while self.rows.len() > self.row + 1 {
                 let size = self.rows.pop_back().map_or(0, |row| row.size());
@@ -308,6 +321,7 @@ impl Screen {
         if let Some(row) = self.rows.front_mut() {
             *row = Row::default();
         }
+        self.size = 0;
     }
 
     /// A control character that has no meaning in text.

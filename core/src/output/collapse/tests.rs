@@ -106,7 +106,7 @@ fn repeated_lines_are_folded() {
 #[test]
 fn data_is_left_out_and_what_follows_it_is_not() {
     let data = (0..10_000_u32).flat_map(|number| {
-        number.wrapping_mul(2_654_435_769).to_le_bytes().map(|byte| byte & 0x1f | 0x40 * (byte >> 7))
+        number.wrapping_mul(2_654_435_769).to_le_bytes().map(|byte| (byte & 0x1f) | (0x40 * (byte >> 7)))
     });
     let data: Vec<u8> = data.filter(|byte| *byte != 0x1b).collect();
     let data = data.repeat(10);
@@ -173,6 +173,28 @@ fn what_is_cut_of_a_collapsed_text_is_counted_in_it() {
     assert_eq!(text.text, "aa\n[… 9 bytes and 3 lines omitted …]\nee\n");
     assert_eq!((text.bytes_total, text.bytes_omitted, text.lines_omitted), (23, 9, 3));
     assert_eq!(text.collapsed.map(|collapsed| collapsed.bytes), Some(15));
+}
+
+#[test]
+fn memory_is_bounded_whatever_is_drawn() {
+    let drawings: [&str; 6] = [
+        "a long line that is never ended ",
+        "\u{e9}\u{301}\u{301}\r\x1b[4000Gx\n",
+        "\x1b[9A\u{6f22}\u{301}\u{1f600}\x1b[4000C\x08\x08x",
+        "\x1b]0;title",
+        "\0",
+        "\u{e9}x\r\n\u{301}\x1b[K",
+    ];
+    for drawing in drawings {
+        let mut collapse = Collapse::new();
+        let stream = drawing.repeat(40_000 / drawing.len());
+        let mut most = 0;
+        for chunk in stream.as_bytes().chunks(8 * 1024 - 1) {
+            collapse.push(OutputStream::Stdout, chunk, &mut |_| {});
+            most = most.max(collapse.screen.memory());
+        }
+        assert!(most < 480 * 1024, "{drawing:?}: {most}");
+    }
 }
 
 /// What is drawn and drawn over.
