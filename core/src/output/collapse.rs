@@ -18,7 +18,7 @@
 //! - **Data** that is no text is left out, but for its first and its last 16 KiB or so: `[… 1048576 bytes of data
 //!   omitted …]` stands on a line of its own. Data is what has more than one control character without a meaning in text
 //!   in 16 bytes; it is judged in windows of 16 KiB. Nobody reads it, and reading all of it would hold up the command.
-//! - Everything else stays, bytes that are not UTF-8 as well. A carriage return before a line feed goes.
+//! - Everything else stays, bytes that are not UTF-8 as well (in lines that were drawn over, as the byte 0xff). A carriage return before a line feed goes.
 //!
 //! The width of a terminal is not known, so that lines don't wrap; a tab is as wide as a letter. A line of more than
 //! 4096 columns can be drawn over behind the last multiple of these.

@@ -27,6 +27,7 @@ fn plain_text_stays_as_it_is() {
         assert_collapsed(text, &text.replace('\r', ""));
     }
     assert_eq!(collapse([b"\xff\xc3\n\xe2\x82".as_slice()]).0, b"\xff\xc3\n\xe2\x82");
+    assert_eq!(collapse([b"\xc2+\x1b[D\x91".as_slice()]).0, b"\xff\xff");
     // Half of a character of C1 does not find its other half behind an escape sequence.
     assert_eq!(collapse([b"\xc2\x1b[m\x80".as_slice()]).0, b"\xff\x80");
 }
