@@ -54,8 +54,8 @@ impl Cells {
         'text: for chunk in text.utf8_chunks() {
             for char in chunk.valid().chars() {
                 let width = char.width().unwrap_or(1);
-                // A mark still belongs to what was written last.
-                if width > 0 && !self.has_room(at, end) {
+                // A mark still belongs to what was written last, unless that was given on.
+                if !self.has_room(at, if width > 0 { end } else { usize::MAX }) {
                     break 'text;
                 }
                 taken += char.len_utf8();

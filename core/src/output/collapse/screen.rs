@@ -206,8 +206,8 @@ impl Screen {
     /// Gives on a row that is full, and goes on in an empty one that belongs to the same line.
     fn give_on_piece(&mut self, sink: Sink<'_>) {
         if self.row + 1 < self.rows.len() {
-            // Rows below it would come before the rest of it.
-            self.settle(sink);
+            // Rows below it would come before the rest of it. What has not been written yet comes after this.
+            self.settle_rows(sink);
             return;
         }
         while self.rows.len() > 1 {
@@ -311,6 +311,10 @@ impl Screen {
     /// Ends what was being drawn: it stays, and what follows starts in a new row below it.
     pub(super) fn settle(&mut self, sink: Sink<'_>) {
         self.catch_up(sink);
+        self.settle_rows(sink);
+    }
+
+    fn settle_rows(&mut self, sink: Sink<'_>) {
         self.row = self.rows.len() - 1;
         self.column = None;
         if !self.is_at_fresh_row() {

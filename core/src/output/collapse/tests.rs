@@ -52,6 +52,20 @@ fn rows_further_up_can_be_drawn_over() {
 }
 
 #[test]
+fn a_full_row_takes_no_mark_however_it_comes() {
+    let stream = "é\r\x1b[4095Gab\u{301}c\rd\n";
+    assert_eq!(collapse(stream.as_bytes().chunks(1)), collapse([stream.as_bytes()]));
+}
+
+#[test]
+fn a_row_that_is_filled_above_others_ends_the_drawing() {
+    let stream = "a\nb\n\x1b[2A\x1b[4095Gxyz\0\0\0\n";
+    let whole = collapse([stream.as_bytes()]);
+    assert_eq!(String::from_utf8_lossy(&whole.0), format!("a{}xy\nb\nz^@^@^@\n", " ".repeat(4093)));
+    assert_eq!(collapse(stream.as_bytes().chunks(1)), whole);
+}
+
+#[test]
 fn clearing_the_screen_loses_nothing() {
     assert_collapsed("error: important\nhalf\x1b[2J\x1b[Hnext\n", "error: important\nhalf\nnext\n");
 }
