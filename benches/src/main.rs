@@ -6,6 +6,7 @@
 mod capture;
 mod inside;
 mod measure;
+mod output;
 mod programs;
 mod roots;
 mod soak;
@@ -25,11 +26,13 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// A section's name, what it is about, and how it is measured.
 type Section = (&'static str, &'static str, fn(&Programs) -> Outcome<table::Table>);
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 10] = [
     ("startup", "Start-up: a command that does nothing", startup::measure),
     ("roots", "Start-up by the size of the policy and of the environment", roots::measure),
     ("trees", "Start-up by what the workspace holds", trees::measure),
     ("capture", "Output through capture", capture::measure),
+    ("streams", "What each room of output adds to reading a pipe", output::through_a_pipe),
+    ("rooms", "The rooms of output by themselves", output::in_memory),
     ("wire", "The helper's arguments, written and read", wire::measure),
     ("inside", "Work inside, a call", inside::measure),
     ("work", "Work inside, whole programs", work::measure),
@@ -42,6 +45,7 @@ fn main() -> Outcome<()> {
         // This program is also what it measures: the work inside, and a command that writes as fast as it can.
         [inside::WORKER, directory] => return inside::work(directory),
         [capture::WRITER, bytes] => return capture::write_lines(bytes.parse()?),
+        [output::WRITER, kind, bytes] => return output::write_output(kind, bytes.parse()?),
         [capture::READER, codex, workspace, bytes, command @ ..] => {
             return capture::read_once(codex, workspace, bytes, command);
         }
