@@ -13,6 +13,7 @@ mod request;
 mod sandbox;
 mod spawn;
 mod spawner;
+mod standby;
 mod subreaper;
 mod supervise;
 mod sys;
@@ -116,6 +117,7 @@ async fn attempt(
         result.quarantined = off_the_runtime(stdio, move || warden.finish()).await.map_err(waiting)?;
     }
     result.notes = notes;
+    sandbox.stand_by();
     Ok(result)
 }
 
@@ -136,6 +138,7 @@ async fn run(
         stdio: request.stdio,
         signals: request.signals,
         early: request.early.take(),
+        standby: sandbox.standby().cloned(),
     };
     let spawned = spawner::on_lasting_thread(move || spawn::spawn(spawn))
         .await

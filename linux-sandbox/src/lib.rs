@@ -28,12 +28,14 @@ mod enforce;
 mod error;
 mod handoff;
 mod init;
+mod orders;
 mod plan;
 mod probe;
 mod relay;
 mod report;
 mod run;
 mod shown;
+mod standby;
 mod support;
 mod sys;
 pub mod wire;
@@ -52,6 +54,7 @@ pub use probe::probe_namespaces;
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
 pub use run::{EXIT_SETUP_FAILED, run_forked, run_main};
 pub use shown::shown;
+pub use standby::StandbyOrders;
 pub use support::{
     AppArmor, Cause, Cgroup, Container, ContainerKind, Facts, Finding, Mechanism, Privileges, Remedy,
     Support, UserNamespaces, findings,

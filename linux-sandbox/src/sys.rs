@@ -7,6 +7,7 @@
 
 mod mount;
 mod notify;
+mod pass;
 mod process;
 
 pub(crate) use mount::{
@@ -19,6 +20,7 @@ pub(crate) use notify::{
     notifications_available, prepare_interrupts, receive, socket_family, still_waits, take_from,
     wake_in_place,
 };
+pub(crate) use pass::receive_descriptors;
 pub use process::Ending;
 pub(crate) use process::{
     CHILD_ENDED, clone_process, collect, end_by_signal, kill, loopback_up, next_signal, reap, run_vforked,

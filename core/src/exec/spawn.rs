@@ -7,6 +7,7 @@ use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use codex_linux_sandbox::{
     CallersSignals, EarlyInit, Ending, Environment, EnvironmentBlock, Footing, Invocation, PROGRAM,
@@ -23,6 +24,7 @@ use nix::unistd::{Pid, getpid, pipe2};
 use super::outcome::{ExecError, ResourceUsage};
 use super::request::{Signals, Stdio};
 use super::sandbox::Helper;
+use super::standby::Standby;
 use super::sys::{self, Fork, SigchldDisposition};
 use super::tree::{kill_below, kill_children};
 
@@ -43,6 +45,7 @@ pub(super) struct Spawn {
     pub(super) stdio: Stdio,
     pub(super) signals: Signals,
     pub(super) early: Option<EarlyInit>,
+    pub(super) standby: Option<Arc<Standby>>,
 }
 
 /// The reading ends of what the helper and the command write to.
@@ -217,18 +220,24 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
 }
 
 fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
-    let Spawn { helper, mut invocation, env, stdio, signals, .. } = spawn;
-    let actions = PosixSpawnFileActions::init().map_err(preparing("posix_spawn_file_actions"))?;
-    let mut places = Places { actions, held: Vec::new() };
-
+    let Spawn { helper, mut invocation, env, stdio, signals, standby, .. } = spawn;
+    let environment = environment(&env)?;
+    // What waits has what this process has of everything else, and its own session.
+    if let (Some(standby), Stdio::Capture, Signals::Default) = (standby, stdio, signals)
+        && invocation.plan.uses_namespaces()
+        && invocation.directory.is_some()
+        && let Some((child, pipes)) =
+            standby.start(Footing::of(&invocation.plan), &invocation, &environment)?
+    {
+        return Ok(Spawned::Started(child, pipes));
+    }
+    let mut places = Places::new()?;
     let (status, status_end) = status_pipe()?;
     places.put(status_end, STATUS)?;
-    places.put(environment_file(&environment(&env)?)?, ENVIRONMENT)?;
+    places.put(environment_file(&environment)?, ENVIRONMENT)?;
     let (mut stdout, mut stderr) = (None, None);
     if stdio == Stdio::Capture {
-        let null = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-            .map_err(preparing("open /dev/null"))?;
-        places.put(null, libc::STDIN_FILENO)?;
+        places.put(no_input()?, libc::STDIN_FILENO)?;
         for (end, place) in [(&mut stdout, libc::STDOUT_FILENO), (&mut stderr, libc::STDERR_FILENO)] {
             let (reading, writing) = pipe()?;
             *end = Some(reading);
@@ -238,19 +247,29 @@ fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
     invocation.status = Some(STATUS);
     invocation.environment = Environment::Descriptor(ENVIRONMENT);
 
-    let mut arguments = vec![c_string(PROGRAM.into())?];
-    for argument in wire::encode(&invocation) {
-        arguments.push(c_string(argument)?);
-    }
-    let attributes = attributes(stdio, signals).map_err(preparing("posix_spawnattr"))?;
-    // The helper's own environment is empty: nothing in the command's can influence it.
-    let no_environment: [&std::ffi::CStr; 0] = [];
-    let path = c_string(helper.path().as_os_str().to_owned())?;
-    let pid = posix_spawn(path.as_c_str(), &places.actions, &attributes, &arguments, &no_environment)
-        .map_err(|errno| ExecError::Helper { helper: shown(&helper), errno })?;
+    let pid = places.spawn(&helper, wire::encode(&invocation), stdio, signals)?;
     let stands = if invocation.plan.uses_namespaces() { Stands::BeforeANamespace } else { Stands::ForItself };
     let child = child(pid, stands, stdio == Stdio::Capture)?;
     Ok(Spawned::Started(child, Pipes { stdout, stderr, status }))
+}
+
+/// Starts the helper ahead of a call, with its end of a socket at this number and no streams. To be called on a thread that
+/// lasts.
+pub(super) fn stand_by(
+    helper: &Helper,
+    socket: OwnedFd,
+    number: RawFd,
+    arguments: Vec<OsString>,
+) -> Result<Child, ExecError> {
+    let mut places = Places::new()?;
+    places.put(socket, number)?;
+    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(preparing("open /dev/null"))?;
+    for stream in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        places.put(null.try_clone().map_err(|_full| preparing("fcntl")(Errno::EMFILE))?, stream)?;
+    }
+    let pid = places.spawn(helper, arguments, Stdio::Capture, Signals::Default)?;
+    child(pid, Stands::BeforeANamespace, true)
 }
 
 /// Takes charge of a process that was just started.
@@ -272,6 +291,31 @@ struct Places {
 }
 
 impl Places {
+    fn new() -> Result<Self, ExecError> {
+        let actions = PosixSpawnFileActions::init().map_err(preparing("posix_spawn_file_actions"))?;
+        Ok(Self { actions, held: Vec::new() })
+    }
+
+    /// Executes the helper with everything in place.
+    fn spawn(
+        &self,
+        helper: &Helper,
+        words: Vec<OsString>,
+        stdio: Stdio,
+        signals: Signals,
+    ) -> Result<Pid, ExecError> {
+        let mut arguments = vec![c_string(PROGRAM.into())?];
+        for word in words {
+            arguments.push(c_string(word)?);
+        }
+        let attributes = attributes(stdio, signals).map_err(preparing("posix_spawnattr"))?;
+        // The helper's own environment is empty: nothing in the command's can influence it.
+        let no_environment: [&std::ffi::CStr; 0] = [];
+        let path = c_string(helper.path().as_os_str().to_owned())?;
+        posix_spawn(path.as_c_str(), &self.actions, &attributes, &arguments, &no_environment)
+            .map_err(|errno| ExecError::Helper { helper: shown(helper), errno })
+    }
+
     fn put(&mut self, descriptor: OwnedFd, place: RawFd) -> Result<(), ExecError> {
         let moved = sys::duplicate_above(descriptor.as_fd(), ABOVE_ALL_PLACES).map_err(preparing("fcntl"))?;
         self.actions.add_dup2(moved.as_raw_fd(), place).map_err(preparing("posix_spawn_file_actions"))?;
@@ -316,8 +360,13 @@ fn environment_file(environment: &EnvironmentBlock) -> Result<OwnedFd, ExecError
     Ok(file.into())
 }
 
+/// What a captured command reads.
+pub(super) fn no_input() -> Result<OwnedFd, ExecError> {
+    open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(preparing("open /dev/null"))
+}
+
 /// A pipe whose reader never waits.
-fn status_pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
+pub(super) fn status_pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
     let (reading, writing) = pipe()?;
     never_wait(&reading)?;
     Ok((reading, writing))
@@ -327,11 +376,11 @@ fn never_wait(pipe: &OwnedFd) -> Result<(), ExecError> {
     fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(preparing("fcntl")).map(drop)
 }
 
-fn pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
     pipe2(OFlag::O_CLOEXEC).map_err(preparing("pipe2"))
 }
 
-fn preparing(call: &'static str) -> impl Fn(Errno) -> ExecError {
+pub(super) fn preparing(call: &'static str) -> impl Fn(Errno) -> ExecError {
     move |errno| ExecError::Prepare { call, errno }
 }
 
