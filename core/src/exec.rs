@@ -139,6 +139,7 @@ async fn run(
         signals: request.signals,
         early: request.early.take(),
         standby: sandbox.standby().cloned(),
+        may_stand_still: request.subreaper.is_some() && request.deadline.is_none(),
     };
     let spawned = spawner::on_lasting_thread(move || spawn::spawn(spawn))
         .await

@@ -52,7 +52,7 @@ pub use plan::{
 };
 pub use probe::probe_namespaces;
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
-pub use run::{EXIT_SETUP_FAILED, run_forked, run_main};
+pub use run::{EXIT_SETUP_FAILED, run_forked, run_main, run_sharing_memory};
 pub use shown::shown;
 pub use standby::StandbyOrders;
 pub use support::{

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::{chdir, getppid};
+use nix::sys::signal::{SigmaskHow, Signal, pthread_sigmask};
+use nix::unistd::{Pid, chdir, getppid};
 
 use crate::early;
 use crate::enforce::namespaces::{ForkedInit, Gate, fork_init};
@@ -51,8 +51,39 @@ pub fn run_main() -> ! {
 /// To be called in a fresh child of a single-threaded process, which then holds nothing but what its parent held. Saves
 /// the time of executing the program once more, a third of a start.
 pub fn run_forked(invocation: &Invocation, environment: EnvironmentBlock, status: OwnedFd) -> ! {
-    let Err(failure) = become_sandboxed(invocation, Some(environment), Some(Status::to(status)));
+    let mut reports = Reports { status: Some(Status::to(status)), relay: None };
+    let Err(failure) = become_sandboxed(invocation, Some(environment), &mut reports);
     end(failure)
+}
+
+/// The same in a child that shares this process's memory until the command is executed, and this process stands still
+/// meanwhile: copying the memory takes longer than all the rest of starting a process. Yields its number; that it failed is
+/// told over the status pipe, and shows in its exit code.
+///
+/// To be called by a process with one thread that runs this one command and is not needed before it has begun: neither to
+/// keep a deadline nor to free what the child leaves in the memory.
+///
+/// # Errors
+///
+/// What `clone(2)` says. Nothing has run then.
+pub fn run_sharing_memory(
+    invocation: &Invocation,
+    environment: EnvironmentBlock,
+    status: OwnedFd,
+    signals: CallersSignals,
+) -> Result<Pid, Errno> {
+    // This process's, which closes its end when the child has one of its own or is gone.
+    let mut reports = Reports { status: Some(Status::to(status)), relay: None };
+    let mut environment = Some(environment);
+    sys::run_vforked(|| {
+        let Err(unfinished) = (|| -> Result<Infallible, Unfinished> {
+            sys::set_sigchld_ignored(signals.sigchld_ignored)
+                .and_then(|_| pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&signals.mask), None))
+                .map_err(|errno| SetupError::call(Step::Start, "rt_sigprocmask", errno))?;
+            become_sandboxed(invocation, environment.take(), &mut reports)
+        })();
+        unfinished.say()
+    })
 }
 
 /// The same in the first process of new namespaces, which learns of its plan and command over a pipe from outside, starts
@@ -75,11 +106,19 @@ impl<F: Into<Failure>> From<F> for Unfinished {
     }
 }
 
-fn end(Unfinished { failure, told }: Unfinished) -> ! {
-    if !told {
-        complain(&failure.to_string());
+impl Unfinished {
+    /// Says why, where nobody was told who can say it better. Yields the exit code.
+    fn say(self) -> i32 {
+        let Self { failure, told } = self;
+        if !told {
+            complain(&failure.to_string());
+        }
+        failure.exit_code()
     }
-    sys::exit_now(failure.exit_code())
+}
+
+fn end(unfinished: Unfinished) -> ! {
+    sys::exit_now(unfinished.say())
 }
 
 fn start() -> Result<Infallible, Unfinished> {
@@ -95,7 +134,7 @@ fn start() -> Result<Infallible, Unfinished> {
     if invocation.plan.uses_namespaces() {
         relay(invocation, status, None)
     } else {
-        become_sandboxed(&invocation, None, status)
+        become_sandboxed(&invocation, None, &mut Reports { status, relay: None })
     }
 }
 
@@ -211,9 +250,8 @@ fn lead(inside: Inside) -> ! {
 fn become_sandboxed(
     invocation: &Invocation,
     environment: Option<EnvironmentBlock>,
-    status: Option<Status>,
+    reports: &mut Reports,
 ) -> Result<Infallible, Unfinished> {
-    let mut reports = Reports { status, relay: None };
     let failure = match set_up(invocation, environment, None) {
         Ok((enforced, environment)) => {
             reports.tell(&Record::Enforced(enforced))?;

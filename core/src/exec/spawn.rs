@@ -46,6 +46,8 @@ pub(super) struct Spawn {
     pub(super) signals: Signals,
     pub(super) early: Option<EarlyInit>,
     pub(super) standby: Option<Arc<Standby>>,
+    /// Whether the calling process is there for this command alone, and not needed before it has begun.
+    pub(super) may_stand_still: bool,
 }
 
 /// The reading ends of what the helper and the command write to.
@@ -199,6 +201,15 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
         };
     }
     let (status, status_end) = status_pipe()?;
+    if spawn.may_stand_still {
+        sys::require_single_thread().map_err(failed)?;
+        let started =
+            codex_linux_sandbox::run_sharing_memory(&spawn.invocation, environment, status_end, signals);
+        return Ok(Spawned::Started(
+            child(started.map_err(failed)?, Stands::ForItself, false)?,
+            streams(status),
+        ));
+    }
     match sys::fork_if_single_threaded().map_err(failed)? {
         Fork::Parent(pid) => Ok(Spawned::Started(child(pid, Stands::ForItself, false)?, streams(status))),
         Fork::Child => {
