@@ -29,6 +29,7 @@ mod error;
 mod handoff;
 mod init;
 mod orders;
+mod plain_path;
 mod plan;
 mod probe;
 mod relay;
@@ -46,6 +47,7 @@ pub use enforce::seccomp::{Answer, Denial, denials};
 pub use error::{Failure, SetupError, Step};
 pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EnvironmentBlock, ExecError};
 pub use init::CallersSignals;
+pub use plain_path::{PlainPath, by_component, is_within};
 pub use plan::{
     Command, Descriptors, Environment, Footing, Invocation, Isolation, Kept, Network, Places, Plan,
     PlanError, PlanPath, Protected, Stay, Writes,
