@@ -307,8 +307,8 @@ impl<'s> Collector<'s> {
             let from = read_only.partition_point(|path| path <= &*directory);
             let below: Vec<&Path> =
                 read_only.iter().skip(from).map_while(|path| path.strip_prefix(&*directory).ok()).collect();
-            if names.iter().any(|name| below.iter().any(|below| name.starts_with(below))) {
-                let free = names.iter().filter(|name| !below.iter().any(|below| name.starts_with(below)));
+            if names.iter().any(|name| below.iter().any(|below| is_within(name, below))) {
+                let free = names.iter().filter(|name| !below.iter().any(|below| is_within(name, below)));
                 *names = free.cloned().collect();
             }
             !names.is_empty()

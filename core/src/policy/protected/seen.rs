@@ -5,6 +5,7 @@
 //! where it was well past when the directory was looked at; what was changed just before is looked at again.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -41,7 +42,8 @@ pub(crate) struct Seen {
     at: i64,
     /// Devices of known file systems.
     devices: HashSet<u64>,
-    directories: HashMap<PathBuf, State>,
+    /// By their paths: as a path, each would be taken apart to be found.
+    directories: HashMap<OsString, State>,
     /// Git directories with neither submodules nor linked work trees.
     plain: HashSet<PathBuf>,
     /// What git's configurations said.
@@ -82,9 +84,9 @@ impl Seen {
         let state = State::of(status);
         if self.devices.contains(&state.device)
             && state.changed.0 < self.at
-            && !self.directories.contains_key(path)
+            && !self.directories.contains_key(path.as_os_str())
         {
-            self.directories.insert(path.to_owned(), state);
+            self.directories.insert(path.as_os_str().to_owned(), state);
         }
     }
 
@@ -105,7 +107,7 @@ impl Seen {
     pub(crate) fn unchanged(self, now: impl Fn(&Path) -> Option<State>) -> Unchanged {
         let mut directories = HashSet::new();
         for (path, state) in self.directories {
-            if now(&path) == Some(state) {
+            if now(Path::new(&path)) == Some(state) {
                 directories.insert(path);
             }
         }
@@ -116,14 +118,14 @@ impl Seen {
 /// Where nothing has come to be, or gone, since the look before a call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unchanged {
-    directories: HashSet<PathBuf>,
+    directories: HashSet<OsString>,
     plain: HashSet<PathBuf>,
 }
 
 impl Unchanged {
     /// Whether a directory has the entries that it had.
     pub(crate) fn holds(&self, directory: &Path) -> bool {
-        self.directories.contains(directory)
+        self.directories.contains(directory.as_os_str())
     }
 
     /// Whether a git directory had no submodules and no linked work trees, and has none.
