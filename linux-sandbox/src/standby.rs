@@ -28,6 +28,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, recv, send, sendmsg, shutdown,
     socketpair,
 };
+use nix::unistd::chdir;
 
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::EnvironmentBlock;
@@ -158,6 +159,8 @@ impl Asked {
         let socket = sys::take_descriptor(number).map_err(|errno| failed("fcntl", errno))?;
         // What a caller with threads may have let through belongs to nobody here, and would be held for long.
         sys::close_all_but(3, &[number]).map_err(|errno| failed("close_range", errno))?;
+        // Where the caller is now is to be had back, too: the command's directory comes with the orders.
+        chdir("/").map_err(|errno| failed("chdir", errno))?;
         let invocation = wire::decode(rest.iter().cloned(), || Err("there is none yet"))?;
         let mounts = File::open("/proc/self/mountinfo").map_err(|error| failed("open", errno(&error)))?;
         send(socket.as_raw_fd(), &[HELLO], MsgFlags::MSG_NOSIGNAL).map_err(|errno| failed("send", errno))?;
