@@ -20,6 +20,7 @@ mod request;
 mod sandbox;
 mod spawn;
 mod spawner;
+mod standby;
 mod streams;
 mod supervise;
 mod sys;
@@ -209,6 +210,7 @@ async fn attempt(
         Some(warden) => off_the_runtime(stdio, move || warden.finish()).await.map_err(waiting)?,
         None => Vec::new(),
     };
+    sandbox.stand_by();
     Ok(ran.map(|result| ExecResult { quarantined: found, notes, ..result }))
 }
 
@@ -229,6 +231,7 @@ async fn start(
         signals: request.signals,
         early: request.early.take(),
         group: bounds.group.clone(),
+        standby: sandbox.standby().cloned(),
     };
     let spawned = spawner::on_lasting_thread(move || spawn::spawn(spawn))
         .await

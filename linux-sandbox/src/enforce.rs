@@ -21,8 +21,11 @@ pub(crate) use mounts::Ground;
 
 /// Takes possession of the namespaces that this process is the first one in: what every plan has on this footing.
 pub(crate) fn enter_namespaces(footing: Footing) -> Result<Ground, SetupError> {
+    let ground = mounts::prepare(footing)?;
+    // Last, since it waits for a lock of the whole machine's, which the end of another call's network holds for up to a
+    // millisecond.
     namespaces::furnish(footing)?;
-    mounts::prepare(footing)
+    Ok(ground)
 }
 
 /// Applies the plan to this process and tells what holds. Irreversible: a failure leaves the process half confined, and

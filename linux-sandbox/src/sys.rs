@@ -7,6 +7,7 @@
 
 mod mount;
 mod notify;
+mod pass;
 mod process;
 
 pub(crate) use mount::{
@@ -18,6 +19,7 @@ pub(crate) use notify::{
     install_listening_filter, interrupt_thread, let_call_go_on, network_of_socket, notifications_available,
     prepare_interrupts, receive, socket_family, still_waits, take_from, wake_in_place,
 };
+pub(crate) use pass::receive_descriptors;
 pub(crate) use process::{
     CHILD_ENDED, Change, Received, clone_process, collect, end_by_signal, kill, loopback_up, next_signal,
     reap, run_vforked, set_parent_death_signal, set_undumpable, take_terminal, unshare,

@@ -3,7 +3,7 @@
 use codex_core::config::{SettingRow, rows};
 use codex_core::enforcement::{Enforcement, Level};
 use codex_core::exec::Sandbox;
-use codex_core::policy::{NetworkAccess, Protection, ResolvedWrites, RootOrigin, SandboxMode};
+use codex_core::policy::{AbsentNames, NetworkAccess, Protection, ResolvedWrites, RootOrigin, SandboxMode};
 use codex_linux_sandbox::{Support, shown};
 use serde::Serialize;
 
@@ -67,7 +67,7 @@ impl Protected {
             git: protection.git.name(),
             read_only: shown_all(&protection.read_only),
             pinned: shown_all(&protection.pinned),
-            absent: shown_all(&protection.absent),
+            absent: protection.absent.iter().flat_map(AbsentNames::paths).map(shown).collect(),
             notes: protection.notes.iter().map(ToString::to_string).collect(),
         }
     }

@@ -81,11 +81,11 @@ impl Warden {
     pub(super) fn begin(post: &Post) -> (Self, Protection) {
         let codex_home = post.codex_home.as_deref();
         let found = codex_home.map(recover).unwrap_or_default();
-        let protection = protect(&post.roots, &post.settings, codex_home);
+        let mut protection = protect(&post.roots, &post.settings, codex_home);
         let warden = Self {
             codex_home: post.codex_home.clone(),
             roots: protection.roots.clone(),
-            guard: Guard::begin(&protection, codex_home),
+            guard: Guard::begin(&mut protection, codex_home),
             found,
             started: Instant::now(),
             stage: Stage::Short,
