@@ -105,6 +105,12 @@ impl Child {
             (Control::Interrupt, Some(terminal)) => {
                 sys::signal_foreground(terminal.get_ref().as_fd(), Signal::SIGINT)
             }
+            (Control::Continue, None) => return self.signal(libc::SIGCONT),
+            (Control::Continue, Some(terminal)) => {
+                // A master tells of the group by the numbers of whoever asks.
+                nix::unistd::tcgetpgrp(terminal.get_ref())
+                    .and_then(|group| nix::sys::signal::killpg(group, Signal::SIGCONT))
+            }
             (Control::Resize(size), Some(terminal)) => {
                 sys::set_terminal_size(terminal.get_ref().as_fd(), size)
             }
