@@ -31,7 +31,6 @@ enum Message {
 
 /// Standard output, written by a thread of its own: whoever reads it may be slow, or not read at all, and nothing else is
 /// to wait for that.
-#[derive(Clone)]
 pub(crate) struct Screen {
     messages: Sender<Message>,
 }

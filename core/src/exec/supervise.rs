@@ -313,6 +313,8 @@ impl<'a> Run<'a> {
             }
             self.child.signal(libc::SIGCONT);
         } else {
+            // Whoever follows the command sees first what it wrote before.
+            self.streams.take_what_is_there();
             self.orders.stops.notify_one();
         }
     }

@@ -14,7 +14,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask, raise};
 use nix::unistd::read;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::render::screen::{Passage, Screen, Written};
@@ -59,19 +60,29 @@ pub(super) async fn run(
     }
     let process = Arc::new(Process::start(request, sandbox));
     tokio::spawn(type_into(Arc::clone(&process), typed));
-    let shown = screen.as_ref().zip(process.reader(0));
-    let shown = shown.map(|(screen, reader)| tokio::spawn(show(reader, screen.clone())));
-    let seat = Seat { process, screen, signals, watched, ended_by: None };
+    let (pauses, paused) = channel(1);
+    let pauses = screen.is_some().then_some(pauses);
+    let shown =
+        screen.zip(process.reader(0)).map(|(screen, reader)| tokio::spawn(show(reader, screen, paused)));
+    let seat = Seat { process, pauses, signals, watched, ended_by: None };
     let session = seat.sit(shown, written).await;
     terminal::give_back_keys();
     Ok(session)
 }
 
+/// A time in which nothing is displayed, and the terminal is as it was before.
+struct Pause {
+    /// Told when it has begun: all that the command had written is displayed.
+    begun: oneshot::Sender<()>,
+    /// Ends it.
+    over: oneshot::Receiver<()>,
+}
+
 /// Where the person sits.
 struct Seat<'s> {
     process: Arc<Process>,
-    /// Nothing where what the command writes is not displayed.
-    screen: Option<Screen>,
+    /// Who displays what the command writes. Nothing where it is not displayed.
+    pauses: Option<Sender<Pause>>,
     signals: &'s Signals,
     watched: AsyncFd<OwnedFd>,
     ended_by: Option<Signal>,
@@ -98,7 +109,7 @@ impl Seat<'_> {
                 answer = process.wait() => break answer,
             }
         };
-        self.screen = None;
+        self.pauses = None;
         let rest = async {
             let missed = match shown {
                 Some(shown) => shown.await.unwrap_or(0),
@@ -150,7 +161,7 @@ impl Seat<'_> {
                     Ok(())
                 }
                 Signal::SIGCONT => {
-                    if self.screen.is_some() {
+                    if self.pauses.is_some() {
                         terminal::take_keys();
                     }
                     Ok(())
@@ -170,9 +181,16 @@ impl Seat<'_> {
 
     /// Stops as a job of the shell, which gets its terminal as it was. Where no shell would wake us, the kernel stops nobody.
     async fn stop(&self) {
-        if let Some(screen) = &self.screen {
-            // A terminal that takes nothing gets no more.
-            if let Err(_slow) = tokio::time::timeout(PATIENCE, screen.leave()).await {}
+        let (end, over) = oneshot::channel();
+        if let Some(pauses) = &self.pauses {
+            let (begun, begins) = oneshot::channel();
+            let pause = async {
+                if pauses.send(Pause { begun, over }).await.is_ok()
+                    && let Err(_ended) = begins.await
+                {}
+            };
+            // A terminal that takes nothing is not waited for.
+            if let Err(_slow) = tokio::time::timeout(PATIENCE, pause).await {}
             terminal::give_back_keys();
         }
         let stop: SigSet = [Signal::SIGTSTP].into_iter().collect();
@@ -182,9 +200,11 @@ impl Seat<'_> {
         if let Err(errno) = stopped {
             tracing::warn!(%errno, "codex can't stop");
         }
-        let Some(screen) = &self.screen else { return };
+        if self.pauses.is_none() {
+            return;
+        }
         terminal::take_keys();
-        screen.come_back().await;
+        if let Err(()) = end.send(()) {}
         // What fills the screen draws it anew when it is told of another size, and the screen may have one.
         let size = terminal::size();
         let other = codex_core::exec::TerminalSize { rows: size.rows.saturating_add(1), ..size };
@@ -214,10 +234,28 @@ async fn failure(written: &mut Option<Written>) -> std::io::Error {
 }
 
 /// Hands on what the command writes. Says how much was lost.
-async fn show(mut reader: FeedReader, screen: Screen) -> u64 {
+async fn show(mut reader: FeedReader, screen: Screen, mut paused: Receiver<Pause>) -> u64 {
     let mut missed = 0;
+    let mut pause = None;
     loop {
-        let read = reader.next(PIECE).await;
+        let read = match pause.take() {
+            None => tokio::select! {
+                Some(asked) = paused.recv() => {
+                    pause = Some(asked);
+                    continue;
+                }
+                read = reader.next(PIECE) => read,
+            },
+            Some(asked) => {
+                let read = reader.read(PIECE);
+                if read.chunks.is_empty() {
+                    take_a_break(asked, &screen).await;
+                    continue;
+                }
+                pause = Some(asked);
+                read
+            }
+        };
         if let Some(bytes) = read.missed.and_then(|missed| missed.bytes) {
             missed += bytes.pty;
         }
@@ -226,6 +264,15 @@ async fn show(mut reader: FeedReader, screen: Screen) -> u64 {
             return missed;
         }
     }
+}
+
+/// Leaves the terminal to others until it is time to come back.
+async fn take_a_break(Pause { begun, over }: Pause, screen: &Screen) {
+    screen.leave().await;
+    // Who asked may have given up, and comes back all the same.
+    if let Err(()) = begun.send(()) {}
+    if let Err(_gone) = over.await {}
+    screen.come_back().await;
 }
 
 /// Types what is typed.
