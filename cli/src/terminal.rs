@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use codex_core::exec::TerminalSize;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use crate::world;
@@ -39,6 +40,13 @@ pub(crate) fn size() -> TerminalSize {
 /// Whether keys come from a terminal.
 pub(crate) fn is_typed() -> bool {
     std::io::stdin().is_terminal()
+}
+
+/// Whether standard error takes a line without waiting.
+pub(crate) fn takes_complaints() -> bool {
+    let stderr = std::io::stderr();
+    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut ready, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 /// Hands every key on as it is. Does nothing where standard input is no terminal, or has no modes to be had.

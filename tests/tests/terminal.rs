@@ -9,6 +9,7 @@ cases_by_level!(
     attacks_reach_no_terminal,
     keys_go_in_and_sizes_with_them,
     the_terminal_is_put_back_whatever_the_way_out,
+    a_terminal_that_takes_nothing_holds_up_no_end,
     it_is_a_job_of_its_shell,
     it_works_without_a_terminal,
     a_reader_who_leaves_ends_it,
@@ -119,6 +120,15 @@ fn the_terminal_is_put_back_whatever_the_way_out(scene: &Scene) {
         let codes: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("code ")).collect();
         assert_eq!(codes, ["143", "129", "130", "3", "137", "124"], "{policy:?}\n{}", run.describe());
         assert_eq!(text.matches(": yes").count(), 5 * lines.len(), "{policy:?}\n{}", run.describe());
+    }
+}
+
+fn a_terminal_that_takes_nothing_holds_up_no_end(scene: &Scene) {
+    for policy in SANDBOXED {
+        let yes = scene.under(policy).options(["--pty", "--timeout", "300ms"]).command("yes", [""; 0]);
+        let Some(run) = person(scene, "deaf", &[yes.shell_line()]) else { return };
+        let expected = "it ends: yes\ncode 124\nthe modes are put back: yes\n";
+        assert_eq!(run.text(), expected, "{policy:?}\n{}", run.describe());
     }
 }
 

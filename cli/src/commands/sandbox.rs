@@ -204,6 +204,11 @@ fn in_a_terminal(
         (false, true) => Some(Passage::Unfiltered),
     };
     match runtime.block_on(session::run(request, sandbox, signals, passage)) {
+        // Whoever takes no output takes no complaint: nobody would read it, and it would wait for ever.
+        Ok(session) if session.stuck && !terminal::takes_complaints() => match session.answer.as_ref() {
+            Ok(result) => exit_code(result, session.ended_by),
+            Err(error) => exit_code::of_request(error),
+        },
         Ok(session) => {
             let code = tell(args, &session.answer, session.ended_by);
             match session.unwritten {

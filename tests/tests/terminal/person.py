@@ -143,6 +143,16 @@ def restored():
 SIGNALS = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
 
 
+def deaf():
+    """A terminal that takes nothing any more."""
+    for line in lines:
+        start("sh", "-c", "exec " + line)
+        ended, _, _ = select.select([os.pidfd_open(pid)], [], [], PATIENCE)
+        say("it ends", bool(ended))
+        print("code", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        say("the modes are put back", termios.tcgetattr(slave) == usual)
+
+
 def jobs():
     """The command is a job of an interactive shell."""
     stops_itself, waits = [line.encode() for line in lines]
@@ -195,4 +205,4 @@ def jobs():
     type(b"exit\n")
 
 
-{"show": show, "keys": keys, "restored": restored, "jobs": jobs}[act]()
+{"show": show, "keys": keys, "restored": restored, "deaf": deaf, "jobs": jobs}[act]()

@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub(super) ended_by: Option<Signal>,
     /// Why not everything was displayed.
     pub(super) unwritten: Option<String>,
+    /// Whether standard output takes nothing, and who writes to it still waits.
+    pub(super) stuck: bool,
 }
 
 /// Runs the command. What it writes is displayed where a passage is named.
@@ -92,7 +94,7 @@ impl Seat<'_> {
     /// Stays until the command has ended, and what it wrote is displayed.
     async fn sit(mut self, shown: Option<JoinHandle<u64>>, mut written: Option<Written>) -> Session {
         let process = Arc::clone(&self.process);
-        let mut unwritten = None;
+        let (mut unwritten, mut stuck) = (None, true);
         let answer = loop {
             tokio::select! {
                 biased;
@@ -126,7 +128,9 @@ impl Seat<'_> {
             .as_ref()
             .is_ok_and(|result| matches!(result.outcome, Outcome::Exited { .. } | Outcome::Signalled { .. }));
         tokio::select! {
+            biased;
             (missed, failed) = rest => {
+                stuck = false;
                 if let Some(error) = failed {
                     self.nobody_reads(&error, &mut unwritten);
                 }
@@ -139,7 +143,7 @@ impl Seat<'_> {
             }
             () = tokio::time::sleep(PATIENCE), if !by_itself => {}
         }
-        Session { answer, ended_by: self.ended_by, unwritten }
+        Session { answer, ended_by: self.ended_by, unwritten, stuck }
     }
 
     /// As if the command had found that out by itself.
