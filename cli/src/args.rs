@@ -36,6 +36,8 @@ Examples:
       codex debug policy
   See what this machine gives, and what would lift each limit:
       codex doctor
+  Look at an interactive program's screen without trusting what it writes:
+      codex sandbox --pty -- vim README.md
   Get the outcome as data, after at most ten seconds:
       codex sandbox --json --timeout 10s -- ./run-tests
 
@@ -154,8 +156,15 @@ pub(crate) struct SandboxArgs {
     /// Capture the output, and print the outcome as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Run the command in a terminal of its own, and display here what it writes there, but for what would make this
+    /// terminal do more than display.
+    #[arg(long, visible_alias = "tty")]
+    pub(crate) pty: bool,
+    /// With --pty: hand on all that the command writes, as it is.
+    #[arg(long, requires = "pty", conflicts_with = "json")]
+    pub(crate) passthrough: bool,
     /// Print the helper's command line instead of running it; pasted into a shell, it does the same.
-    #[arg(long, conflicts_with_all = ["json", "timeout", "grace"])]
+    #[arg(long, conflicts_with_all = ["json", "timeout", "grace", "pty"])]
     pub(crate) print_plan: bool,
     /// The command and its arguments.
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]

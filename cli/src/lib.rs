@@ -11,6 +11,7 @@ mod logging;
 mod meaning;
 mod render;
 mod signals;
+mod terminal;
 mod world;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ pub fn run_main() -> ! {
 
 fn main(arguments: Vec<OsString>) -> i32 {
     std::panic::set_hook(Box::new(|panic| {
+        terminal::give_back_in_panic();
         // One line, and no trace: what a person can do with it is report it.
         let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
         render::complaint(&format!("internal error{}: this is a bug", place.unwrap_or_default()));

@@ -11,6 +11,7 @@ use crate::exit_code;
 pub(crate) mod doctor;
 pub(crate) mod policy;
 mod quote;
+pub(crate) mod screen;
 mod table;
 
 /// One line to standard error, from us. There is nobody left to tell where that fails.
@@ -42,6 +43,12 @@ pub(crate) fn bytes(bytes: &[u8]) -> i32 {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit_code::SUCCESS,
         Err(error) => refusal(&format!("standard output: {error}"), exit_code::OUTPUT),
     }
+}
+
+/// What puts back a terminal's modes, from a program that is broken. Nobody is told where that fails.
+pub(crate) fn put_back(restoration: &[u8]) {
+    // Not by the standard library's own handle, which the broken part may hold.
+    if let Err(_unwritable) = nix::unistd::write(std::io::stdout(), restoration) {}
 }
 
 /// A value as one line of JSON.

@@ -18,6 +18,10 @@ const HANDLED: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 /// What stops a job. Where the command shares our terminal, it decides about these, and we stop when it has stopped.
 const STOPPING: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+/// What concerns a command that has a terminal of its own, of which this one is only the display. What stops a job that uses
+/// its terminal in the background is not held back: the kernel does that well.
+const AT_A_DISPLAY: [Signal; 5] =
+    [Signal::SIGTSTP, Signal::SIGCONT, Signal::SIGWINCH, Signal::SIGPIPE, Signal::SIGALRM];
 /// `SI_KERNEL` of `siginfo.h`: the kernel sent it by itself, which for these signals means the terminal.
 const SI_KERNEL: i32 = 0x80;
 
@@ -36,8 +40,26 @@ pub(crate) struct Received {
     pub(crate) from_terminal: bool,
 }
 
+/// What the command has to do with our terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shares {
+    /// It has our streams; whether a shell waits for both as for a job of its own.
+    Streams { as_a_job: bool },
+    /// Nothing.
+    Nothing,
+    /// It is displayed there.
+    Display,
+}
+
+impl Shares {
+    /// Our streams, and whatever else is ours.
+    pub(crate) fn streams() -> Self {
+        Self::Streams { as_a_job: is_a_shells_job() }
+    }
+}
+
 /// Whether a shell waits for this process as for a job of its own, and goes on when it has stopped.
-pub(crate) fn is_a_shells_job() -> bool {
+fn is_a_shells_job() -> bool {
     let parent = getppid();
     let (input, output, errors) = (stdin(), stdout(), stderr());
     // Other callers put us into a group of its own as well, and know nothing of jobs that stop.
@@ -51,12 +73,13 @@ pub(crate) fn is_a_shells_job() -> bool {
 }
 
 impl Signals {
-    /// Blocks the signals for this thread, and those that it starts; as a job, those that stop one as well. To be called while
-    /// it is the only one.
-    pub(crate) fn block(as_a_job: bool) -> Result<Self, Errno> {
+    /// Blocks the signals for this thread, and those that it starts. To be called while it is the only one.
+    pub(crate) fn block(shares: Shares) -> Result<Self, Errno> {
         let mut handled: SigSet = HANDLED.into_iter().collect();
-        if as_a_job {
-            handled.extend(STOPPING);
+        match shares {
+            Shares::Streams { as_a_job: true } => handled.extend(STOPPING),
+            Shares::Display => handled.extend(AT_A_DISPLAY),
+            Shares::Streams { as_a_job: false } | Shares::Nothing => {}
         }
         let mut callers_mask = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&handled), Some(&mut callers_mask))?;

@@ -20,6 +20,32 @@ const SANDBOX: &str = codex_core::exec::LEVEL_VARIABLE;
 /// Set, it asks for output without colours (no-color.org).
 const NO_COLOR: &str = "NO_COLOR";
 
+/// What kind of terminal the user's is (`term(7)`), and how large where it does not say itself.
+const TERM: &str = "TERM";
+const LINES: &str = "LINES";
+const COLUMNS: &str = "COLUMNS";
+/// What the terminals are that people have today, or behave like.
+const USUAL_TERM: &str = "xterm-256color";
+
+/// The kind of the user's terminal, for a command that has one of its own.
+pub(crate) fn terminal_kind() -> (OsString, OsString) {
+    (TERM.into(), variable(TERM).unwrap_or_else(|| USUAL_TERM.into()))
+}
+
+/// How many lines the user's terminal has, where somebody says so.
+pub(crate) fn terminal_lines() -> Option<u16> {
+    size(LINES)
+}
+
+/// How many columns it has.
+pub(crate) fn terminal_columns() -> Option<u16> {
+    size(COLUMNS)
+}
+
+fn size(name: &str) -> Option<u16> {
+    variable(name)?.to_str()?.parse().ok().filter(|size| *size > 0)
+}
+
 /// A variable that is set to something.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())

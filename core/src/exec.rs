@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use codex_linux_sandbox::{Ending, Plan, Record, SetupError, Step};
 use nix::errno::Errno;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use accounting::{Exceeded, Meter, Root, Sample};
@@ -85,14 +85,17 @@ pub async fn process_exec_tool_call(
     Arc::unwrap_or_clone(answer)
 }
 
-/// Runs a call, and answers it when it has ended.
-async fn call(
-    mut request: ExecRequest,
-    sandbox: &Sandbox,
+/// What connects a call with whoever holds its handle.
+struct CallEnds {
     input: Option<Input>,
     feed: Option<Arc<Feed>>,
-    answer: &watch::Sender<State>,
-) {
+    /// Told when a signal has stopped the command.
+    stops: Arc<Notify>,
+}
+
+/// Runs a call, and answers it when it has ended.
+async fn call(mut request: ExecRequest, sandbox: &Sandbox, ends: CallEnds, answer: &watch::Sender<State>) {
+    let CallEnds { input, feed, stops } = ends;
     let program = match request.program() {
         Ok(program) => program.to_owned(),
         Err(error) => return give(answer, Err(error)),
@@ -108,6 +111,7 @@ async fn call(
         input,
         feed,
         stops_with_the_command: request.stops_with_the_command,
+        stops,
         state: answer.clone(),
     };
     let mut changed = 0;

@@ -7,8 +7,8 @@
 //!                  │  collapse
 //!                  ├▶ Spill ▶ file ▶ SpillReader ▶ Page           all of it, to be looked up
 //!                  │  spill          page
-//!                  └▶ Feed ▶ FeedReader ▶ chunks                   what is new, as it comes
-//!                     feed
+//!                  └▶ Feed ▶ FeedReader ▶ chunks ▶ Display         what is new, as it comes, for a terminal
+//!                     feed                  display
 //! ```
 //!
 //! - A **capture** takes a stream's bytes as they come, keeps the first and the last of them, and counts all of them.
@@ -18,6 +18,7 @@
 //!   much is missing.
 //! - A **spill** is the whole stream in a file, and a **page** a piece of it.
 //! - A **feed** hands chunks to whoever follows a command while it runs, and says what they missed.
+//! - A **display** filters what a user's terminal is given.
 //!
 //! Bytes stay bytes until the last step. But for the spill, which has a file to write, nothing here reads, waits or
 //! writes: the caller moves the bytes.
@@ -25,6 +26,7 @@
 mod budget;
 pub mod capture;
 pub mod collapse;
+pub mod display;
 pub mod feed;
 pub mod format;
 pub mod page;
@@ -36,6 +38,7 @@ pub mod truncate;
 pub use budget::{OutputBudget, TextBudget, estimated_tokens};
 pub use capture::{Capture, Captured};
 pub use collapse::{Collapse, Collapsed, CollapsedCapture};
+pub use display::Display;
 pub use feed::{Feed, FeedReader};
 pub use format::{CallReport, CallStreams, model_text};
 pub use page::{Page, SpillReader};

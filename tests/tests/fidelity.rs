@@ -25,6 +25,7 @@ cases_by_level!(
     the_directory_arrives,
     the_locale_arrives,
     a_terminal_stays_a_terminal,
+    a_terminal_is_not_opened_to_others,
 );
 
 /// Every policy, the one without restrictions included: what is handed on doesn't depend on it.
@@ -373,9 +374,19 @@ fn a_terminal_stays_a_terminal(scene: &Scene) {
     );
     for policy in SANDBOXED {
         let run = command(policy);
-        // The terminals in the sandbox's own `/dev/pts` are others: this one has no name there.
-        let nameless = scene.level() == Level::Namespaces && policy.is_restricted();
-        let expected = if nameless { control.text().replace("named\r\n", "") } else { control.text() };
-        assert_eq!(run.text(), expected, "{}", run.describe());
+        assert_eq!(run.text(), control.text(), "{}", run.describe());
+    }
+}
+
+/// The caller's own terminal, by its descriptor: whose it is and who may open it is metadata outside.
+fn a_terminal_is_not_opened_to_others(scene: &Scene) {
+    let Some(script) = require_tool("script") else { return };
+    for policy in SANDBOXED {
+        let line = "for name in /dev/stdin /proc/self/fd/1 /dev/stderr; do chmod 666 $name; done 2>&1; tty";
+        let line = scene.under(policy).shell(line).shell_line();
+        let run = scene.under(Policy::Bare).command(&script, ["-qec", &line, "/dev/null"]).run();
+        let refused = run.text().matches("Read-only file system").count();
+        let held = scene.level() == Level::Namespaces && policy.is_restricted();
+        assert_eq!(refused, if held { 3 } else { 0 }, "{}", run.describe());
     }
 }

@@ -5,8 +5,8 @@ use std::os::fd::AsFd as _;
 
 use codex_arg0::AliasDirectory;
 use codex_core::exec::{
-    Control, EarlyInit, ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio, begin_early,
-    process_exec_tool_call, watch,
+    Control, EarlyInit, ExecError, ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio,
+    begin_early, process_exec_tool_call, watch,
 };
 use codex_core::output::OutputBudget;
 use codex_linux_sandbox::{Footing, Network};
@@ -19,7 +19,11 @@ use crate::args::SandboxArgs;
 use crate::exit_code;
 use crate::meaning::{Meaning, MeaningError};
 use crate::render;
-use crate::signals::{Signals, is_a_shells_job};
+use crate::render::screen::Passage;
+use crate::signals::{Shares, Signals};
+use crate::{terminal, world};
+
+mod session;
 
 pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>) -> i32 {
     if args.print_plan {
@@ -31,7 +35,12 @@ pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>) -> i32 {
             Err(error) => render::refusal(&error.to_string(), error.exit_code()),
         };
     }
-    let begun = match begun.map_or_else(|| Begun::begin(!args.json), Ok) {
+    let shares = match (args.pty, args.json) {
+        (false, false) => Shares::streams(),
+        (true, false) => Shares::Display,
+        (_, true) => Shares::Nothing,
+    };
+    let begun = match begun.map_or_else(|| Begun::begin(shares), Ok) {
         Ok(begun) => begun,
         Err(errno) => {
             return render::refusal(&format!("the run can't be prepared: {errno}"), exit_code::REFUSED);
@@ -56,16 +65,16 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    fn begin(shares_streams: bool) -> Result<Self, Errno> {
-        let as_a_job = shares_streams && is_a_shells_job();
-        Ok(Self { signals: Signals::block(as_a_job)?, as_a_job, early: None })
+    fn begin(shares: Shares) -> Result<Self, Errno> {
+        let as_a_job = shares == Shares::Streams { as_a_job: true };
+        Ok(Self { signals: Signals::block(shares)?, as_a_job, early: None })
     }
 
     /// Begins to make namespaces where what was typed looks as if they will be needed. Where that proves wrong, or they
     /// can't be had, the run finds out by itself.
     pub(crate) fn early(arguments: &[OsString]) -> Option<Self> {
         let footing = guess(arguments)?;
-        let mut begun = Self::begin(true).ok()?;
+        let mut begun = Self::begin(Shares::streams()).ok()?;
         begun.early = begin_early(footing, begun.signals.callers);
         Some(begun)
     }
@@ -84,8 +93,8 @@ fn guess(arguments: &[OsString]) -> Option<Footing> {
         // What an option says may stand in the same word.
         match word.rsplit('=').next().unwrap_or_default() {
             "--network" => footing.network = Network::Full,
-            "--json" | "--print-plan" | "--help" | "-h" | "landlock" | "danger-full-access"
-            | "external-sandbox" => {
+            "--json" | "--pty" | "--tty" | "--print-plan" | "--help" | "-h" | "landlock"
+            | "danger-full-access" | "external-sandbox" => {
                 return None;
             }
             _ => {}
@@ -102,6 +111,10 @@ fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest), MeaningError> {
     if let Some(aliases) = &aliases {
         put_first(aliases, &mut env);
     }
+    let (term, kind) = world::terminal_kind();
+    if args.pty && !env.iter().any(|(name, _)| *name == term) {
+        env.push((term, kind));
+    }
     let mut request = ExecRequest::new(args.command.clone(), "/".into(), env);
     request.cwd = meaning.directory;
     // A person who waits can stop waiting: there is no deadline unless one was asked for.
@@ -111,7 +124,11 @@ fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest), MeaningError> {
     if let Some(grace) = args.grace {
         request.limits.grace = grace;
     }
-    request.stdio = if args.json { Stdio::Capture } else { Stdio::Inherit };
+    request.stdio = match (args.pty, args.json) {
+        (true, _) => Stdio::Terminal(terminal::size()),
+        (false, true) => Stdio::Capture,
+        (false, false) => Stdio::Inherit,
+    };
     if !args.json {
         request.budget = OutputBudget { bytes: 0, lines: 0 };
     }
@@ -148,6 +165,9 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: B
     request.early = early;
     request.stops_with_the_command = as_a_job;
     request.signals = SignalsFor::Inherit(signals.callers);
+    if args.pty {
+        return in_a_terminal(args, sandbox, request, &signals, &runtime);
+    }
     let cancellation = request.cancellation.clone();
     let (forward, forwarded) = unbounded_channel();
     request.control = Some(forwarded);
@@ -167,21 +187,56 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: B
             None => (call.await, ended_by),
         }
     });
+    tell(args, &result, ended_by)
+}
+
+/// Runs the command in a terminal of its own.
+fn in_a_terminal(
+    args: &SandboxArgs,
+    sandbox: &Sandbox,
+    request: ExecRequest,
+    signals: &Signals,
+    runtime: &tokio::runtime::Runtime,
+) -> i32 {
+    let passage = match (args.json, args.passthrough) {
+        (true, _) => None,
+        (false, false) => Some(Passage::Filtered),
+        (false, true) => Some(Passage::Unfiltered),
+    };
+    match runtime.block_on(session::run(request, sandbox, signals, passage)) {
+        // Whoever takes no output takes no complaint: nobody would read it, and it would wait for ever.
+        Ok(session) if session.stuck && !terminal::takes_complaints() => match session.answer.as_ref() {
+            Ok(result) => exit_code(result, session.ended_by),
+            Err(error) => exit_code::of_request(error),
+        },
+        Ok(session) => {
+            let code = tell(args, &session.answer, session.ended_by);
+            match session.unwritten {
+                Some(why) => render::refusal(&why, exit_code::OUTPUT),
+                None => code,
+            }
+        }
+        Err(error) => render::refusal(&format!("the run can't be prepared: {error}"), exit_code::REFUSED),
+    }
+}
+
+/// Prints what there is to say of a call that has ended.
+fn tell(args: &SandboxArgs, result: &Result<ExecResult, ExecError>, ended_by: Option<Signal>) -> i32 {
     match result {
         Ok(result) if args.json => {
-            let printed = render::result_json(&result);
-            if printed == exit_code::SUCCESS { exit_code(&result, ended_by) } else { printed }
+            let printed = render::result_json(result);
+            if printed == exit_code::SUCCESS { exit_code(result, ended_by) } else { printed }
         }
         Ok(result) => {
-            if let Some(line) = unsaid(&result) {
+            if let Some(line) = unsaid(result) {
                 render::complaint(&line);
             }
             for moved in &result.quarantined {
                 render::complaint(&moved.to_string());
             }
-            exit_code(&result, ended_by)
+            exit_code(result, ended_by)
         }
-        Err(error) => render::refusal(&error.to_string(), exit_code::of_request(&error)),
+        Err(error) => render::refusal(&error.to_string(), exit_code::of_request(error)),
     }
 }
 

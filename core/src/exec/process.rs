@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use codex_linux_sandbox::{ORDER_END, ORDER_INTERRUPT, ORDER_TERMINATE};
 use nix::errno::Errno;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::call;
 use super::input::Input;
 use super::outcome::{ExecError, ExecResult};
 use super::request::{Control, ExecRequest, Stdio};
 use super::sandbox::Sandbox;
 use super::terminal::TerminalSize;
+use super::{CallEnds, call};
 use crate::output::{Feed, FeedReader};
 
 /// How much of the input is handed over at a time.
@@ -62,6 +62,7 @@ pub struct Process {
     input: std::sync::Mutex<Option<mpsc::Sender<Vec<u8>>>>,
     has_input: bool,
     feed: Option<Arc<Feed>>,
+    stopped: Arc<Notify>,
     cancellation: CancellationToken,
     ends_when_dropped: DropGuard,
 }
@@ -88,8 +89,11 @@ impl Process {
         let sandbox = sandbox.clone();
         let feed = request.feed.map(|options| Arc::new(Feed::new(options)));
         let pushed = feed.clone();
+        let stopped = Arc::new(Notify::new());
+        let stops = Arc::clone(&stopped);
         tokio::spawn(async move {
-            call(request, &sandbox, waiting, pushed.clone(), &answer).await;
+            let ends = CallEnds { input: waiting, feed: pushed.clone(), stops };
+            call(request, &sandbox, ends, &answer).await;
             if let Some(feed) = pushed {
                 // Where nothing was started, nothing else has said so.
                 feed.exited();
@@ -102,6 +106,7 @@ impl Process {
             input: std::sync::Mutex::new(has_input.then_some(input)),
             has_input,
             feed,
+            stopped,
             cancellation: token.clone(),
             ends_when_dropped: token.drop_guard(),
         }
@@ -133,6 +138,12 @@ impl Process {
             // The runtime was shut down.
             _ => Arc::new(Err(ExecError::Prepare { call: "a runtime to wait on", errno: Errno::ECANCELED })),
         }
+    }
+
+    /// Waits until a signal has stopped the command (`SIGSTOP`, `SIGTSTP`), since this was asked last. It goes on
+    /// with [`Process::resume`]. Never ready where the request says that the caller [stops with it](ExecRequest::stops_with_the_command).
+    pub async fn stopped(&self) {
+        self.stopped.notified().await;
     }
 
     /// Whether the call has an answer.
@@ -205,6 +216,15 @@ impl Process {
     /// [`SignalError::Ended`].
     pub fn interrupt(&self) -> Result<(), SignalError> {
         self.ask(Control::Interrupt)
+    }
+
+    /// Lets the command go on where a signal has stopped it, with all that was stopped together with it.
+    ///
+    /// # Errors
+    ///
+    /// [`SignalError::Ended`].
+    pub fn resume(&self) -> Result<(), SignalError> {
+        self.ask(Control::Continue)
     }
 
     /// Changes the size of the command's terminal. Does nothing where it has none.

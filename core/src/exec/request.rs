@@ -102,6 +102,9 @@ pub enum Control {
     /// To interrupt it as Ctrl-C would: the process group in the foreground of its terminal or, where it has none, the
     /// process group that it leads.
     Interrupt,
+    /// To let go on what a signal has stopped: the process group in the foreground of its terminal or, where it has none, the
+    /// command.
+    Continue,
     /// To change the size of its terminal.
     Resize(TerminalSize),
 }

@@ -122,6 +122,12 @@ impl Child {
             (Control::Interrupt, Some(terminal)) => {
                 sys::signal_foreground(terminal.get_ref().as_fd(), Signal::SIGINT)
             }
+            (Control::Continue, None) => return self.signal(libc::SIGCONT),
+            (Control::Continue, Some(terminal)) => {
+                // A master tells of the group by the numbers of whoever asks.
+                nix::unistd::tcgetpgrp(terminal.get_ref())
+                    .and_then(|group| nix::sys::signal::killpg(group, Signal::SIGCONT))
+            }
             (Control::Resize(size), Some(terminal)) => {
                 sys::set_terminal_size(terminal.get_ref().as_fd(), size)
             }
@@ -295,8 +301,9 @@ fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
     let (status, status_end) = status_pipe()?;
     let (ends, theirs) = connect(stdio, status)?;
     // What waits has what this process has of everything else, a session of its own, and nobody who could put it into a
-    // cgroup.
-    if let (Some(standby), Some(streams), Signals::Default, None) = (standby, &theirs, signals, &group)
+    // cgroup. A terminal has to be there when the ground is laid, to have a place on it.
+    if !matches!(stdio, Stdio::Terminal(_))
+        && let (Some(standby), Some(streams), Signals::Default, None) = (standby, &theirs, signals, &group)
         && invocation.plan.uses_namespaces()
         && invocation.directory.is_some()
         && let Some(child) =

@@ -19,7 +19,7 @@ use codex_linux_sandbox::{Ending, Record};
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +55,8 @@ pub(super) struct Orders {
     pub(super) input: Option<Input>,
     pub(super) feed: Option<Arc<Feed>>,
     pub(super) stops_with_the_command: bool,
+    /// Told when a signal has stopped the command, where this process does not stop with it.
+    pub(super) stops: Arc<Notify>,
     /// Where it is said how far the command has come.
     pub(super) state: watch::Sender<State>,
 }
@@ -307,12 +309,19 @@ impl<'a> Run<'a> {
             self.streams.take_what_is_there();
             self.streams.command_has_ended();
         }
-        if self.told.take_stop() && self.orders.stops_with_the_command {
+        if !self.told.take_stop() {
+            return;
+        }
+        if self.orders.stops_with_the_command {
             // The shell that waits for us has to see that its job has stopped. It goes on when the job does.
             if let Err(errno) = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP) {
                 tracing::warn!(%errno, "codex can't stop with the command");
             }
             self.child.signal(libc::SIGCONT);
+        } else {
+            // Whoever follows the command sees first what it wrote before.
+            self.streams.take_what_is_there();
+            self.orders.stops.notify_one();
         }
     }
 

@@ -50,6 +50,15 @@ pub(super) fn set_terminal_size(master: BorrowedFd<'_>, size: TerminalSize) -> R
         .map(drop)
 }
 
+/// The size of a terminal: `TIOCGWINSZ` of `ioctl_tty(2)`.
+pub(super) fn terminal_size(terminal: BorrowedFd<'_>) -> Result<TerminalSize, Errno> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the kernel fills one structure, which lives until the call returns.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ as _, &raw mut size) })?;
+    Ok(TerminalSize { rows: size.ws_row, columns: size.ws_col })
+}
+
 /// Sends a signal to the process group in the foreground of a terminal: `TIOCSIG` of its master (Linux 2.6.36). The kernel
 /// takes SIGINT, SIGQUIT and SIGTSTP.
 pub(super) fn signal_foreground(master: BorrowedFd<'_>, signal: Signal) -> Result<(), Errno> {

@@ -1,6 +1,6 @@
 //! A terminal of the command's own: a pair of pseudo-terminals, whose master is ours.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -21,6 +21,14 @@ impl Default for TerminalSize {
     /// 24 lines of 80 characters.
     fn default() -> Self {
         Self { rows: 24, columns: 80 }
+    }
+}
+
+impl TerminalSize {
+    /// The size of a terminal. Nothing where it is none, or nobody has said how large it is.
+    #[must_use]
+    pub fn of(terminal: BorrowedFd<'_>) -> Option<Self> {
+        sys::terminal_size(terminal).ok().filter(|size| size.rows > 0 && size.columns > 0)
     }
 }
 

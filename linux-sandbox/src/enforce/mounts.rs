@@ -9,6 +9,7 @@ mod devices;
 mod memory;
 mod places;
 mod streams;
+mod terminals;
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -22,6 +23,7 @@ use crate::plan::{Footing, Plan, Writes};
 use crate::sys::{self, MountAttributes};
 use memory::Memory;
 use places::Arrangement;
+use terminals::Terminal;
 
 /// A mount namespace with all that is the same for every plan on one footing.
 pub(crate) struct Ground {
@@ -29,6 +31,8 @@ pub(crate) struct Ground {
     /// The host's `/dev`, for plans that name a place in it.
     devices: OwnedFd,
     memory: Memory,
+    /// The terminals among the standard streams.
+    terminals: Vec<Terminal>,
     /// What stays writable when all else becomes read-only.
     own: Vec<OwnedFd>,
     confined: bool,
@@ -40,18 +44,20 @@ pub(super) fn prepare(footing: Footing) -> Result<Ground, SetupError> {
     // What is mounted or unmounted outside from here on changes nothing inside: no tree can appear in a writable one.
     sys::set_mounts_private(root.as_fd()).map_err(failed("mount_setattr", "/"))?;
     let devices = open_directory("/dev")?;
+    // While there is the `/proc` that knows them.
+    let terminals = if footing.confined { terminals::take(&devices)? } else { Vec::new() };
     let memory = Memory::make()?;
     let own = if footing.confined {
         // Devices are taken before there are none: a node that lies in some directory tree is nobody's business.
         let nodes = devices::nodes()?;
         let attributes = MountAttributes::NO_DEVICES.and(MountAttributes::NO_SET_USER_ID);
         sys::set_mount_attributes(root.as_fd(), attributes, true).map_err(failed("mount_setattr", "/"))?;
-        devices::provide(nodes, &memory)?
+        devices::provide(nodes, &terminals, &memory)?
     } else {
         Vec::new()
     };
     processes()?;
-    Ok(Ground { root, devices, memory, own, confined: footing.confined })
+    Ok(Ground { root, devices, memory, terminals, own, confined: footing.confined })
 }
 
 impl Ground {
@@ -81,7 +87,7 @@ impl Ground {
         if let Some(limit) = plan.limits.processes.filter(|_| limits::bounds_numbers(plan)) {
             limits::bound_numbers(limit)?;
         }
-        streams::reopen(&self.devices)
+        streams::reopen(&self.terminals)
     }
 }
 

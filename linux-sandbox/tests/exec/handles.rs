@@ -255,6 +255,24 @@ fn jobs_are_controlled() {
 }
 
 #[test]
+fn whoever_holds_it_learns_of_a_stop_after_what_was_written_before() {
+    each(async |sandbox| {
+        // The whole group is stopped, and all of it goes on.
+        let line = "trap 'echo back' CONT; echo before; sh -c 'kill -STOP 0; echo child'; echo after";
+        let process = Process::start(followed(line, Stdio::Terminal(TerminalSize::default())), sandbox);
+        assert!(tokio::time::timeout(PATIENCE, process.stopped()).await.is_ok());
+        let read = process.reader(0).unwrap().read(usize::MAX);
+        let seen: Vec<u8> = read.chunks.iter().flat_map(|chunk| chunk.bytes.to_vec()).collect();
+        assert_eq!(String::from_utf8_lossy(&seen), "before\r\n");
+        let mut screen = Follower::of(&process);
+        process.resume().unwrap();
+        let rest = screen.expect("after\r\n").await;
+        assert!(rest.contains("child\r\n"), "{rest:?}");
+        assert_eq!(ending(&process).await, Outcome::Exited { code: 0 });
+    });
+}
+
+#[test]
 fn a_stopped_command_ends_at_its_deadline() {
     each(async |sandbox| {
         for stdio in [Stdio::Piped, Stdio::Terminal(TerminalSize::default())] {

@@ -6,6 +6,7 @@ use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
 use nix::unistd::symlinkat;
 
 use super::memory::{EVERYBODY, Memory};
+use super::terminals::Terminal;
 use super::{failed, put};
 use crate::enforce::device::{DEVICES, RANDOM};
 use crate::error::{SetupError, Step};
@@ -27,10 +28,16 @@ const OF_THE_TERMINALS: &str = "ptmx";
 type Node = (&'static str, OwnedFd);
 
 /// Puts the new `/dev` in place. Yields the mounts in it that can be written.
-pub(super) fn provide(nodes: Vec<Node>, memory: &Memory) -> Result<Vec<OwnedFd>, SetupError> {
+pub(super) fn provide(
+    nodes: Vec<Node>,
+    terminals: &[Terminal],
+    memory: &Memory,
+) -> Result<Vec<OwnedFd>, SetupError> {
     let here = |call| failed(call, "/dev");
     let everybody_reads = Mode::S_IRWXU | Mode::S_IRGRP | Mode::S_IXGRP | Mode::S_IROTH | Mode::S_IXOTH;
     let mount = memory.directory("dev", everybody_reads)?;
+    let streams = terminals.iter().map(|terminal| (terminal.name, terminal.place()));
+    let nodes: Vec<_> = nodes.iter().map(|(name, node)| (*name, node.as_fd())).chain(streams).collect();
     for (name, _) in &nodes {
         mknodat(&mount, *name, SFlag::S_IFREG, Mode::empty(), 0).map_err(here("mknodat"))?;
     }
@@ -42,7 +49,7 @@ pub(super) fn provide(nodes: Vec<Node>, memory: &Memory) -> Result<Vec<OwnedFd>,
     }
     put("/dev", &mount)?;
     for (name, device) in &nodes {
-        sys::attach_mount_in(device.as_fd(), mount.as_fd(), name).map_err(here("move_mount"))?;
+        sys::attach_mount_in(*device, mount.as_fd(), name).map_err(here("move_mount"))?;
     }
     let attributes = MountAttributes::NO_SET_USER_ID.and(MountAttributes::NO_PROGRAMS);
     let options = [(c"ptmxmode", c"0666"), (c"mode", c"0620")];

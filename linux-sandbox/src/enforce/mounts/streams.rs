@@ -3,7 +3,8 @@
 //! An open file belongs to the mount that it was opened in, and none of those outside is read-only here. From an open
 //! directory, `..` and every name lead past what lies on top of the same places here; a file that is only read can have its
 //! mode, owner and times changed, and be opened again for writing; a terminal can be opened to others. So they are opened
-//! again, by their place in the mounts of this namespace.
+//! again, by their place in the mounts of this namespace. A terminal's place is hidden with the host's `/dev`, and it gets one
+//! in the sandbox's own.
 //!
 //! What has no place here stays as it is, but for a directory: pipes, sockets, files without a name. A file that was
 //! opened for writing stays too: it can be written in any case.
@@ -17,12 +18,13 @@ use nix::fcntl::{OFlag, open, openat, readlink};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::{Whence, lseek};
 
+use super::terminals::Terminal;
 use crate::enforce::walk::Walk;
 use crate::error::{SetupError, Step};
 use crate::sys;
 
-/// Opens again what could be a way out. To be called when everything is mounted. `devices` is the host's `/dev`.
-pub(super) fn reopen(devices: &OwnedFd) -> Result<(), SetupError> {
+/// Opens again what could be a way out. To be called when everything is mounted.
+pub(super) fn reopen(terminals: &[Terminal]) -> Result<(), SetupError> {
     let failed = |call| move |errno| SetupError::call(Step::Descriptors, call, errno);
     for number in 0..=2 {
         let Some(stream) = sys::standard_stream(number) else { continue };
@@ -36,9 +38,12 @@ pub(super) fn reopen(devices: &OwnedFd) -> Result<(), SetupError> {
         let again = if flags & libc::O_PATH != 0 || is(&status, SFlag::S_IFDIR) {
             Some(directory(&status, flags & libc::O_PATH != 0, &path()?)?)
         } else if is(&status, SFlag::S_IFREG) && reading {
-            file(stream, &status, Walk::new(Step::Descriptors), &path()?, flags)
+            file(stream, &status, &path()?, flags)
         } else if stream.is_terminal() {
-            file(stream, &status, Walk::knowing(Step::Descriptors, "/dev", devices), &path()?, flags)
+            terminals
+                .iter()
+                .find(|terminal| terminal.is(&status))
+                .and_then(|terminal| opened(terminal.place(), flags))
         } else {
             None
         };
@@ -67,30 +72,28 @@ fn directory(was: &FileStat, only_a_place: bool, path: &Path) -> Result<OwnedFd,
 
 /// The same file, opened in the same way, at the same position. Nothing where it has no name here any more, or where it
 /// was opened by somebody who may do more than we.
-fn file(
-    stream: BorrowedFd<'_>,
-    was: &FileStat,
-    mut walk: Walk<'_>,
-    path: &Path,
-    flags: libc::c_int,
-) -> Option<OwnedFd> {
+fn file(stream: BorrowedFd<'_>, was: &FileStat, path: &Path, flags: libc::c_int) -> Option<OwnedFd> {
+    let mut walk = Walk::new(Step::Descriptors);
     let found = walk.place(path).ok()?;
     if !is_same(was, &fstat(found).ok()?) {
         return None;
     }
+    let again = opened(found, flags)?;
+    let position = lseek(stream, 0, Whence::SeekCur).ok()?;
+    lseek(&again, position, Whence::SeekSet).ok()?;
+    Some(again)
+}
+
+/// Opens what was found at a place, in the way that a stream was opened.
+fn opened(found: BorrowedFd<'_>, flags: libc::c_int) -> Option<OwnedFd> {
     let kept = libc::O_ACCMODE | libc::O_APPEND | libc::O_NONBLOCK | libc::O_LARGEFILE;
     let flags = OFlag::from_bits_retain(flags & kept) | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     // The object that was found, and not what its name has come to mean since.
     let place = format!("/proc/self/fd/{}", found.as_raw_fd());
-    let again = open(place.as_str(), flags, Mode::empty()).ok()?;
-    if is(was, SFlag::S_IFREG) {
-        let position = lseek(stream, 0, Whence::SeekCur).ok()?;
-        lseek(&again, position, Whence::SeekSet).ok()?;
-    }
-    Some(again)
+    open(place.as_str(), flags, Mode::empty()).ok()
 }
 
-fn is_same(one: &FileStat, other: &FileStat) -> bool {
+pub(super) fn is_same(one: &FileStat, other: &FileStat) -> bool {
     (one.st_dev, one.st_ino, one.st_rdev) == (other.st_dev, other.st_ino, other.st_rdev)
 }
 
