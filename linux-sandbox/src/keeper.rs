@@ -30,6 +30,9 @@ use crate::run::{Reports, confine, join};
 use crate::sys::{self, Change, Ending, Received};
 use crate::tree::{kill_below, terminate_below};
 
+/// Tells the process that stays to send the command the signal whose number comes with it (`sigqueue(3)`): some signals would
+/// stop those on the way.
+pub const ORDER_SIGNAL: i32 = 61;
 /// Tells the process that stays to interrupt the process group that the command leads (`SIGINT`).
 pub const ORDER_INTERRUPT: i32 = 62;
 /// Tells the process that stays to ask everything to end: `SIGTERM` for all, and `SIGCONT`, so that what was stopped can.
@@ -233,6 +236,10 @@ impl Keeper {
                 ORDER_TERMINATE => {
                     stay = Stay::ForAll;
                     self.terminate();
+                }
+                ORDER_SIGNAL if self.ended.is_none() => {
+                    // As below.
+                    if let Err(_ended) = sys::kill(self.command, received.value) {}
                 }
                 ORDER_INTERRUPT if self.ended.is_none() => {
                     // Where it leads no group, there is nobody to interrupt.

@@ -49,7 +49,7 @@ pub use early::EarlyInit;
 pub use enforce::seccomp::{Answer, Denial, denials};
 pub use error::{Failure, SetupError, Step};
 pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EnvironmentBlock, ExecError};
-pub use keeper::{CallersSignals, ORDER_END, ORDER_INTERRUPT, ORDER_TERMINATE};
+pub use keeper::{CallersSignals, ORDER_END, ORDER_INTERRUPT, ORDER_SIGNAL, ORDER_TERMINATE};
 pub use plain_path::{PlainPath, by_component, is_within};
 pub use plan::{
     Command, Descriptors, Environment, Footing, Invocation, Isolation, Kept, LimitKind, Limits, Network,

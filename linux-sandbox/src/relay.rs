@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, getsid, pipe2};
 
 use crate::error::{SetupError, Step};
-use crate::keeper::{CallersSignals, Manner, SIGNALLED};
+use crate::keeper::{CallersSignals, Manner, ORDER_SIGNAL, SIGNALLED};
 use crate::report::Record;
 use crate::run::EXIT_SETUP_FAILED;
 use crate::sys::{self, Change};
@@ -77,6 +77,9 @@ impl Relay {
                 // What the terminal sends has reached everybody.
                 Ok(received) if received.from_kernel => {}
                 // It may have ended, and SIGCHLD be on its way.
+                Ok(received) if received.signal == ORDER_SIGNAL => {
+                    if let Err(_ended) = sys::queue(init, ORDER_SIGNAL, received.value) {}
+                }
                 Ok(received) => if let Err(_ended) = sys::kill(init, received.signal) {},
                 // Without us, the kernel ends those inside.
                 Err(_) => sys::exit_now(EXIT_SETUP_FAILED),

@@ -22,7 +22,7 @@ pub(crate) use notify::{
 pub(crate) use pass::receive_descriptors;
 pub(crate) use process::{
     CHILD_ENDED, Change, Received, clone_process, collect, end_by_signal, kill, loopback_up, next_signal,
-    reap, run_vforked, set_parent_death_signal, set_undumpable, take_terminal, unshare,
+    queue, reap, run_vforked, set_parent_death_signal, set_undumpable, take_terminal, unshare,
 };
 pub use process::{Ending, PidFd};
 

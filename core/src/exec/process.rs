@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use codex_linux_sandbox::{ORDER_END, ORDER_INTERRUPT, ORDER_TERMINATE};
+use codex_linux_sandbox::{ORDER_END, ORDER_SIGNAL, ORDER_TERMINATE};
 use nix::errno::Errno;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -46,7 +46,7 @@ pub enum InputError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignalError {
     /// There is none of this number, or it has a meaning between us and the helper.
-    #[error("signal {0} can't be sent: signals are 1 to {last}", last = ORDER_INTERRUPT - 1)]
+    #[error("signal {0} can't be sent: signals are 1 to {last}", last = ORDER_SIGNAL - 1)]
     Number(i32),
     /// The command has ended.
     #[error("the command has ended")]
@@ -201,9 +201,9 @@ impl Process {
     ///
     /// [`SignalError`].
     pub fn signal(&self, signal: i32) -> Result<(), SignalError> {
-        const { assert!(ORDER_INTERRUPT < ORDER_TERMINATE && ORDER_TERMINATE < ORDER_END) };
+        const { assert!(ORDER_SIGNAL < ORDER_TERMINATE && ORDER_TERMINATE < ORDER_END) };
         // What follows is how the helper is told what to do.
-        if !(1..ORDER_INTERRUPT).contains(&signal) {
+        if !(1..ORDER_SIGNAL).contains(&signal) {
             return Err(SignalError::Number(signal));
         }
         self.ask(Control::Signal(signal))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use codex_linux_sandbox::tree::{children, kill_below, kill_children};
 use codex_linux_sandbox::{
     CallersSignals, EarlyInit, Ending, Environment, EnvironmentBlock, Footing, Invocation, ORDER_END,
-    ORDER_INTERRUPT, ORDER_TERMINATE, PROGRAM, PidFd, SetupError, wire,
+    ORDER_INTERRUPT, ORDER_SIGNAL, ORDER_TERMINATE, PROGRAM, PidFd, SetupError, wire,
 };
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -118,7 +118,7 @@ impl Child {
     pub(super) fn control(&self, control: Control) {
         let done = match (control, &self.terminal) {
             (Control::Signal(signal), _) => return self.signal(signal),
-            (Control::Interrupt, None) => return self.signal(ORDER_INTERRUPT),
+            (Control::Interrupt, None) => return self.order(ORDER_INTERRUPT),
             (Control::Interrupt, Some(terminal)) => {
                 sys::signal_foreground(terminal.get_ref().as_fd(), Signal::SIGINT)
             }
@@ -138,28 +138,37 @@ impl Child {
         }
     }
 
-    /// Passes a signal on to the command.
+    /// Sends the command a signal, by way of who stays beside it.
     pub(super) fn signal(&self, signal: i32) {
-        if let Err(errno) = self.process.send(signal)
+        self.told(self.process.queue(ORDER_SIGNAL, signal));
+    }
+
+    /// Tells who stays beside the command what to do.
+    fn order(&self, order: i32) {
+        self.told(self.process.send(order));
+    }
+
+    fn told(&self, answer: Result<(), Errno>) {
+        if let Err(errno) = answer
             && errno != Errno::ESRCH
         {
-            tracing::warn!(%errno, signal, "a signal could not be passed on");
+            tracing::warn!(%errno, pid = %self.pid, "a signal could not be passed on");
         }
     }
 
     /// Asks the command, and everything that it has started, to end.
     pub(super) fn terminate(&self) {
-        self.signal(ORDER_TERMINATE);
+        self.order(ORDER_TERMINATE);
     }
 
     /// Ends the command and everything that it has started.
     pub(super) fn kill_tree(&self) {
         match self.stands {
             // It knows best what is below it.
-            Stands::BesideTheCommand => self.signal(ORDER_END),
+            Stands::BesideTheCommand => self.order(ORDER_END),
             // It ends by itself once the namespace is empty: then nothing is left when it is gone.
             Stands::BeforeANamespace if kill_children(self.pid) => {}
-            Stands::BeforeANamespace | Stands::ForANamespace => self.signal(libc::SIGKILL),
+            Stands::BeforeANamespace | Stands::ForANamespace => self.order(libc::SIGKILL),
         }
     }
 
@@ -169,7 +178,7 @@ impl Child {
             // Descendants before the process: once it has ended, they are somebody else's.
             drop(kill_below(self.pid));
         }
-        self.signal(libc::SIGKILL);
+        self.order(libc::SIGKILL);
     }
 
     /// What runs beside the command, or is left of it.

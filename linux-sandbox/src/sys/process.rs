@@ -157,6 +157,47 @@ impl PidFd {
     }
 }
 
+impl PidFd {
+    /// Sends the process a signal, and a number with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`PidFd::send`].
+    pub fn queue(&self, signal: libc::c_int, number: libc::c_int) -> Result<(), Errno> {
+        /// `siginfo_t` as it is for `SI_QUEUE`.
+        #[repr(C)]
+        struct Queued {
+            signal: libc::c_int,
+            errno: libc::c_int,
+            code: libc::c_int,
+            padding: libc::c_int,
+            sender: libc::pid_t,
+            user: libc::uid_t,
+            value: libc::sigval,
+            rest: [u64; 12],
+        }
+        const _: () =
+            assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>(), "the kernel reads this many bytes");
+        let info = Queued {
+            signal,
+            errno: 0,
+            code: libc::SI_QUEUE,
+            padding: 0,
+            sender: nix::unistd::getpid().as_raw(),
+            user: nix::unistd::getuid().as_raw(),
+            value: value_of(number),
+            rest: [0; 12],
+        };
+        let descriptor = self.0.as_raw_fd();
+        // JUSTIFICATION: no wrapper exists.
+        // SAFETY: the kernel reads one structure of its own layout, which lives until the call returns.
+        let answer = unsafe {
+            libc::syscall(libc::SYS_pidfd_send_signal, descriptor, signal, std::ptr::from_ref(&info), 0_u32)
+        };
+        Errno::result(answer).map(drop)
+    }
+}
+
 impl AsFd for PidFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -203,6 +244,8 @@ pub(crate) struct Received {
     pub(crate) from_kernel: bool,
     /// The process that sent it, where one did that has a number in our PID namespace.
     pub(crate) sender: Option<Pid>,
+    /// What was sent with it.
+    pub(crate) value: libc::c_int,
 }
 
 /// Waits for the next of these signals, which have to be blocked: `sigwaitinfo(2)`.
@@ -222,16 +265,36 @@ pub(crate) fn next_signal(signals: &SigSet) -> Result<Received, Errno> {
                 // SAFETY: whatever the member that was filled, these bytes are plain numbers; they are the sender's where
                 // a process has sent the signal.
                 let sender = unsafe { info.si_pid() };
+                // JUSTIFICATION: as above.
+                // SAFETY: as above.
+                let value = unsafe { info.si_value() };
                 return Ok(Received {
                     signal,
                     from_kernel: info.si_code == libc::SI_KERNEL,
                     sender: (sent && sender != 0).then(|| Pid::from_raw(sender)),
+                    value: number_in(value),
                 });
             }
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// A number as it travels with a signal: in the lower half of what can be a pointer.
+fn value_of(number: libc::c_int) -> libc::sigval {
+    libc::sigval { sival_ptr: std::ptr::without_provenance_mut(number.unsigned_abs() as usize) }
+}
+
+fn number_in(value: libc::sigval) -> libc::c_int {
+    libc::c_int::try_from(value.sival_ptr.addr() & 0x7fff_ffff).unwrap_or(0)
+}
+
+/// Sends a signal and a number with it: `sigqueue(3)`.
+pub(crate) fn queue(pid: Pid, signal: libc::c_int, number: libc::c_int) -> Result<(), Errno> {
+    // JUSTIFICATION: nix has it for signals with names only.
+    // SAFETY: the call takes numbers only; the value is none of our memory.
+    Errno::result(unsafe { libc::sigqueue(pid.as_raw(), signal, value_of(number)) }).map(drop)
 }
 
 /// Sends a signal by its number: `kill(2)`.

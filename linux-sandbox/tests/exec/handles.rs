@@ -142,7 +142,7 @@ fn signals_reach_the_command() {
         let process = Process::start(followed(line, Stdio::Piped), sandbox);
         let mut screen = Follower::of(&process);
         screen.expect("ready").await;
-        for number in [0, -1, 62, 63, 64, 65] {
+        for number in [0, -1, 61, 62, 63, 64, 65] {
             assert_eq!(process.signal(number), Err(SignalError::Number(number)));
         }
         process.signal(libc::SIGUSR1).unwrap();
@@ -281,6 +281,31 @@ fn a_stopped_command_ends_at_its_deadline() {
             let process = Process::start(request, sandbox);
             assert!(matches!(ending(&process).await, Outcome::TimedOut { .. }));
         }
+    });
+}
+
+/// A signal that would stop whoever passes it on reaches the command, and it alone.
+#[test]
+fn a_command_can_be_stopped_and_woken() {
+    let Some(bash) = tool("bash") else { return };
+    let line = "i=0; while :; do echo tick $i; i=$((i + 1)); read -t 0.01 -r word || :; done";
+    each(async |sandbox| {
+        let mut request = followed(line, Stdio::Piped);
+        request.command = vec![bash.clone().into(), "-c".into(), line.into()];
+        let process = Process::start(request, sandbox);
+        let mut screen = Follower::of(&process);
+        screen.expect("tick 3\n").await;
+        process.signal(libc::SIGSTOP).unwrap();
+        // What was on its way comes; after that, nothing does.
+        while tokio::time::timeout(Duration::from_millis(300), screen.more()).await.is_ok() {
+            assert!(screen.seen.lines().count() < 10_000, "it goes on");
+        }
+        screen.seen.clear();
+        process.signal(libc::SIGCONT).unwrap();
+        screen.expect("tick").await;
+        process.signal(libc::SIGKILL).unwrap();
+        let outcome = ending(&process).await;
+        assert_eq!(outcome, Outcome::Signalled { signal: libc::SIGKILL, core_dumped: false });
     });
 }
 
