@@ -26,12 +26,12 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_linux_sandbox::{Ending, Plan, Record, SetupError, Step};
+use codex_linux_sandbox::{Plan, Record, SetupError, Step};
 use nix::errno::Errno;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use codex_linux_sandbox::{CallersSignals, EarlyInit};
+pub use codex_linux_sandbox::{CallersSignals, EarlyInit, Ending};
 pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
 pub use outcome::{
     EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, LeftBehind, MOST_LEFT_BEHIND, Outcome,
