@@ -64,6 +64,18 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     rows.list("sandbox.allow_read", &sandbox.allow_read, |allowed| path(allowed));
     rows.add("sandbox.private_tmp", sandbox.private_tmp.value.to_string(), &sandbox.private_tmp.origin);
     rows.list("sandbox.allow_unix_sockets", &sandbox.allow_unix_sockets, |socket| path(socket));
+    let server = &settings.exec_server;
+    rows.add(
+        "exec_server.max_policy",
+        toml_string(server.max_policy.value.name()),
+        &server.max_policy.origin,
+    );
+    rows.list("exec_server.writable_roots", &server.writable_roots, |root| path(root));
+    let network = &server.network_access;
+    rows.add("exec_server.network_access", network.value.to_string(), &network.origin);
+    if let Some(file) = &server.audit_log.value {
+        rows.add("exec_server.audit_log", path(file), &server.audit_log.origin);
+    }
     rows.0
 }
 
