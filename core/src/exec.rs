@@ -222,6 +222,7 @@ fn result(sandbox: &Sandbox, rung: &Rung, started: Instant, seen: Seen) -> ExecR
         Record::Enforced(enforced) => Some(enforced),
         Record::Failed { .. }
         | Record::Exec { .. }
+        | Record::Executed
         | Record::Ended { .. }
         | Record::Stopped
         | Record::Continued => None,
@@ -283,7 +284,7 @@ fn outcome(seen: &Seen) -> Outcome {
         match record {
             Record::Enforced(_) => enforced = true,
             Record::Ended { ending: end, .. } => ending = Some(*end),
-            Record::Stopped | Record::Continued => {}
+            Record::Executed | Record::Stopped | Record::Continued => {}
             Record::Failed { step, call, target, errno, message } => {
                 return Outcome::SetupFailed {
                     step: Some(*step),

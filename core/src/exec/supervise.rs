@@ -283,7 +283,7 @@ impl<'a> Run<'a> {
 
     /// Attends to what the helper has said.
     fn listen(&mut self) {
-        let runs = self.told.records().iter().any(|record| matches!(record, Record::Enforced(_)));
+        let runs = self.told.command_runs();
         self.orders.state.send_if_modified(|state| {
             let news = runs && matches!(state, State::Starting);
             if news {
