@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use codex_core::config::Isolation;
 use codex_core::policy::SandboxMode;
+use codex_exec_server::ListenAddress;
 
 mod duration;
 mod size;
@@ -47,6 +48,19 @@ Exit codes:
       0 commands would run; 1 they would be refused: a guarantee in sandbox.require can't be kept,
       or the policy can't be enforced; 2 usage or configuration";
 
+const SERVER_EXAMPLES: &str = "\
+Examples:
+  For a client that starts the server itself:
+      codex exec-server --listen stdio
+  On a port of this machine; the first line of output has the URL:
+      codex exec-server --listen ws://127.0.0.1:0
+  For other machines, which have to show a token:
+      openssl rand -hex 32 > token; chmod 600 token
+      codex exec-server --listen ws://0.0.0.0:8722 --ws-token-file token
+
+Exit codes:
+      0 told to end, or standard input has ended; 2 usage or configuration; 125 can't listen";
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -58,6 +72,9 @@ pub(crate) enum Verb {
     /// Show what this machine gives, what holds here, and what would lift each limit.
     #[command(after_long_help = DOCTOR_CODES)]
     Doctor(DoctorArgs),
+    /// Serve the sandbox to agents elsewhere: JSON-RPC over standard streams, WebSocket or unix sockets.
+    #[command(after_long_help = SERVER_EXAMPLES)]
+    ExecServer(ExecServerArgs),
     /// Print completions for a shell.
     Completion(CompletionArgs),
 }
@@ -177,6 +194,47 @@ pub(crate) struct DoctorArgs {
     pub(crate) json: bool,
 }
 
+/// `codex exec-server`.
+#[derive(Args, Debug)]
+pub(crate) struct ExecServerArgs {
+    /// Where to listen: stdio, ws://IP:PORT or unix:///PATH. Repeatable. Without it, at a port of this machine.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Vec<ListenAddress>,
+    /// How clients show who they are, over WebSocket: capability-token, which the other two options imply.
+    #[arg(long, value_name = "KIND", value_parser = ["capability-token"], requires = "token")]
+    pub(crate) ws_auth: Option<String>,
+    /// The file with the token that clients have to show.
+    #[arg(long, value_name = "FILE", group = "token")]
+    pub(crate) ws_token_file: Option<PathBuf>,
+    /// The SHA-256 digest of the token that clients have to show, in hexadecimal digits.
+    #[arg(long, value_name = "DIGEST", group = "token")]
+    pub(crate) ws_token_sha256: Option<String>,
+    /// How many requests of one connection are handled at the same time.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrent_requests: Option<u32>,
+    /// How many connections there may be.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_connections: Option<u32>,
+    /// How many processes may run.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_processes: Option<u32>,
+    /// How long a session is kept without a connection: 80s unless given.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) session_timeout: Option<Duration>,
+    /// The workspace: below it, clients may ask to write.
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(crate) cd: Option<PathBuf>,
+    /// How the level of isolation is chosen: auto, namespaces or landlock.
+    #[arg(long, value_name = "LEVEL", value_parser = isolations())]
+    pub(crate) isolation: Option<Isolation>,
+    /// Override a setting of config.toml; the value is TOML, else taken literally. Repeatable.
+    #[arg(short = 'c', value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+    /// Use a [profiles.NAME] table of config.toml.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+}
+
 /// `codex completion`.
 #[derive(Args, Debug)]
 pub(crate) struct CompletionArgs {
@@ -220,7 +278,9 @@ mod tests {
         let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
         match Cli::read(&arguments).unwrap().verb {
             Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => args,
-            Verb::Debug(Debug::Policy(_)) | Verb::Doctor(_) | Verb::Completion(_) => panic!("another verb"),
+            Verb::Debug(Debug::Policy(_)) | Verb::Doctor(_) | Verb::ExecServer(_) | Verb::Completion(_) => {
+                panic!("another verb")
+            }
         }
     }
 

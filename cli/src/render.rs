@@ -44,6 +44,11 @@ pub(crate) fn bytes(bytes: &[u8]) -> i32 {
     }
 }
 
+/// One line to standard output.
+pub(crate) fn line(text: &str) -> i32 {
+    bytes(format!("{text}\n").as_bytes())
+}
+
 /// A value as one line of JSON.
 pub(crate) fn json(value: &impl serde::Serialize) -> i32 {
     match serde_json::to_vec(value) {
