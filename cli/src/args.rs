@@ -9,6 +9,7 @@ use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use codex_core::config::Isolation;
 use codex_core::policy::SandboxMode;
 use codex_exec_server::ListenAddress;
+use codex_exec_server::client::Endpoint;
 
 mod duration;
 mod size;
@@ -85,6 +86,8 @@ pub(crate) enum Debug {
     /// Run a command in the sandbox.
     #[command(aliases = ["landlock", "seatbelt"])]
     Sandbox(SandboxArgs),
+    /// Run a command on a server (codex exec-server) elsewhere, with live streams.
+    Remote(RemoteArgs),
     /// Show the policy in effect: each setting and its origin, the writable roots, what holds on this machine.
     Policy(PolicyArgs),
 }
@@ -184,6 +187,29 @@ pub(crate) struct PolicyArgs {
     pub(crate) json: bool,
 }
 
+/// `codex debug remote`.
+#[derive(Args, Debug)]
+pub(crate) struct RemoteArgs {
+    /// The policy on the server, by the name of its mode.
+    #[arg(short, long, value_name = "MODE", value_parser = modes(), default_value = "read-only")]
+    pub(crate) sandbox: SandboxMode,
+    /// Where the command runs on the server, if not in the server's workspace.
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(crate) cd: Option<PathBuf>,
+    /// Give the command a terminal.
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// The file with the token that the server asks for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ws_token_file: Option<PathBuf>,
+    /// The server: ws://HOST:PORT or unix:///PATH.
+    #[arg(value_name = "URL")]
+    pub(crate) server: Endpoint,
+    /// The command and its arguments.
+    #[arg(value_name = "COMMAND", required = true, last = true)]
+    pub(crate) command: Vec<String>,
+}
+
 /// `codex doctor`.
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
@@ -278,7 +304,10 @@ mod tests {
         let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
         match Cli::read(&arguments).unwrap().verb {
             Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => args,
-            Verb::Debug(Debug::Policy(_)) | Verb::Doctor(_) | Verb::ExecServer(_) | Verb::Completion(_) => {
+            Verb::Debug(Debug::Policy(_) | Debug::Remote(_))
+            | Verb::Doctor(_)
+            | Verb::ExecServer(_)
+            | Verb::Completion(_) => {
                 panic!("another verb")
             }
         }

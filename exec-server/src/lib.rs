@@ -14,6 +14,7 @@
 mod audit;
 mod auth;
 mod ceiling;
+pub mod client;
 mod connection;
 mod environment;
 pub mod framing;

@@ -9,6 +9,8 @@ mod raw;
 
 #[path = "exec_server/ceiling.rs"]
 mod ceiling;
+#[path = "exec_server/client.rs"]
+mod client;
 #[path = "exec_server/conformance.rs"]
 mod conformance;
 #[path = "exec_server/extensions.rs"]

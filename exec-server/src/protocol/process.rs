@@ -59,6 +59,39 @@ pub struct StartParams {
     pub size: Option<Size>,
 }
 
+impl StartParams {
+    /// A command in a directory, with the server's own environment, without terminal, input and sandbox: a policy or a sandbox
+    /// is to be set where the server asks for one.
+    #[must_use]
+    pub fn new(process_id: impl Into<String>, argv: Vec<String>, cwd: FileUri) -> Self {
+        Self {
+            process_id: process_id.into(),
+            argv,
+            cwd,
+            env: BTreeMap::new(),
+            env_policy: Some(EnvPolicy {
+                inherit: EnvInherit::All,
+                ignore_default_excludes: true,
+                exclude: Vec::new(),
+                set: BTreeMap::new(),
+                include_only: Vec::new(),
+            }),
+            tty: false,
+            pipe_stdin: None,
+            arg0: None,
+            metadata: None,
+            sandbox: None,
+            enforce_managed_network: None,
+            network_proxy: None,
+            shell_snapshot: None,
+            policy: None,
+            limits: None,
+            detach: None,
+            size: None,
+        }
+    }
+}
+
 /// Whose command it is.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -96,6 +96,10 @@ impl Server {
         self.url.strip_prefix("ws://").unwrap().parse().unwrap()
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) fn process(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
