@@ -28,11 +28,18 @@ impl Gauge {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Goes up where it is below a bound.
+    pub(crate) fn up_below(&self, most: usize) -> bool {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let next = |now: i64| (now < most).then_some(now + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+
     pub(crate) fn down(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn get(&self) -> i64 {
+    fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 }

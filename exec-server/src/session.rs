@@ -147,13 +147,12 @@ impl Session {
             let id = codex_linux_sandbox::shown(&entry.id);
             return Err(RpcError::invalid(format!("process id {id} is already in use")));
         }
-        if usize::try_from(self.metrics.processes.get()).is_ok_and(|running| running >= self.limits.processes)
-        {
+        if !self.metrics.processes.up_below(self.limits.processes) {
+            self.metrics.processes_refused.add(1);
             let text =
                 format!("{} processes run already, as many as this server allows", self.limits.processes);
             return Err(RpcError::invalid(text));
         }
-        self.metrics.processes.up();
         let entry = Arc::new(entry);
         state.processes.insert(entry.id.clone(), Arc::clone(&entry));
         drop(state);

@@ -210,3 +210,100 @@ fn below(root: &Path, subpath: Option<&Path>) -> Result<PathBuf, Refusal> {
 fn refuse<T>(what: String) -> Result<T, Refusal> {
     Err(Refusal::Unenforceable(format!("{what} has no form here")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use codex_core::policy::{NetworkAccess, SandboxMode, SandboxPolicy};
+    use serde_json::{Value, json};
+
+    use super::{Refusal, Wanted, read};
+
+    fn wanted(entries: &[Value]) -> Result<Wanted, Refusal> {
+        let context = json!({
+            "permissions": {"type": "managed", "network": "restricted",
+                            "file_system": {"type": "restricted", "entries": entries, "glob_scan_max_depth": 3}},
+            "cwd": "file:///ws/sub", "workspaceRoots": ["file:///ws", "file:///other"], "windowsSandboxLevel": "disabled",
+        });
+        read(&serde_json::from_value(context).unwrap(), Some(Path::new("/var/tmp")))
+    }
+
+    fn special(kind: &str, access: &str) -> Value {
+        json!({"path": {"type": "special", "value": {"kind": kind}}, "access": access})
+    }
+
+    fn path(path: &str, access: &str) -> Value {
+        json!({"path": {"type": "path", "path": format!("file://{path}")}, "access": access})
+    }
+
+    #[test]
+    fn reading_is_read_only_and_roots_are_those_that_are_named() {
+        let root = special("root", "read");
+        let read_only = wanted(std::slice::from_ref(&root)).unwrap();
+        assert_eq!(read_only.policy, SandboxPolicy::ReadOnly { network: NetworkAccess::Restricted });
+        let found =
+            wanted(&[root.clone(), special("project_roots", "write"), special("tmpdir", "write")]).unwrap();
+        assert_eq!(
+            found.policy,
+            SandboxPolicy::WorkspaceWrite {
+                writable_roots: vec!["/other".into()],
+                network: NetworkAccess::Restricted,
+                exclude_tmpdir_env_var: false,
+                exclude_slash_tmp: true,
+            }
+        );
+        // The working directory is no root by itself.
+        assert_eq!(
+            (found.cwd.as_path(), found.tmpdir.as_deref()),
+            (Path::new("/ws"), Some(Path::new("/var/tmp")))
+        );
+        let found = wanted(&[root.clone(), special("current_working_directory", "write")]).unwrap();
+        assert_eq!(found.cwd, Path::new("/ws/sub"));
+        let found = wanted(&[root.clone(), special("slash_tmp", "write")]).unwrap();
+        assert_eq!(
+            (found.policy.mode(), found.cwd.as_path()),
+            (SandboxMode::WorkspaceWrite, Path::new("/tmp"))
+        );
+        assert_eq!(wanted(&[special("root", "write")]).unwrap().policy.mode(), SandboxMode::ExternalSandbox);
+    }
+
+    #[test]
+    fn what_is_read_only_in_a_root_is_protected_and_elsewhere_it_is_anyway() {
+        let rules = [
+            special("root", "read"),
+            special("project_roots", "write"),
+            path("/ws/.git", "read"),
+            path("/ws/deep/kept", "read"),
+            path("/elsewhere", "read"),
+            path("/ws/secret", "none"),
+        ];
+        let found = wanted(&rules).unwrap();
+        assert_eq!(found.protect, [Path::new("deep/kept")]);
+        assert_eq!(found.deny_read, [Path::new("/ws/secret")]);
+        assert!(found.git_read_only);
+    }
+
+    #[test]
+    fn what_has_no_form_is_refused() {
+        let root = special("root", "read");
+        let roots = special("project_roots", "write");
+        for rules in [
+            vec![roots.clone()],
+            vec![special("minimal", "read"), roots.clone()],
+            vec![root.clone(), special("unknown", "read")],
+            vec![root.clone(), special("root", "deny")],
+            vec![root.clone(), special("minimal", "write")],
+            vec![root.clone(), roots.clone(), path("/ws", "read")],
+            vec![root.clone(), roots.clone(), path("/ws/a", "read"), path("/ws/a/b", "write")],
+            vec![special("root", "write"), path("/ws", "read")],
+            vec![root.clone(), json!({"path": {"type": "glob_pattern", "pattern": "*"}, "access": "deny"})],
+            vec![
+                root,
+                json!({"path": {"type": "special", "value": {"kind": "project_roots", "subpath": "a/../.."}}, "access": "write"}),
+            ],
+        ] {
+            assert!(matches!(wanted(&rules), Err(Refusal::Unenforceable(_))), "{rules:?}");
+        }
+    }
+}
