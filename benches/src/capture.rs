@@ -114,7 +114,7 @@ fn bare(command: &[OsString], bytes: u64) -> Outcome<Duration> {
 }
 
 fn captured(codex: &Path, workspace: &Path, command: &[OsString], bytes: u64) -> Outcome<Duration> {
-    let sandbox = read_only(codex, workspace, codex_core::config::Isolation::Auto)?;
+    let sandbox = read_only(codex, workspace, codex_core::config::Isolation::Auto, false)?;
     let runtime = runtime()?;
     let mut request = ExecRequest::new(command.to_vec(), "/".into(), std::env::vars_os().collect());
     request.limits.deadline = None;

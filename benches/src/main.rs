@@ -6,8 +6,10 @@
 mod capture;
 mod inside;
 mod measure;
+mod output;
 mod programs;
 mod roots;
+mod soak;
 mod startup;
 mod table;
 mod trees;
@@ -24,14 +26,17 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// A section's name, what it is about, and how it is measured.
 type Section = (&'static str, &'static str, fn(&Programs) -> Outcome<table::Table>);
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 10] = [
     ("startup", "Start-up: a command that does nothing", startup::measure),
     ("roots", "Start-up by the size of the policy and of the environment", roots::measure),
     ("trees", "Start-up by what the workspace holds", trees::measure),
     ("capture", "Output through capture", capture::measure),
+    ("streams", "What each room of output adds to reading a pipe", output::through_a_pipe),
+    ("rooms", "The rooms of output by themselves", output::in_memory),
     ("wire", "The helper's arguments, written and read", wire::measure),
     ("inside", "Work inside, a call", inside::measure),
     ("work", "Work inside, whole programs", work::measure),
+    ("soak", "What many calls leave behind", soak::measure),
 ];
 
 fn main() -> Outcome<()> {
@@ -40,6 +45,7 @@ fn main() -> Outcome<()> {
         // This program is also what it measures: the work inside, and a command that writes as fast as it can.
         [inside::WORKER, directory] => return inside::work(directory),
         [capture::WRITER, bytes] => return capture::write_lines(bytes.parse()?),
+        [output::WRITER, kind, bytes] => return output::write_output(kind, bytes.parse()?),
         [capture::READER, codex, workspace, bytes, command @ ..] => {
             return capture::read_once(codex, workspace, bytes, command);
         }
@@ -58,7 +64,8 @@ fn main() -> Outcome<()> {
     let programs = Programs::find()?;
     table::preamble(&programs)?;
     for (name, title, measure) in SECTIONS {
-        if wanted.is_empty() || wanted.iter().any(|word| *word == name) {
+        // It takes minutes, and is about leaks and not about speed.
+        if wanted.is_empty() && name != "soak" || wanted.iter().any(|word| *word == name) {
             measure(&programs)?.print(title)?;
         }
     }

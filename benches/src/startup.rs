@@ -28,11 +28,12 @@ pub(crate) fn measure(programs: &Programs) -> Outcome<Table> {
         Case::command("`codex sandbox -- true`, level namespaces", programs.sandbox(&[NAMESPACES])),
         Case::command("… `--network`", programs.sandbox(&[NAMESPACES, "--network"])),
         Case::command("… `--full-auto`", in_workspace(programs, NAMESPACES)),
-        called("… called from a running agent", Isolation::Namespaces, programs, &runtime)?,
+        called("… called from a running agent", Isolation::Namespaces, false, programs, &runtime)?,
+        called("… which keeps one ready", Isolation::Namespaces, true, programs, &runtime)?,
         Case::command("`codex sandbox -- true`, level landlock", programs.sandbox(&[LANDLOCK])),
         Case::command("… without a `$CODEX_HOME`", without_home(programs)),
         Case::command("… `--full-auto`", in_workspace(programs, LANDLOCK)),
-        called("… called from a running agent", Isolation::Landlock, programs, &runtime)?,
+        called("… called from a running agent", Isolation::Landlock, false, programs, &runtime)?,
         Case::command("`-s danger-full-access`", programs.sandbox(&["-s", "danger-full-access"])),
     ];
     let permissions = READ_ONLY.map(OsString::from);
@@ -93,10 +94,11 @@ pub(crate) fn runtime() -> Outcome<Runtime> {
 fn called<'a>(
     name: &str,
     isolation: Isolation,
+    standby: bool,
     programs: &Programs,
     runtime: &'a Runtime,
 ) -> Outcome<Case<'a>> {
-    let sandbox = read_only(&programs.codex, &programs.workspace(), isolation)?;
+    let sandbox = read_only(&programs.codex, &programs.workspace(), isolation, standby)?;
     let (idle, environment): (PathBuf, Vec<_>) = (programs.idle.clone(), std::env::vars_os().collect());
     Ok(Case::new(name, move || {
         let start = Instant::now();
@@ -111,11 +113,17 @@ fn called<'a>(
 }
 
 /// The tightest policy, enforced by this binary.
-pub(crate) fn read_only(codex: &Path, workspace: &Path, isolation: Isolation) -> Outcome<Sandbox> {
+pub(crate) fn read_only(
+    codex: &Path,
+    workspace: &Path,
+    isolation: Isolation,
+    standby: bool,
+) -> Outcome<Sandbox> {
     let policy = SandboxPolicy::ReadOnly { network: NetworkAccess::Restricted };
     let surroundings =
         Surroundings { policy_cwd: workspace, tmpdir: None, codex_home: None, named_in_files: &[] };
     let mut options = SandboxOptions::new(codex.to_owned());
     options.isolation = isolation;
+    options.standby = standby;
     Ok(Sandbox::prepare(&policy, surroundings, options)?)
 }

@@ -1,18 +1,20 @@
 //! What was typed, and nothing more: no file is read here, and no path looked up.
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use codex_core::config::Isolation;
+use codex_core::limits::Limit;
 use codex_core::policy::SandboxMode;
 use codex_exec_server::ListenAddress;
 use codex_exec_server::client::Endpoint;
 
 mod duration;
-mod size;
+mod limit;
 
 /// Runs commands under a policy that you set, and tells the truth about what happened.
 #[derive(Debug, Parser)]
@@ -140,6 +142,9 @@ pub(crate) struct PolicyOptions {
     /// How the level of isolation is chosen: auto, namespaces or landlock.
     #[arg(long, value_name = "LEVEL", value_parser = isolations())]
     pub(crate) isolation: Option<Isolation>,
+    /// Limit what the command may use: memory, processes, cpu_time, open_files, file_size or shm. Repeatable.
+    #[arg(long = "limit", value_name = "NAME=AMOUNT", value_parser = limit::parse)]
+    pub(crate) limits: Vec<(Limit, NonZeroU64)>,
     /// Override a setting of config.toml; the value is TOML, else taken literally. Repeatable.
     #[arg(short = 'c', value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
@@ -161,7 +166,7 @@ pub(crate) struct SandboxArgs {
     #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "json")]
     pub(crate) idle_timeout: Option<Duration>,
     /// End the command when it has written more than this: 4096, 64KiB, 10MiB. With --json.
-    #[arg(long, value_name = "SIZE", value_parser = size::parse, requires = "json")]
+    #[arg(long, value_name = "SIZE", value_parser = limit::parse_size, requires = "json")]
     pub(crate) max_output: Option<u64>,
     /// How long everything has to end after it was asked to, before it is killed: 500ms unless given, 0s to ask nobody.
     #[arg(long, value_name = "TIME", value_parser = duration::parse_or_none)]
@@ -253,6 +258,9 @@ pub(crate) struct ExecServerArgs {
     /// How the level of isolation is chosen: auto, namespaces or landlock.
     #[arg(long, value_name = "LEVEL", value_parser = isolations())]
     pub(crate) isolation: Option<Isolation>,
+    /// Limit what the command may use: memory, processes, cpu_time, open_files, file_size or shm. Repeatable.
+    #[arg(long = "limit", value_name = "NAME=AMOUNT", value_parser = limit::parse)]
+    pub(crate) limits: Vec<(Limit, NonZeroU64)>,
     /// Override a setting of config.toml; the value is TOML, else taken literally. Repeatable.
     #[arg(short = 'c', value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,

@@ -81,6 +81,11 @@ impl Meaning {
                 network: options.network.then(|| Sourced::from_flag(true, "--network")),
                 writable_roots,
                 isolation: options.isolation.map(|level| Sourced::from_flag(level, "--isolation")),
+                limits: options
+                    .limits
+                    .iter()
+                    .map(|(limit, amount)| (*limit, Sourced::from_flag(*amount, "--limit")))
+                    .collect(),
             },
         })?;
         for notice in &config.notices {
@@ -121,6 +126,7 @@ impl Meaning {
             allow_unix_sockets: settings.sandbox.allow_unix_sockets.values().cloned().collect(),
         };
         options.protection = settings.sandbox.protection();
+        options.limits = settings.sandbox.limits();
         options.require = settings.sandbox.require.values().copied().collect();
         options.secrets_filtered = !settings.shell_environment_policy.ignore_default_excludes.value;
         options

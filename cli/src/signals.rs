@@ -3,10 +3,14 @@
 //! They are blocked and read from a descriptor, which leaves every disposition as the command has to find it, and tells
 //! who sent each one: a signal of the terminal has already reached the command, which is in the same process group.
 
+use std::io::{stderr, stdin, stdout};
+use std::os::fd::AsFd as _;
+
 use codex_core::exec::{CallersSignals, SigchldDisposition, set_sigchld};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::termios::tcgetsid;
 use nix::unistd::{getpgid, getppid, getsid};
 
 /// What a person or a supervisor sends to end, or to talk to, a program.
@@ -35,8 +39,14 @@ pub(crate) struct Received {
 /// Whether a shell waits for this process as for a job of its own, and goes on when it has stopped.
 pub(crate) fn is_a_shells_job() -> bool {
     let parent = getppid();
+    let (input, output, errors) = (stdin(), stdout(), stderr());
+    // Other callers put us into a group of its own as well, and know nothing of jobs that stop.
+    let has_terminal = [input.as_fd(), output.as_fd(), errors.as_fd()]
+        .into_iter()
+        .any(|stream| tcgetsid(stream).is_ok_and(|session| Ok(session) == getsid(None)));
     // A process group none of whose members has such a parent is an orphaned one: nobody would wake it.
-    getsid(Some(parent)).is_ok_and(|session| Ok(session) == getsid(None))
+    has_terminal
+        && getsid(Some(parent)).is_ok_and(|session| Ok(session) == getsid(None))
         && getpgid(Some(parent)).is_ok_and(|group| Ok(group) != getpgid(None))
 }
 

@@ -1,6 +1,7 @@
 //! The report of what holds: each guarantee enforced, partial or absent, and why.
 
 mod guarantee;
+mod limits;
 
 use std::borrow::Cow;
 
@@ -8,6 +9,10 @@ use codex_linux_sandbox::{Capabilities, Enforced, Isolation, Network, Plan, Unix
 use serde::Serialize;
 
 pub use guarantee::Guarantee;
+pub use limits::{LimitHolding, Means};
+
+use crate::limits::ResourceLimits;
+use limits::Held;
 
 /// How far a guarantee holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -159,6 +164,8 @@ pub struct Enforcement {
     pub mechanisms: Mechanisms,
     /// A line for each guarantee, in the order of [`Guarantee::ALL`].
     pub promises: Vec<Holding>,
+    /// A line for each limit that there is.
+    pub limits: Vec<LimitHolding>,
 }
 
 impl Enforcement {
@@ -175,7 +182,7 @@ impl Enforcement {
             .map(|guarantee| {
                 let (hold, why) = match (guarantee, level) {
                     (Guarantee::Secrets, _) => secrets(secrets_filtered),
-                    (Guarantee::Survivors, Level::None) => SURVIVORS,
+                    (Guarantee::Survivors, Level::None) => survivors(0),
                     (_, Level::None) => (Hold::NotRequested, "the policy restricts nothing"),
                     (_, Level::Namespaces) => in_namespaces(guarantee, plan, enforced),
                     (_, Level::Landlock) => at_landlock(guarantee, plan, enforced.landlock_abi),
@@ -183,7 +190,15 @@ impl Enforcement {
                 Holding { guarantee, hold, why: Cow::Borrowed(why) }
             })
             .collect();
-        Self { level, mechanisms: Mechanisms::of(enforced), promises }
+        Self { level, mechanisms: Mechanisms::of(enforced), promises, limits: Vec::new() }
+    }
+
+    /// The same with limits, and what holds them beside the helper.
+    #[must_use]
+    pub fn with_limits(mut self, limits: &ResourceLimits, enforced: &Enforced, means: Means) -> Self {
+        let root = nix::unistd::geteuid().is_root();
+        self.limits = Held { enforced, means, root }.holdings(limits);
+        self
     }
 
     /// How far a guarantee holds, and why.
@@ -193,11 +208,20 @@ impl Enforcement {
     }
 }
 
-const SURVIVORS: (Hold, &str) = (
-    Hold::Partial,
-    "what the command leaves behind is ended with the call, as far as it is found: the process group of a \
-     captured one, and by `codex sandbox` all descendants; when the caller is killed, only the command itself",
-);
+/// The first ABI of Landlock that keeps signals from leaving.
+const LANDLOCK_SCOPES_SIGNALS: u8 = 6;
+
+/// Nothing but the end of a PID namespace ends what is in it whatever happens.
+const fn survivors(landlock_abi: u8) -> (Hold, &'static str) {
+    let why = if landlock_abi < LANDLOCK_SCOPES_SIGNALS {
+        "a process beside the command ends everything below it, also when the caller is killed; but the command could kill \
+         that process, and would leave its children behind"
+    } else {
+        "a process beside the command ends everything below it, also when the caller is killed; where somebody outside \
+         kills both, only the command ends with them"
+    };
+    (Hold::Partial, why)
+}
 
 fn secrets(filtered: bool) -> (Hold, &'static str) {
     if filtered {
@@ -325,7 +349,7 @@ fn at_landlock(guarantee: Guarantee, plan: &Plan, abi: u8) -> (Hold, &'static st
             "Landlock can't take a path out of a writable root, so that what exists can be changed; what comes to be \
                  at a protected name is moved away after the call",
         ),
-        (Guarantee::Survivors, _) => SURVIVORS,
+        (Guarantee::Survivors, _) => survivors(abi),
         (Guarantee::Privilege, _) => (Hold::Enforced, "no_new_privs, capabilities given up, seccomp"),
         (Guarantee::Secrets, _) => secrets(true),
     }

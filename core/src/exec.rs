@@ -6,8 +6,13 @@
 //! sandbox ─┘
 //! ```
 
+mod accounting;
+mod bounds;
+mod cgroup;
 mod input;
 mod level;
+mod limit_hit;
+mod offload;
 mod outcome;
 mod process;
 mod quarantine;
@@ -15,6 +20,7 @@ mod request;
 mod sandbox;
 mod spawn;
 mod spawner;
+mod standby;
 mod streams;
 mod supervise;
 mod sys;
@@ -31,8 +37,11 @@ use nix::errno::Errno;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use accounting::{Exceeded, Meter, Root, Sample};
+pub use cgroup::{Cgroup, CgroupError, CgroupUsage, Delegation, NoCgroup};
 pub use codex_linux_sandbox::{CallersSignals, EarlyInit, Ending};
 pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
+pub use limit_hit::{Evidence, LimitHit, limit_hit};
 pub use outcome::{
     EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, LeftBehind, MOST_LEFT_BEHIND, Outcome,
     ResourceUsage,
@@ -47,12 +56,14 @@ pub use sys::{SigchldDisposition, set_sigchld, watch};
 pub use terminal::TerminalSize;
 
 use crate::output::{Capture, Feed, OutputBudget};
+use bounds::Bounds;
 use input::Input;
 use level::Rung;
+use offload::off_the_runtime;
 use process::State;
 use spawn::{Spawn, Spawned};
 use supervise::{Orders, Run, Seen};
-use warden::{Warden, off_the_runtime};
+use warden::Warden;
 
 /// Runs one command under a sandbox, to its end.
 ///
@@ -161,23 +172,35 @@ async fn attempt(
         Some((warden, protection)) => (Some(warden), protection.notes),
         None => (None, Vec::new()),
     };
+    let limits = sandbox.limits(request);
+    let beside = processes_beside(&plan, stdio);
+    let bounds = if limits.is_empty() {
+        Bounds::begin(limits, beside)
+    } else {
+        off_the_runtime(stdio, move || Bounds::begin(limits, beside)).await.map_err(waiting)?
+    };
     let budget = request.budget;
-    let ran = match start(request, sandbox, rung, plan, program).await? {
+    let ran = match start(request, sandbox, rung, plan, program, &bounds).await? {
         Spawned::Started(child, ends) => {
             let started = orders.started;
             let mut sinks = request.sinks();
             sinks.feed.clone_from(&orders.feed);
-            let mut run = Run::new(child, ends, budget, sinks, orders, &mut warden)?;
+            let meter = bounds.meter(child.root(), stdio);
+            let mut run = Run::new(child, ends, sinks, orders, &mut warden, meter)?;
             run.watch().await;
             let mut answered = None;
             if run.goes_on() {
                 let seen = run.seen_so_far();
-                let result = ExecResult { notes: notes.clone(), ..result(sandbox, rung, started, seen) };
+                let result = result(sandbox, rung, &bounds, started, seen, None);
+                let result = ExecResult { notes: notes.clone(), ..result };
                 answered = Some(run.state().clone());
                 give(run.state(), Ok(result));
                 run.watch().await;
             }
-            let result = result(sandbox, rung, started, run.finish().await);
+            let seen = run.finish().await;
+            let usage = bounds.usage();
+            let result = result(sandbox, rung, &bounds, started, seen, usage.as_ref());
+            bounds.end().await;
             answered.is_none().then_some(result)
         }
         Spawned::Failed(error) => Some(nothing_ran(setup_failed(error), rung, budget)),
@@ -187,6 +210,7 @@ async fn attempt(
         Some(warden) => off_the_runtime(stdio, move || warden.finish()).await.map_err(waiting)?,
         None => Vec::new(),
     };
+    sandbox.stand_by();
     Ok(ran.map(|result| ExecResult { quarantined: found, notes, ..result }))
 }
 
@@ -197,14 +221,17 @@ async fn start(
     rung: &Rung,
     plan: Plan,
     program: &OsStr,
+    bounds: &Bounds,
 ) -> Result<Spawned, ExecError> {
     let spawn = Spawn {
         helper: sandbox.helper().clone(),
-        invocation: sandbox.invocation(plan, request, program),
+        invocation: sandbox.invocation(plan, request, program, bounds.means()),
         env: rung.environment(request.env.clone()),
         stdio: request.stdio,
         signals: request.signals,
         early: request.early.take(),
+        group: bounds.group.clone(),
+        standby: sandbox.standby().cloned(),
     };
     let spawned = spawner::on_lasting_thread(move || spawn::spawn(spawn))
         .await
@@ -216,8 +243,27 @@ async fn start(
     }
 }
 
+/// How many processes of ours are in the cgroup of a call with the command's.
+const fn processes_beside(plan: &Plan, stdio: Stdio) -> u64 {
+    match stdio {
+        // The command's process enters by itself.
+        _ if !plan.uses_namespaces() => 0,
+        // The first process of the namespaces is put there.
+        Stdio::Inherit => 1,
+        // The relay enters, and takes it along.
+        Stdio::Capture | Stdio::Piped | Stdio::Terminal(_) => 2,
+    }
+}
+
 /// What there is to say of a run.
-fn result(sandbox: &Sandbox, rung: &Rung, started: Instant, seen: Seen) -> ExecResult {
+fn result(
+    sandbox: &Sandbox,
+    rung: &Rung,
+    bounds: &Bounds,
+    started: Instant,
+    seen: Seen,
+    usage: Option<&CgroupUsage>,
+) -> ExecResult {
     let enforced = seen.records.iter().find_map(|record| match record {
         Record::Enforced(enforced) => Some(enforced),
         Record::Failed { .. }
@@ -227,12 +273,17 @@ fn result(sandbox: &Sandbox, rung: &Rung, started: Instant, seen: Seen) -> ExecR
         | Record::Stopped
         | Record::Continued => None,
     });
+    let outcome = outcome(&seen);
+    let rusage = seen.status.map(|(_, usage)| usage);
+    let limit = bounds.hit(enforced, &outcome, seen.stopped, rusage.as_ref(), usage);
     ExecResult {
-        outcome: outcome(&seen),
+        outcome,
+        limit,
         duration: seen.ended - started,
         enforcement: enforced
-            .map_or_else(|| rung.expected.clone(), |enforced| sandbox.enforcement(rung, enforced)),
-        rusage: seen.status.map(|(_, usage)| usage),
+            .map_or_else(|| rung.expected.clone(), |enforced| sandbox.enforcement(rung, bounds, enforced)),
+        rusage,
+        memory_peak: usage.and_then(|usage| usage.memory_peak),
         stdout: seen.kept.stdout,
         stderr: seen.kept.stderr,
         output: seen.kept.output,
@@ -270,7 +321,9 @@ fn nothing_ran(outcome: Outcome, rung: &Rung, budget: OutputBudget) -> ExecResul
         streams_left_open: false,
         left_behind: Vec::new(),
         enforcement: rung.expected.clone(),
+        limit: None,
         rusage: None,
+        memory_peak: None,
         quarantined: Vec::new(),
         notes: Vec::new(),
     }

@@ -14,6 +14,7 @@ pub mod config;
 pub mod enforcement;
 pub mod environment;
 pub mod exec;
+pub mod limits;
 pub mod lower;
 pub mod output;
 pub mod policy;

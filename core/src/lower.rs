@@ -1,9 +1,16 @@
 //! Lowering a resolved policy into the helper's plan.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use codex_linux_sandbox::{Isolation, Kept, Network, Places, Plan, PlanError, PlanPath, Protected, Writes};
+use codex_linux_sandbox::{
+    Isolation, Kept, Limits, Network, Places, Plan, PlanError, PlanPath, Protected, Writes,
+    kernel_is_at_least,
+};
 
+use crate::enforcement::Means;
+use crate::limits::{Limit, ResourceLimits};
 use crate::policy::{
     NetworkAccess, Protection, ResolvedPlaces, ResolvedPolicy, ResolvedWrites, RootOrigin, WritableRoot,
 };
@@ -44,6 +51,31 @@ fn lower_places(places: &ResolvedPlaces) -> Result<Places, PlanError> {
         private_tmp: places.private_tmp,
         unix_sockets: paths(&places.unix_sockets)?,
     })
+}
+
+/// Says limits in the mechanism's own terms, as far as the helper can hold them under a plan; what a cgroup holds needs
+/// nothing of it.
+#[must_use]
+pub fn lower_limits(limits: &ResourceLimits, plan: &Plan, means: Means) -> Limits {
+    let seconds =
+        |time: Duration| NonZeroU64::new(time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+    let lowered = Limits {
+        memory: limits.get(Limit::Memory).filter(|_| !means.cgroup_memory),
+        processes: limits
+            .get(Limit::Processes)
+            .filter(|_| !means.cgroup_processes && counts_by_user_namespace()),
+        cpu_time: limits.cpu_time().and_then(seconds),
+        open_files: limits.get(Limit::OpenFiles),
+        file_size: limits.get(Limit::FileSize),
+        shm: limits.get(Limit::Shm),
+    };
+    lowered.that_hold(plan)
+}
+
+/// Whether `RLIMIT_NPROC` counts the processes of a user namespace (Linux 5.14). Before that it counts all that the user
+/// has, and a number that is ample for a command would let nothing start.
+fn counts_by_user_namespace() -> bool {
+    kernel_is_at_least(5, 14)
 }
 
 /// Says what is protected at the time of a call.

@@ -10,7 +10,8 @@ mod trace;
 pub use model::{NetworkAccess, SandboxMode, SandboxPolicy};
 pub use places::{PlaceRules, ResolvedPlaces};
 pub use protected::{
-    GitProtection, NAMES, ProtectedName, Protection, ProtectionNote, ProtectionSettings, WatchedLink, protect,
+    AbsentNames, GitProtection, NAMES, ProtectedName, Protection, ProtectionNote, ProtectionSettings,
+    WatchedLink, protect,
 };
 pub use resolve::{
     PolicyError, ResolvedPolicy, ResolvedWrites, RootNote, RootOrigin, Surroundings, WritableRoot, resolve,

@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -16,8 +15,8 @@ use crate::enforce::namespaces::{ForkedInit, abandon, fork_init, tell};
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::EnvironmentBlock;
 use crate::keeper::CallersSignals;
+use crate::orders;
 use crate::plan::{Footing, Invocation};
-use crate::wire;
 
 /// The process, waiting for its orders. Dropped, it ends without having run anything.
 #[derive(Debug)]
@@ -53,6 +52,12 @@ impl EarlyInit {
         }
     }
 
+    /// Its number, by which it can be put into a cgroup before it has its orders: it has started nothing yet.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        self.waiting.as_ref().map(|waiting| waiting.pid)
+    }
+
     /// Whether the namespaces are what a plan takes.
     #[must_use]
     pub fn fits(&self, invocation: &Invocation) -> bool {
@@ -70,14 +75,12 @@ impl EarlyInit {
         environment: &EnvironmentBlock,
     ) -> Result<(Pid, OwnedFd), SetupError> {
         let Some(waiting) = &self.waiting else { return Err(failed("write", Errno::ESRCH)) };
-        let mut arguments = Vec::new();
-        for argument in wire::encode(invocation) {
-            arguments.extend_from_slice(argument.as_bytes());
-            arguments.push(0);
+        // A descriptor of ours is none of its own.
+        if invocation.cgroup.is_some() {
+            let hint = "a process that waits for its orders is put into a cgroup by its number";
+            return Err(SetupError::condition(Step::Cgroup, "write", hint));
         }
-        let mut message = u64::try_from(arguments.len()).unwrap_or(u64::MAX).to_le_bytes().to_vec();
-        message.append(&mut arguments);
-        message.append(&mut environment.to_bytes());
+        let message = orders::encode(invocation, environment);
         tell(&waiting.orders, &message).map_err(|errno| failed("send", errno))?;
         match self.waiting.take() {
             Some(Waiting { pid, status, .. }) => Ok((pid, status)),
@@ -96,7 +99,7 @@ impl Drop for EarlyInit {
 
 /// Reads the orders, on the other side.
 pub(crate) fn receive(pipe: &mut File) -> Result<(Invocation, EnvironmentBlock), Failure> {
-    let mut length = [0; 8];
+    let mut length = [0; orders::HEAD];
     pipe.read_exact(&mut length).map_err(|_closed| {
         SetupError::condition(
             Step::ParentDeath,
@@ -106,15 +109,7 @@ pub(crate) fn receive(pipe: &mut File) -> Result<(Invocation, EnvironmentBlock),
     })?;
     let mut message = Vec::new();
     pipe.read_to_end(&mut message).map_err(|error| failed("read", errno(&error)))?;
-    let arguments = usize::try_from(u64::from_le_bytes(length)).ok();
-    let Some((arguments, environment)) = arguments.and_then(|length| message.split_at_checked(length)) else {
-        return Err(failed("read", Errno::EMSGSIZE).into());
-    };
-    // Each is ended by a NUL byte, so that nothing follows the last.
-    let arguments = arguments.strip_suffix(&[0]).unwrap_or(arguments).split(|byte| *byte == 0);
-    let arguments = arguments.map(|argument| std::ffi::OsString::from_vec(argument.to_vec()));
-    let invocation = wire::decode(arguments, || Err("it was given as a directory"))?;
-    Ok((invocation, EnvironmentBlock::parse(environment)?))
+    orders::decode(length, &message)
 }
 
 fn failed(call: &'static str, errno: Errno) -> SetupError {

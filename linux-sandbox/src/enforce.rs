@@ -2,6 +2,7 @@
 
 mod device;
 mod landlock;
+mod limits;
 mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod privileges;
@@ -12,7 +13,7 @@ use std::os::fd::OwnedFd;
 
 use crate::broker::UnixSockets;
 use crate::error::SetupError;
-use crate::plan::{Footing, Plan};
+use crate::plan::{Footing, Limits, Plan};
 use crate::report::{Capabilities, Enforced};
 use crate::support::Support;
 use landlock::Handled;
@@ -20,15 +21,18 @@ pub(crate) use mounts::Ground;
 
 /// Takes possession of the namespaces that this process is the first one in: what every plan has on this footing.
 pub(crate) fn enter_namespaces(footing: Footing) -> Result<Ground, SetupError> {
+    let ground = mounts::prepare(footing)?;
+    // Last, since it waits for a lock of the whole machine's, which the end of another call's network holds for up to a
+    // millisecond.
     namespaces::furnish(footing)?;
-    mounts::prepare(footing)
+    Ok(ground)
 }
 
 /// Applies the plan to this process and tells what holds. Irreversible: a failure leaves the process half confined, and
 /// its only way on is to end.
 pub(crate) fn enforce(plan: &Plan) -> Result<Enforced, SetupError> {
     if plan.is_unrestricted() {
-        return Ok(Enforced::NOTHING);
+        return Ok(Enforced { limits: limits::held(plan), ..Enforced::NOTHING });
     }
     // no_new_privs first: without it an unprivileged process may install neither of the other two.
     // Then capabilities: what is given up here can't help to undo what follows.
@@ -55,10 +59,15 @@ pub(crate) fn finish(plan: &Plan, enforced: &mut Enforced) -> Result<Option<Owne
     Ok(listener)
 }
 
+/// Limits what the command may use, in its own process and after all else.
+pub(crate) fn limit(limits: &Limits) -> Result<(), SetupError> {
+    limits::apply(limits)
+}
+
 /// What a plan would hold on a kernel with this Landlock ABI, for whoever wants to know before it is applied.
 pub(crate) fn expected(plan: &Plan, abi: u8) -> Enforced {
     if plan.is_unrestricted() {
-        return Enforced::NOTHING;
+        return Enforced { limits: limits::held(plan), ..Enforced::NOTHING };
     }
     let handled = Handled::by(plan, abi);
     enforced(plan, abi, &handled, UnixSockets::of(plan, abi), privileges::kept())
@@ -80,5 +89,6 @@ fn enforced(
         seccomp_calls: seccomp::answered_by(plan, unix_sockets),
         unix_sockets,
         capabilities,
+        limits: limits::held(plan),
     }
 }

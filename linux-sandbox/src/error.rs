@@ -35,6 +35,10 @@ pub enum Step {
     Landlock,
     /// Closing system calls.
     Seccomp,
+    /// Entering a cgroup.
+    Cgroup,
+    /// Limiting what the command may use.
+    Limits,
     /// Telling the parent what was enforced.
     Report,
     /// Starting the command as a process of its own.
@@ -43,7 +47,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Arguments,
         Self::ParentDeath,
         Self::Environment,
@@ -55,6 +59,8 @@ impl Step {
         Self::Privileges,
         Self::Landlock,
         Self::Seccomp,
+        Self::Cgroup,
+        Self::Limits,
         Self::Report,
         Self::Start,
     ];
@@ -74,6 +80,8 @@ impl Step {
             Self::Privileges => "privileges",
             Self::Landlock => "landlock",
             Self::Seccomp => "seccomp",
+            Self::Cgroup => "cgroup",
+            Self::Limits => "limits",
             Self::Report => "report",
             Self::Start => "start",
         }

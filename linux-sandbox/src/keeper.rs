@@ -26,7 +26,7 @@ use crate::error::{Failure, SetupError, Step};
 use crate::handoff::{EnvironmentBlock, become_command};
 use crate::plan::{Invocation, Stay, Terminal};
 use crate::report::{Enforced, Record};
-use crate::run::{Reports, confine};
+use crate::run::{Reports, confine, join};
 use crate::sys::{self, Change, Ending, Received};
 use crate::tree::{kill_below, terminate_below};
 
@@ -154,6 +154,7 @@ impl Keeper {
             {
                 broker.listen_to(listener);
             }
+            enforce::limit(&invocation.plan.limits)?;
             reports.tell(&Record::Enforced(enforced.clone()))?;
             Ok(become_command(&invocation.command, environment)?)
         })
@@ -170,7 +171,9 @@ impl Keeper {
         self.start(invocation, |_| {
             // Should somebody kill the process that keeps all of them, the command at least does not go on.
             end_with(keeper, libc::SIGKILL)?;
+            join(invocation)?;
             let enforced = confine(invocation)?;
+            enforce::limit(&invocation.plan.limits)?;
             reports.tell(&Record::Enforced(enforced))?;
             Ok(become_command(&invocation.command, environment)?)
         })

@@ -29,12 +29,16 @@ mod enforce;
 mod error;
 mod handoff;
 mod keeper;
+mod limits;
+mod orders;
+mod plain_path;
 mod plan;
 mod probe;
 mod relay;
 mod report;
 mod run;
 mod shown;
+mod standby;
 mod support;
 mod sys;
 pub mod tree;
@@ -46,17 +50,19 @@ pub use enforce::seccomp::{Answer, Denial, denials};
 pub use error::{Failure, SetupError, Step};
 pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EnvironmentBlock, ExecError};
 pub use keeper::{CallersSignals, ORDER_END, ORDER_INTERRUPT, ORDER_TERMINATE};
+pub use plain_path::{PlainPath, by_component, is_within};
 pub use plan::{
-    Command, Descriptors, Environment, Footing, Invocation, Isolation, Kept, Network, Places, Plan,
-    PlanError, PlanPath, Protected, Stay, Terminal, Writes,
+    Command, Descriptors, Environment, Footing, Invocation, Isolation, Kept, LimitKind, Limits, Network,
+    Places, Plan, PlanError, PlanPath, Protected, Stay, Terminal, Writes,
 };
 pub use probe::probe_namespaces;
 pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
 pub use run::{EXIT_SETUP_FAILED, run_forked, run_main};
 pub use shown::shown;
+pub use standby::StandbyOrders;
 pub use support::{
     AppArmor, Cause, Cgroup, Container, ContainerKind, Facts, Finding, Mechanism, Privileges, Remedy,
-    Support, UserNamespaces, findings,
+    Support, UserNamespaces, findings, kernel_is_at_least,
 };
 pub use sys::{Ending, PidFd};
 

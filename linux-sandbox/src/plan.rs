@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
+pub use crate::limits::{LimitKind, Limits};
 use crate::shown::shown;
 
 /// Why a value can't be part of a plan.
@@ -141,6 +142,8 @@ pub struct Plan {
     pub network: Network,
     /// Rules that need [`Isolation::Namespaces`].
     pub places: Places,
+    /// What commands may use.
+    pub limits: Limits,
     /// Uses no Landlock feature above this ABI, as if the kernel were older. It only ever lowers what is used.
     pub landlock_abi_at_most: Option<u8>,
 }
@@ -159,10 +162,11 @@ impl Plan {
             private_tmp: false,
             unix_sockets: Vec::new(),
         };
-        Self { isolation, writes, network, places, landlock_abi_at_most: None }
+        let limits = Limits::NONE;
+        Self { isolation, writes, network, places, limits, landlock_abi_at_most: None }
     }
 
-    /// Whether the plan takes nothing away, so that the helper has nothing to enforce.
+    /// Whether the plan takes nothing away, so that the helper has nothing to enforce but limits.
     #[must_use]
     pub const fn is_unrestricted(&self) -> bool {
         matches!(self.writes, Writes::Everywhere)
@@ -283,6 +287,9 @@ pub struct Invocation {
     pub status: Option<RawFd>,
     /// The process whose end must end the command.
     pub parent: Option<i32>,
+    /// The `cgroup.procs` of the cgroup (version 2) that everything runs in, open for writing. Not for a process that
+    /// [waits for its orders](crate::EarlyInit).
+    pub cgroup: Option<RawFd>,
 }
 
 impl Invocation {
@@ -299,6 +306,7 @@ impl Invocation {
             terminal: Terminal::default(),
             status: None,
             parent: None,
+            cgroup: None,
         }
     }
 }

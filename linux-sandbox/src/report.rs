@@ -51,6 +51,8 @@ pub struct Enforced {
     pub unix_sockets: UnixSockets,
     /// What is left of privileges.
     pub capabilities: Capabilities,
+    /// The limits that were set, as [`LimitKind::bit`](crate::LimitKind::bit).
+    pub limits: u64,
 }
 
 impl Enforced {
@@ -70,6 +72,7 @@ impl Enforced {
         seccomp_calls: 0,
         unix_sockets: UnixSockets::Refused,
         capabilities: Capabilities::Untouched,
+        limits: 0,
     };
 }
 
@@ -173,6 +176,7 @@ impl Record {
                     UnixSockets::Landlock => "landlock",
                 };
                 line.text("unix", unix.as_bytes());
+                line.number("limits", enforced.limits);
             }
             Self::Failed { step, call, target, errno, message } => {
                 line.word("failed");
@@ -249,6 +253,7 @@ impl Record {
                     b"landlock" => UnixSockets::Landlock,
                     _ => return None,
                 },
+                limits: number("limits")?,
             })),
             b"failed" => Some(Self::Failed {
                 step: Step::ALL

@@ -4,12 +4,14 @@
 //! only fail closed: the command runs after the last one, or not at all.
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::chdir;
 
 use crate::early;
@@ -21,6 +23,7 @@ use crate::keeper::{CallersSignals, Keeper, Manner, end_with};
 use crate::plan::{Descriptors, Environment, Footing, Invocation};
 use crate::relay::Relay;
 use crate::report::{Enforced, Record};
+use crate::standby::{Asked, Given, Standby};
 use crate::{PROGRAM, sys, wire};
 
 /// The exit code of a run whose sandbox could not be set up. Nothing ran.
@@ -85,23 +88,33 @@ fn end(Unfinished { failure, told }: Unfinished) -> ! {
 }
 
 fn start() -> Result<Infallible, Unfinished> {
-    let invocation = wire::decode(std::env::args_os().skip(1), current_directory)?;
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(Asked { invocation, standby }) = Asked::of(&arguments)? {
+        sys::undo_spawn().map_err(|errno| SetupError::call(Step::Descriptors, "rt_sigaction", errno))?;
+        return relay(invocation, None, Some(standby));
+    }
+    let invocation = wire::decode(arguments, current_directory)?;
     // Taken first of all, so that every later failure can be told.
     let status = invocation.status.map(Status::take).transpose()?;
     sys::undo_spawn().map_err(|errno| SetupError::call(Step::Descriptors, "rt_sigaction", errno))?;
     if invocation.plan.uses_namespaces() {
-        relay(invocation, status)
+        relay(invocation, status, None)
     } else {
         keep(&invocation, None, Manner::of_this_process(), status)
     }
 }
 
 /// Makes the namespaces and stays outside, in the place of the command.
-fn relay(invocation: Invocation, status: Option<Status>) -> Result<Infallible, Unfinished> {
+fn relay(
+    invocation: Invocation,
+    status: Option<Status>,
+    standby: Option<Standby>,
+) -> Result<Infallible, Unfinished> {
     let made = (|| -> Result<_, SetupError> {
         if let Some(parent) = invocation.parent {
             end_with(parent, libc::SIGKILL)?;
         }
+        join(&invocation)?;
         let relay = Relay::prepare()?;
         Ok((fork_init(Footing::of(&invocation.plan))?, relay))
     })();
@@ -110,13 +123,29 @@ fn relay(invocation: Invocation, status: Option<Status>) -> Result<Infallible, U
             let manner = relay.manner;
             let reports = Reports { status, relay: Some(Status::to(relay.into_writing_end())) };
             let footing = Footing::of(&invocation.plan);
-            lead(Inside { gate, footing, orders: Orders::AtHand(Box::new(invocation)), manner, reports })
+            let orders = standby.map_or_else(|| Orders::AtHand(Box::new(invocation)), Orders::WhenTheyCome);
+            lead(Inside { gate, footing, orders, manner, reports })
         }
         Ok((ForkedInit::Outside(pid, _), relay)) => {
-            drop(status);
+            drop((status, standby));
             relay.stand_for(pid)
         }
-        Err(error) => Err(Reports { status, relay: None }.unfinished(error.into())),
+        Err(error) => {
+            let mut reports = Reports { status, relay: None };
+            if let Some(standby) = standby {
+                // Whoever will give orders has to know.
+                reports.status = Some(Status::to(wait_for_orders(standby)?.0));
+            }
+            Err(reports.unfinished(error.into()))
+        }
+    }
+}
+
+/// Waits until there is something to run, and ends quietly where there will be nothing.
+fn wait_for_orders(standby: Standby) -> Result<(OwnedFd, Given), SetupError> {
+    match standby.wait()? {
+        Some(given) => Ok(given),
+        None => sys::exit_now(0),
     }
 }
 
@@ -126,6 +155,32 @@ enum Orders {
     AtHand(Box<Invocation>),
     /// From the one outside, who may not know yet.
     FromThePipe,
+    /// From a caller who keeps it ready, and has nothing to run yet.
+    WhenTheyCome(Standby),
+    /// The same, when they have come.
+    Given(Given),
+}
+
+impl Orders {
+    /// Waits for who has something to run, and reports to them from then on.
+    fn come(self, reports: &mut Reports) -> Result<Self, SetupError> {
+        let Self::WhenTheyCome(standby) = self else { return Ok(self) };
+        let (status, given) = wait_for_orders(standby)?;
+        reports.status = Some(Status::to(status));
+        Ok(Self::Given(given))
+    }
+
+    fn read(self, pipe: &mut File) -> Result<(Invocation, Option<EnvironmentBlock>), Failure> {
+        let (invocation, environment) = match self {
+            Self::AtHand(invocation) => return Ok((*invocation, None)),
+            Self::FromThePipe => early::receive(pipe)?,
+            Self::Given(given) => given.read()?,
+            Self::WhenTheyCome(_) => {
+                return Err(SetupError::condition(Step::Start, "read", "no orders have come").into());
+            }
+        };
+        Ok((invocation, Some(environment)))
+    }
 }
 
 /// What the first process of new namespaces has at hand.
@@ -141,17 +196,16 @@ struct Inside {
 fn lead(inside: Inside) -> ! {
     let Inside { gate, footing, orders, manner, mut reports } = inside;
     let Err(failure) = (|| -> Result<Infallible, Failure> {
-        // A signal that comes from here on waits until there is a command to pass it on to.
-        let mut keeper = Keeper::first_inside(manner)?;
-        let mut pipe = gate.pass()?;
-        let ground = enforce::enter_namespaces(footing)?;
-        let (invocation, environment) = match orders {
-            Orders::AtHand(invocation) => (*invocation, None),
-            Orders::FromThePipe => {
-                let (invocation, environment) = early::receive(&mut pipe)?;
-                (invocation, Some(environment))
-            }
-        };
+        let prepared = (|| {
+            // A signal that comes from here on waits until there is a command to pass it on to.
+            let keeper = Keeper::first_inside(manner)?;
+            let pipe = gate.pass()?;
+            Ok::<_, SetupError>((keeper, pipe, enforce::enter_namespaces(footing)?))
+        })();
+        // Where somebody has to come first who can be told, whatever went wrong waits as well.
+        let orders = orders.come(&mut reports)?;
+        let (mut keeper, mut pipe, ground) = prepared?;
+        let (invocation, environment) = orders.read(&mut pipe)?;
         let environment = take_environment(&invocation, environment)?;
         let mut enforced = confine_inside(&invocation, ground)?;
         keeper.hide()?;
@@ -220,8 +274,23 @@ fn finish_confining(invocation: &Invocation, directory: Option<PathBuf>) -> Resu
         sys::close_on_exec_from(FIRST_INHERITED)
             .map_err(|errno| SetupError::call(Step::Descriptors, "close_range", errno))?;
     }
-    // 3. no_new_privs, capabilities, Landlock, seccomp.
+    // 3. no_new_privs, capabilities, Landlock, seccomp. Limits come after that, in the command's own process.
     enforce::enforce(&invocation.plan)
+}
+
+/// Enters the cgroup that the parent has made, before there is anybody else to take along: what is started from here on
+/// belongs to it from its first instruction.
+pub(crate) fn join(invocation: &Invocation) -> Result<(), SetupError> {
+    let Some(number) = invocation.cgroup else { return Ok(()) };
+    let failed = |call| move |errno| SetupError::call(Step::Cgroup, call, errno);
+    let members = sys::take_descriptor(number)
+        .map_err(|errno| failed("fcntl")(errno).hint("--cgroup-fd names no open descriptor"))?;
+    // Anything else would take what is written, and hold nothing.
+    if fstatfs(&members).map_err(failed("fstatfs"))?.filesystem_type() != CGROUP2_SUPER_MAGIC {
+        return Err(SetupError::condition(Step::Cgroup, "fstatfs", "--cgroup-fd names no file of a cgroup"));
+    }
+    // 0 stands for who writes (`cgroup_procs_write` of the kernel).
+    nix::unistd::write(&members, b"0").map_err(failed("write")).map(drop)
 }
 
 fn current_directory() -> Result<PathBuf, &'static str> {

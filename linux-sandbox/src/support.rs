@@ -54,3 +54,17 @@ impl Support {
         kernel.min(Self::NEWEST_KNOWN_LANDLOCK_ABI).min(limit.unwrap_or(u8::MAX))
     }
 }
+
+/// Whether the running kernel calls itself this version or a later one. For what can't be asked for in any other way; a
+/// kernel whose name is no version is taken for an old one.
+#[must_use]
+pub fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let Ok(names) = nix::sys::utsname::uname() else { return false };
+    version(names.release().to_str().unwrap_or_default()).is_some_and(|version| version >= (major, minor))
+}
+
+/// The first two numbers of a release such as `6.18.44-generic`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}

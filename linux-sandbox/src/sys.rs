@@ -7,17 +7,19 @@
 
 mod mount;
 mod notify;
+mod pass;
 mod process;
 
 pub(crate) use mount::{
     MountAttributes, attach_mount, attach_mount_in, clone_mount, clone_mount_of, new_file_system,
-    set_mount_attributes, set_mount_writable, set_mounts_private,
+    reconfigure_file_system, set_mount_attributes, set_mount_writable, set_mounts_private,
 };
 pub(crate) use notify::{
     Notification, answer_call, be_interruptible, bind_to, connect_to, file_of_socket, hold_thread,
     install_listening_filter, interrupt_thread, let_call_go_on, network_of_socket, notifications_available,
     prepare_interrupts, receive, socket_family, still_waits, take_from, wake_in_place,
 };
+pub(crate) use pass::receive_descriptors;
 pub(crate) use process::{
     CHILD_ENDED, Change, Received, clone_process, collect, end_by_signal, kill, loopback_up, next_signal,
     reap, run_vforked, set_parent_death_signal, set_undumpable, take_terminal, unshare,

@@ -9,12 +9,15 @@
 //! one of 128 KiB).
 
 use std::ffi::{OsStr, OsString};
+use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use crate::plan::{
-    Command, Descriptors, Environment, Invocation, Isolation, Kept, Network, Places, Plan, PlanError,
-    PlanPath, Protected, Stay, Terminal, Writes,
+    Command, Descriptors, Environment, Invocation, Isolation, Kept, LimitKind, Limits, Network, Places, Plan,
+    PlanError, PlanPath, Protected, Stay, Terminal, Writes,
 };
 use crate::shown::shown;
 
@@ -40,9 +43,22 @@ const ENVIRONMENT: &str = "--env-fd";
 const STATUS: &str = "--status-fd";
 const PARENT: &str = "--parent-pid";
 const LANDLOCK_ABI: &str = "--landlock-abi";
+const CGROUP: &str = "--cgroup-fd";
 const KEEP_DESCRIPTORS: &str = "--keep-descriptors";
 const STAY_FOR_ALL: &str = "--stay-for-all";
 const TAKE_TERMINAL: &str = "--take-terminal";
+
+/// The option of a limit.
+const fn limit_option(kind: LimitKind) -> &'static str {
+    match kind {
+        LimitKind::Memory => "--limit-memory",
+        LimitKind::Processes => "--limit-processes",
+        LimitKind::CpuTime => "--limit-cpu-time",
+        LimitKind::OpenFiles => "--limit-open-files",
+        LimitKind::FileSize => "--limit-file-size",
+        LimitKind::Shm => "--limit-shm",
+    }
+}
 
 /// Why an argument list is not an invocation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,9 +86,9 @@ pub enum WireError {
         /// The option.
         option: &'static str,
         /// The smallest number it takes.
-        low: i32,
+        low: u64,
         /// The largest number it takes.
-        high: i32,
+        high: u64,
         /// What was given.
         value: OsString,
     },
@@ -93,6 +109,13 @@ pub enum WireError {
          {ISOLATION_NAMESPACES}"
     )]
     PlacesNeedNamespaces,
+    /// Limits that can't be held must not be dropped in silence either.
+    #[error(
+        "{processes} and {shm} need {ISOLATION} {ISOLATION_NAMESPACES} and a plan that restricts something, the latter a plan \
+         without {WRITE_ALL}",
+        processes = limit_option(LimitKind::Processes), shm = limit_option(LimitKind::Shm)
+    )]
+    LimitsNeedNamespaces,
     /// A working directory that is relative: it would depend on where the helper was started.
     #[error("{DIRECTORY} {path} is not absolute", path = shown(.0))]
     Directory(PathBuf),
@@ -121,6 +144,11 @@ pub fn encode(invocation: &Invocation) -> Vec<OsString> {
     if let Some(abi) = invocation.plan.landlock_abi_at_most {
         option(LANDLOCK_ABI, abi.to_string().into());
     }
+    for kind in LimitKind::ALL {
+        if let Some(limit) = invocation.plan.limits.get(kind) {
+            option(limit_option(kind), limit.to_string().into());
+        }
+    }
     if let Some(directory) = &invocation.directory {
         option(DIRECTORY, directory.clone().into_os_string());
     }
@@ -135,6 +163,9 @@ pub fn encode(invocation: &Invocation) -> Vec<OsString> {
     }
     if let Some(pid) = invocation.parent {
         option(PARENT, pid.to_string().into());
+    }
+    if let Some(descriptor) = invocation.cgroup {
+        option(CGROUP, descriptor.to_string().into());
     }
     if invocation.descriptors == Descriptors::Keep {
         arguments.push(KEEP_DESCRIPTORS.into());
@@ -228,21 +259,31 @@ where
                 once(ENVIRONMENT, &mut options.environment, descriptor(ENVIRONMENT, value(ENVIRONMENT)?)?)?;
             }
             Some(STATUS) => once(STATUS, &mut options.status, descriptor(STATUS, value(STATUS)?)?)?,
-            Some(PARENT) => once(PARENT, &mut options.parent, number(PARENT, 1, i32::MAX, value(PARENT)?)?)?,
+            Some(PARENT) => once(PARENT, &mut options.parent, number(PARENT, 1..=i32::MAX, value(PARENT)?)?)?,
             Some(LANDLOCK_ABI) => {
-                let abi = number(LANDLOCK_ABI, 0, i32::from(u8::MAX), value(LANDLOCK_ABI)?)?;
-                // The range above is that of the type, so that the fallback is never taken.
-                once(LANDLOCK_ABI, &mut options.landlock_abi, u8::try_from(abi).unwrap_or(0))?;
+                let abi = number(LANDLOCK_ABI, 0..=u8::MAX, value(LANDLOCK_ABI)?)?;
+                once(LANDLOCK_ABI, &mut options.landlock_abi, abi)?;
             }
+            Some(CGROUP) => once(CGROUP, &mut options.cgroup, descriptor(CGROUP, value(CGROUP)?)?)?,
             Some(KEEP_DESCRIPTORS) => once(KEEP_DESCRIPTORS, &mut options.keep_descriptors, ())?,
             Some(STAY_FOR_ALL) => once(STAY_FOR_ALL, &mut options.stay_for_all, ())?,
             Some(TAKE_TERMINAL) => once(TAKE_TERMINAL, &mut options.take_terminal, ())?,
-            _ => return Err(WireError::UnknownOption(argument)),
+            other => {
+                let kind = LimitKind::ALL.into_iter().find(|kind| Some(limit_option(*kind)) == other);
+                let Some(kind) = kind else { return Err(WireError::UnknownOption(argument)) };
+                let option = limit_option(kind);
+                let limit = number(option, NonZeroU64::MIN..=NonZeroU64::MAX, value(option)?)?;
+                once(option, options.limits.slot(kind), limit)?;
+            }
         }
     }
     let program = arguments.next().ok_or(WireError::NoCommand)?;
     let isolation = options.isolation.unwrap_or_default();
     let plan = granted.plan(isolation, options.landlock_abi, current_directory)?;
+    let plan = Plan { limits: options.limits, ..plan };
+    if plan.limits != plan.limits.that_hold(&plan) {
+        return Err(WireError::LimitsNeedNamespaces);
+    }
     if options.keep_descriptors.is_some() && !plan.is_unrestricted() {
         return Err(WireError::KeptDescriptors);
     }
@@ -256,6 +297,7 @@ where
         terminal: options.take_terminal.map_or(Terminal::Leave, |()| Terminal::Take),
         status: options.status,
         parent: options.parent,
+        cgroup: options.cgroup,
     })
 }
 
@@ -266,6 +308,8 @@ struct Options {
     environment: Option<i32>,
     status: Option<i32>,
     parent: Option<i32>,
+    cgroup: Option<i32>,
+    limits: Limits,
     landlock_abi: Option<u8>,
     isolation: Option<Isolation>,
     keep_descriptors: Option<()>,
@@ -350,17 +394,26 @@ fn once<T>(option: &'static str, slot: &mut Option<T>, value: T) -> Result<(), W
 
 /// A descriptor that may be taken over: the three standard streams belong to the command.
 fn descriptor(option: &'static str, value: OsString) -> Result<i32, WireError> {
-    number(option, 3, i32::MAX, value)
+    number(option, 3..=i32::MAX, value)
 }
 
-fn number(option: &'static str, low: i32, high: i32, value: OsString) -> Result<i32, WireError> {
+fn number<T>(option: &'static str, range: RangeInclusive<T>, value: OsString) -> Result<T, WireError>
+where
+    T: Copy + FromStr + PartialOrd + TryInto<u64>,
+{
+    let bound = |number: &T| (*number).try_into().unwrap_or(0);
     value
         .to_str()
         // `parse` alone would take a leading `+`; one number has one spelling here.
         .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|text| text.parse().ok())
-        .filter(|number| (low..=high).contains(number))
-        .ok_or(WireError::Number { option, low, high, value })
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| WireError::Number {
+            option,
+            low: bound(range.start()),
+            high: bound(range.end()),
+            value,
+        })
 }
 
 #[cfg(test)]

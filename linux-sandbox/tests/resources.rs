@@ -18,7 +18,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use codex_core::exec::{ExecRequest, Outcome, SandboxOptions, process_exec_tool_call};
+use codex_core::exec::{
+    ExecError, ExecRequest, Outcome, SandboxOptions, Stdio, TerminalSize, process_exec_tool_call,
+};
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
 use runs::{PATIENCE, READ_ONLY, attempt, prepare, read_only, run, runtime, shell};
@@ -154,6 +158,46 @@ fn fifty_calls_at_once_keep_their_output_apart() {
     });
     drop(runtime);
     before.is_all();
+}
+
+/// However many descriptors are left: a call runs, or says what it lacks; and nothing of it stays.
+#[test]
+fn running_out_of_descriptors_is_told_and_leaves_nothing() {
+    let _turn = turn();
+    every_ending();
+    let runtime = runtime();
+    let sandbox = read_only();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    for stdio in [Stdio::Capture, Stdio::Piped, Stdio::Terminal(TerminalSize::default())] {
+        let before = Held::now();
+        let mut refused = 0;
+        for more in 0..60 {
+            let mut request = shell("echo out; exit 3");
+            request.stdio = stdio;
+            setrlimit(Resource::RLIMIT_NOFILE, before.descriptors as u64 + more, hard).unwrap();
+            let result = runtime.block_on(process_exec_tool_call(request, &sandbox));
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+            match result {
+                Ok(result) => match result.outcome {
+                    Outcome::Exited { code: 3 } => assert_eq!(result.stdout.lines_total, 1),
+                    Outcome::SetupFailed { errno, message, .. } => {
+                        assert_eq!(errno, Some(Errno::EMFILE), "{message}");
+                        refused += 1;
+                    }
+                    other => panic!("{more} more, {stdio:?}: {other:?}"),
+                },
+                Err(
+                    ExecError::Prepare { errno: Errno::EMFILE, .. }
+                    | ExecError::Helper { errno: Errno::EMFILE, .. },
+                ) => {
+                    refused += 1;
+                }
+                Err(other) => panic!("{more} more, {stdio:?}: {other}"),
+            }
+        }
+        assert!((1..60).contains(&refused), "{stdio:?}: {refused} of 60 were refused");
+        before.is_all();
+    }
 }
 
 /// What a command has written when it ends belongs to the result, however short the drain is and however late we look.

@@ -127,7 +127,9 @@ fn the_screen_is_plain_and_fits(scene: &Scene) {
         let text = run.text();
         assert!(run.stderr.is_empty() && !text.contains('\u{1b}'), "{}", run.describe());
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{}", run.describe());
-        for word in ["kernel", "Landlock", "seccomp", "namespaces", "cgroup", "AppArmor", "level", "P10"] {
+        for word in
+            ["kernel", "Landlock", "seccomp", "namespaces", "cgroup", "limits", "AppArmor", "level", "P10"]
+        {
             let told =
                 text.matches(&format!("  {word} ")).count() + text.matches(&format!("at {word} ")).count();
             assert!(told > 0, "{word} is not told\n{}", run.describe());

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use codex_tests::cases_by_level;
-use codex_tests::harness::{Failures, Policy, Presence, Run, Scene, require_tool};
+use codex_tests::harness::{Failures, Identity, Policy, Presence, Run, Scene, require_tool};
 use nix::sys::signal::Signal;
 
 cases_by_level!(
@@ -15,6 +15,8 @@ cases_by_level!(
     a_deadline_in_time_changes_nothing,
     a_grandchild_with_the_pipe_does_not_hang_a_captured_run,
     killing_codex_ends_the_command,
+    killing_codex_at_any_instant_leaves_nothing,
+    too_few_processes_are_said_to_be,
     signals_are_passed_on,
     an_interrupt_ends_it,
     the_command_decides_about_the_interrupt,
@@ -88,6 +90,61 @@ fn killing_codex_ends_the_command(scene: &Scene) {
         running.signal(Signal::SIGKILL);
         let run = running.finish();
         assert_eq!(run.signal(), Some(Signal::SIGKILL), "{}", run.describe());
+    }
+}
+
+/// Whatever it is about when it is killed, and wherever what the command has started went.
+fn killing_codex_at_any_instant_leaves_nothing(scene: &Scene) {
+    let script = "exec 9<>\"$0\"; trap '' TERM; (setsid sleep 300 &); sleep 300 & \
+                  (setsid sh -c 'trap \"\" HUP; sleep 300; true' &); kill -STOP $$; wait";
+    for policy in [Policy::WorkspaceWrite, Policy::DangerFullAccess] {
+        for options in [&[][..], &["--json"]] {
+            for instant in 0..10_u32 {
+                let name = format!("held-{policy:?}-{}-{instant}", options.len());
+                let presence = Presence::new(scene, &name);
+                let held = presence.path().as_os_str();
+                let started = Instant::now();
+                let arguments = ["-c".as_ref(), script.as_ref(), held];
+                let running = scene.under(policy).options(options).command("sh", arguments).start();
+                // Most of it happens within some milliseconds; the last ones find the command at work.
+                while started.elapsed() < Duration::from_micros(700) * instant * instant {
+                    std::thread::yield_now();
+                }
+                running.signal(Signal::SIGKILL);
+                // Without --json, this waits for everybody who has its stdout.
+                let run = running.finish();
+                assert_eq!(run.signal(), Some(Signal::SIGKILL), "{}", run.describe());
+                while presence.is_held() {
+                    let waited = started.elapsed();
+                    assert!(
+                        waited < Duration::from_secs(60),
+                        "{policy:?} {options:?} {instant}: one lives on"
+                    );
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+}
+
+/// Threads and processes that can't be had are a reason in one line, wherever they are missing.
+fn too_few_processes_are_said_to_be(scene: &Scene) {
+    // Root is not held by the limit.
+    let (Identity::User, Some(prlimit)) = (scene.identity(), require_tool("prlimit")) else { return };
+    for options in [&[][..], &["--json"]] {
+        let line = scene.under(Policy::WorkspaceWrite).options(options).shell("echo done").shell_line();
+        let script = format!("exec {line}");
+        // Others that run as the same user count as well, so that how many are too few is not known.
+        for limit in (1..12).chain([1000]) {
+            let limit = format!("--nproc={limit}");
+            let arguments = [limit.as_str(), "sh", "-c", &script];
+            let run = scene.under(Policy::Bare).command(&prlimit, arguments).run();
+            let told = run.code() == Some(125)
+                && (run.stderr.iter().filter(|byte| **byte == b'\n').count() == 1 || !options.is_empty());
+            assert!(run.code() == Some(0) || told, "{limit}\n{}", run.describe());
+            let stderr = String::from_utf8_lossy(&run.stderr).into_owned();
+            assert!(!stderr.contains("bug"), "{limit}\n{}", run.describe());
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use codex_core::config::{Isolation, Origin, Sourced, SourcedList};
 use codex_core::enforcement::{Guarantee, Hold, Holding};
-use codex_core::exec::{Sandbox, try_namespaces};
+use codex_core::exec::{Delegation, NoCgroup, Sandbox, try_namespaces};
 use codex_core::policy::SandboxMode;
 use codex_linux_sandbox::{Facts, Finding, SetupError, findings};
 
@@ -17,6 +17,8 @@ pub(crate) struct Examination {
     pub(crate) facts: Facts,
     /// What became of the attempt to use namespaces.
     pub(crate) namespaces: Result<(), SetupError>,
+    /// Where a cgroup could hold limits.
+    pub(crate) delegation: Result<Delegation, NoCgroup>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) mode: Sourced<SandboxMode>,
     pub(crate) isolation: Sourced<Isolation>,
@@ -46,6 +48,7 @@ impl Examination {
         Self {
             findings: findings(&facts, &namespaces, &helper(&meaning)),
             unmet: sandbox.as_ref().map_or_else(|_| Vec::new(), |sandbox| unmet(require, sandbox)),
+            delegation: Delegation::find(),
             facts,
             namespaces,
             mode,

@@ -112,6 +112,7 @@ fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
         add_dir: Vec::new(),
         network: false,
         isolation: args.isolation,
+        limits: args.limits.clone(),
         overrides: args.overrides.clone(),
         profile: args.profile.clone(),
     })?;

@@ -231,6 +231,7 @@ fn unsaid(result: &ExecResult) -> Option<String> {
         outcome @ (Outcome::TimedOut { .. }
         | Outcome::IdleTimedOut { .. }
         | Outcome::OutputExceeded { .. }
+        | Outcome::LimitExceeded { .. }
         | Outcome::SetupFailed { .. }
         | Outcome::NotExecuted { .. }) => Some(outcome.sentence()),
         Outcome::Exited { .. } | Outcome::Signalled { .. } | Outcome::Cancelled => None,

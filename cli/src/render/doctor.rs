@@ -3,9 +3,11 @@
 mod report;
 
 use codex_core::config::Origin;
+use codex_core::exec::{Delegation, NoCgroup};
+use codex_core::limits::Limit;
 use codex_linux_sandbox::{AppArmor, Cgroup, Facts, Finding, Privileges, SetupError, Support, shown};
 
-use super::table::{coloured, fitted, word};
+use super::table::{coloured, fitted, limit_rows, word};
 use crate::commands::Examination;
 
 pub(crate) fn json(examination: &Examination) -> i32 {
@@ -14,7 +16,7 @@ pub(crate) fn json(examination: &Examination) -> i32 {
 
 pub(crate) fn screen(examination: &Examination) -> i32 {
     let mut text = String::from("Machine\n");
-    text.push_str(&fitted(&machine(&examination.facts, &examination.namespaces)));
+    text.push_str(&fitted(&machine(examination)));
     match &examination.sandbox {
         Ok(sandbox) => {
             let enforcement = sandbox.expected();
@@ -29,6 +31,10 @@ pub(crate) fn screen(examination: &Examination) -> i32 {
                 [promise, name, word(holding.hold), &holding.why].map(str::to_owned).to_vec()
             });
             text.push_str(&coloured(fitted(&rows.collect::<Vec<_>>())));
+            if !enforcement.limits.is_empty() {
+                text.push_str("\nLimits on what a command may use\n");
+                text.push_str(&coloured(fitted(&limit_rows(enforcement))));
+            }
         }
         Err(error) => {
             text.push_str("\nNo command would run\n");
@@ -53,7 +59,8 @@ pub(crate) fn screen(examination: &Examination) -> i32 {
 /// As wide as the longest name of a mechanism.
 const NAME: usize = "namespaces".len();
 
-fn machine(facts: &Facts, namespaces: &Result<(), SetupError>) -> Vec<Vec<String>> {
+fn machine(examination: &Examination) -> Vec<Vec<String>> {
+    let Examination { facts, namespaces, delegation, .. } = examination;
     let mut kernel = facts.release.clone().unwrap_or_else(|| "of an unknown release".to_owned());
     if let Some(modules) = &facts.security_modules {
         kernel.push_str(&format!(", with {}", modules.join(" ")));
@@ -64,6 +71,7 @@ fn machine(facts: &Facts, namespaces: &Result<(), SetupError>) -> Vec<Vec<String
         ("seccomp", seccomp(facts)),
         ("namespaces", attempt(facts, namespaces)),
         ("cgroup", cgroup(&facts.cgroup)),
+        ("limits", held_by_cgroup(delegation)),
         ("AppArmor", apparmor(&facts.apparmor)),
     ];
     rows.extend(facts.selinux.clone().map(|context| ("SELinux", context)));
@@ -110,6 +118,17 @@ fn cgroup(cgroup: &Cgroup) -> String {
         Some(directory) if cgroup.delegated => format!("{version}, {} is ours", directory.display()),
         Some(directory) => format!("{version}, {} is not delegated", directory.display()),
         None => version.to_owned(),
+    }
+}
+
+/// Which limits a cgroup could hold for all processes of a call together.
+fn held_by_cgroup(delegation: &Result<Delegation, NoCgroup>) -> String {
+    match delegation {
+        Ok(delegation) => {
+            let names: Vec<&str> = delegation.holds().into_iter().map(Limit::name).collect();
+            format!("a cgroup in {} could hold {}", delegation.path().display(), names.join(" and "))
+        }
+        Err(why) => format!("none by a cgroup: {why}"),
     }
 }
 

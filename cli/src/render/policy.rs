@@ -3,11 +3,11 @@
 use codex_core::config::{SettingRow, rows};
 use codex_core::enforcement::{Enforcement, Level};
 use codex_core::exec::Sandbox;
-use codex_core::policy::{NetworkAccess, Protection, ResolvedWrites, RootOrigin, SandboxMode};
+use codex_core::policy::{AbsentNames, NetworkAccess, Protection, ResolvedWrites, RootOrigin, SandboxMode};
 use codex_linux_sandbox::{Support, shown};
 use serde::Serialize;
 
-use super::table::{aligned, coloured, word};
+use super::table::{aligned, coloured, limit_rows, word};
 use crate::meaning::{Meaning, MeaningError};
 
 #[derive(Serialize)]
@@ -67,7 +67,7 @@ impl Protected {
             git: protection.git.name(),
             read_only: shown_all(&protection.read_only),
             pinned: shown_all(&protection.pinned),
-            absent: shown_all(&protection.absent),
+            absent: protection.absent.iter().flat_map(AbsentNames::paths).map(shown).collect(),
             notes: protection.notes.iter().map(ToString::to_string).collect(),
         }
     }
@@ -200,6 +200,10 @@ pub(crate) fn table(meaning: &Meaning, sandbox: &Result<Sandbox, MeaningError>) 
             ]
         });
         text.push_str(&coloured(aligned(&rows.collect::<Vec<_>>())));
+        if !policy.enforcement.limits.is_empty() {
+            text.push_str("\nLimits\n");
+            text.push_str(&coloured(aligned(&limit_rows(policy.enforcement))));
+        }
         let mechanisms = &policy.enforcement.mechanisms;
         let refused = [&mechanisms.landlock_fs, &mechanisms.landlock_net, &mechanisms.landlock_scopes];
         if refused.iter().any(|rights| !rights.is_empty()) {

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use codex_core::enforcement::Hold;
+use codex_core::enforcement::{Enforcement, Hold, LimitHolding};
 
 /// The columns of a screen.
 const SCREEN: usize = 100;
@@ -63,6 +63,15 @@ pub(super) fn aligned(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// How far each limit holds, a row a limit.
+pub(super) fn limit_rows(enforcement: &Enforcement) -> Vec<Vec<String>> {
+    let rows = enforcement.limits.iter().map(|holding| {
+        let LimitHolding { limit, amount, hold, why } = holding;
+        vec![limit.name().to_owned(), limit.shown(*amount), word(*hold).to_owned(), why.clone().into_owned()]
+    });
+    rows.collect()
 }
 
 /// How far a guarantee holds, as a word.

@@ -1,11 +1,13 @@
 //! What one source of configuration says, and how it is laid over what is there already.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use super::problem::Place;
 use super::settings::{EnvironmentInherit, Isolation, Settings, Sourced, SourcedList};
 use crate::enforcement::Guarantee;
+use crate::limits::Limit;
 use crate::policy::{GitProtection, SandboxMode};
 
 /// Settings of which any may be left unsaid.
@@ -31,6 +33,7 @@ pub(super) struct Layer {
     pub(super) allow_read: Option<SourcedList<PathBuf>>,
     pub(super) private_tmp: Option<Sourced<bool>>,
     pub(super) allow_unix_sockets: Option<SourcedList<PathBuf>>,
+    pub(super) limits: BTreeMap<Limit, Sourced<NonZeroU64>>,
     pub(super) server_max_policy: Option<Sourced<SandboxMode>>,
     pub(super) server_writable_roots: Option<SourcedList<PathBuf>>,
     pub(super) server_network_access: Option<Sourced<bool>>,
@@ -76,6 +79,7 @@ impl Layer {
             allow_read,
             private_tmp,
             allow_unix_sockets,
+            limits,
             server_max_policy,
             server_writable_roots,
             server_network_access,
@@ -106,6 +110,7 @@ impl Layer {
         replace(&mut sandbox.allow_read, allow_read);
         replace(&mut sandbox.private_tmp, private_tmp);
         replace(&mut sandbox.allow_unix_sockets, allow_unix_sockets);
+        sandbox.limits.extend(limits);
         let server = &mut settings.exec_server;
         replace(&mut server.max_policy, server_max_policy);
         replace(&mut server.writable_roots, server_writable_roots);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::escape::{printable, printable_path, toml_key, toml_string};
 use super::settings::{Origin, Settings, SourcedList};
+use crate::limits::{Limit, Unit};
 
 /// One setting as it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct SettingRow {
 /// Every setting as it applies, in the order of the documentation.
 ///
 /// A list whose items came from several places has a row for each place, with the items from there. A setting without a
-/// value (`codex_linux_sandbox_exe` where nobody set it) has no row.
+/// value (`codex_linux_sandbox_exe` or a limit where nobody set it) has no row.
 #[must_use]
 pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     let mut rows = Rows(Vec::new());
@@ -64,6 +65,9 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     rows.list("sandbox.allow_read", &sandbox.allow_read, |allowed| path(allowed));
     rows.add("sandbox.private_tmp", sandbox.private_tmp.value.to_string(), &sandbox.private_tmp.origin);
     rows.list("sandbox.allow_unix_sockets", &sandbox.allow_unix_sockets, |socket| path(socket));
+    for (limit, amount) in &sandbox.limits {
+        rows.add(limit_key(*limit), limit_value(*limit, amount.value.get()), &amount.origin);
+    }
     let server = &settings.exec_server;
     rows.add(
         "exec_server.max_policy",
@@ -77,6 +81,27 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
         rows.add("exec_server.audit_log", path(file), &server.audit_log.origin);
     }
     rows.0
+}
+
+/// The dotted key of a limit.
+pub(super) const fn limit_key(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Memory => "sandbox.limits.memory",
+        Limit::Processes => "sandbox.limits.processes",
+        Limit::CpuTime => "sandbox.limits.cpu_time",
+        Limit::OpenFiles => "sandbox.limits.open_files",
+        Limit::FileSize => "sandbox.limits.file_size",
+        Limit::Shm => "sandbox.limits.shm",
+    }
+}
+
+/// An amount as TOML.
+pub(super) fn limit_value(limit: Limit, amount: u64) -> String {
+    let text = limit.shown(amount);
+    match limit.unit() {
+        Unit::Bytes | Unit::Milliseconds => toml_string(&text),
+        Unit::Count => text,
+    }
 }
 
 struct Rows(Vec<SettingRow>);

@@ -1,6 +1,7 @@
 //! The sources of configuration, laid over one another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use super::layer::{Document, ProfileChoice};
@@ -13,6 +14,7 @@ use super::reader::read_text;
 use super::settings::{Isolation, Origin, Settings, Sourced};
 use super::source::Source;
 use super::source_file::{FILE_NAME, PROJECT_DIRECTORY, read_project_file, read_user_file};
+use crate::limits::Limit;
 use crate::policy::SandboxMode;
 
 /// Where settings come from. Nothing is looked up beside what is named here; the default names nothing.
@@ -43,6 +45,8 @@ pub struct FlagLayer {
     pub writable_roots: Vec<Sourced<PathBuf>>,
     /// How the level of isolation is chosen.
     pub isolation: Option<Sourced<Isolation>>,
+    /// What commands may use, in the unit of each limit.
+    pub limits: BTreeMap<Limit, Sourced<NonZeroU64>>,
 }
 
 /// The outcome of [`load`].
@@ -193,7 +197,7 @@ impl FlagLayer {
     }
 
     pub(super) fn lay_over(self, settings: &mut Settings) {
-        let Self { sandbox_mode, network, writable_roots, isolation } = self;
+        let Self { sandbox_mode, network, writable_roots, isolation, limits } = self;
         if let Some(mode) = sandbox_mode {
             settings.sandbox_mode = mode;
         }
@@ -205,5 +209,6 @@ impl FlagLayer {
         if let Some(isolation) = isolation {
             settings.sandbox.isolation = isolation;
         }
+        settings.sandbox.limits.extend(limits);
     }
 }

@@ -93,6 +93,7 @@ impl Reader<'_> {
             (node, []) if node.is_text() => self.node(node, &string_value(text), document),
             (node, []) => match DeValue::parse(text) {
                 Ok(value) => self.node(node, &value, document),
+                Err(_) if node.may_be_text() => self.node(node, &string_value(text), document),
                 Err(error) => self.report(0, |key| ProblemKind::ValueSyntax {
                     key,
                     expected: node.expected(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::escape::{printable, printable_path};
+use crate::limits::AmountError;
 
 /// More problems of one source than this help nobody.
 const MOST_PROBLEMS: usize = 20;
@@ -159,6 +160,16 @@ pub enum ProblemKind {
         /// The path that was there.
         found: String,
     },
+    /// The value is no amount of what is limited.
+    #[error("`{}`: {}, found `{}`", printable(.key), amount(*.error), printable(.found))]
+    Amount {
+        /// The key.
+        key: String,
+        /// What was there.
+        found: String,
+        /// What is wrong with it.
+        error: AmountError,
+    },
     /// A NUL byte, which neither a path nor a variable can hold.
     #[error("`{}`: the value holds a NUL character", printable(.key))]
     Nul {
@@ -289,6 +300,13 @@ fn profiles_hint(suggestion: Option<&str>, known: &[String]) -> String {
     }
     let names: Vec<String> = known.iter().map(|name| printable(name)).collect();
     format!("{}; defined: {}", did_you_mean(suggestion), quoted(&names))
+}
+
+fn amount(error: AmountError) -> String {
+    match error {
+        AmountError::Form(_) => format!("expected {error}"),
+        AmountError::Zero | AmountError::TooLarge => error.to_string(),
+    }
 }
 
 fn home_too(home: bool) -> &'static str {

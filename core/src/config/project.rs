@@ -3,15 +3,20 @@
 //! The file is part of the repository, and a repository may be hostile. Whatever it holds, the settings afterwards allow
 //! no more than before, and reading it never fails: what has no effect becomes a [`Notice`].
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use super::escape::toml_string;
 use super::layer::Layer;
+use super::listing::{limit_key, limit_value};
 use super::notice::{Notice, NoticeKind};
 use super::reader::read_text;
 use super::settings::{EnvironmentInherit, Origin, Settings, Sourced, SourcedList};
 use super::source::Source;
 use crate::enforcement::Guarantee;
+use crate::limits::Limit;
 use crate::policy::{GitProtection, SandboxMode};
 
 /// A repository can't bury what matters under a thousand lines of its own making.
@@ -64,6 +69,7 @@ impl Tightening {
             allow_read: _,
             private_tmp,
             allow_unix_sockets: _,
+            limits,
             server_max_policy: _,
             server_writable_roots: _,
             server_network_access: _,
@@ -92,6 +98,24 @@ impl Tightening {
         self.paths("sandbox.protect", &mut sandbox.protect, protect);
         self.paths("sandbox.deny_read", &mut sandbox.deny_read, deny_read);
         self.flag("sandbox.private_tmp", &mut sandbox.private_tmp, private_tmp, true);
+        self.limits(&mut sandbox.limits, limits);
+    }
+
+    /// Takes a limit where the user has none, or a looser one.
+    fn limits(
+        &mut self,
+        ours: &mut BTreeMap<Limit, Sourced<NonZeroU64>>,
+        theirs: BTreeMap<Limit, Sourced<NonZeroU64>>,
+    ) {
+        for (limit, theirs) in theirs {
+            match ours.entry(limit) {
+                Entry::Vacant(none) => drop(none.insert(theirs)),
+                Entry::Occupied(mut ours) => {
+                    let asked = limit_value(limit, theirs.value.get());
+                    self.scalar(limit_key(limit), ours.get_mut(), theirs, |amount| amount, &asked);
+                }
+            }
+        }
     }
 
     fn git(&mut self, ours: &mut Sourced<GitProtection>, theirs: Option<Sourced<GitProtection>>) {

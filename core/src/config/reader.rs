@@ -3,6 +3,7 @@
 //! A walk by hand rather than a derived deserialiser: it goes on after a mistake, it knows where every key and value
 //! stands, and its messages speak of settings instead of types.
 
+use std::num::NonZeroU64;
 use std::path::{Component, Path, PathBuf};
 
 use toml::Spanned;
@@ -16,6 +17,7 @@ use super::schema::{self, Key, Node, Setting};
 use super::settings::{EnvironmentInherit, Isolation, Sourced, SourcedList};
 use super::source::Source;
 use crate::enforcement::Guarantee;
+use crate::limits::{Limit, parse_amount};
 use crate::policy::{GitProtection, NAMES, SandboxMode};
 
 /// A value of the tree.
@@ -190,6 +192,11 @@ impl<'a> Reader<'a> {
             Setting::AllowRead => layer.allow_read = self.absolute_paths(value, expected),
             Setting::PrivateTmp => layer.private_tmp = self.boolean(value, expected),
             Setting::AllowUnixSockets => layer.allow_unix_sockets = self.absolute_paths(value, expected),
+            Setting::Limit(limit) => {
+                if let Some(amount) = self.amount(limit, value, expected) {
+                    layer.limits.insert(limit, amount);
+                }
+            }
             Setting::ServerMaxPolicy => {
                 layer.server_max_policy = self.word(value, &SandboxMode::ALL, SandboxMode::name);
             }
@@ -229,6 +236,34 @@ impl<'a> Reader<'a> {
             self.wrong_type(value, expected);
         }
         boolean.map(|boolean| self.sourced(boolean, value))
+    }
+
+    /// A whole number, or text that says more.
+    fn amount(
+        &mut self,
+        limit: Limit,
+        value: &Value<'_>,
+        expected: &'static str,
+    ) -> Option<Sourced<NonZeroU64>> {
+        let text = match value.get_ref() {
+            // Written as a person would write it: what TOML takes as well (`0x10`, `1_000`) is a number by then.
+            DeValue::Integer(number) => {
+                i128::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
+            }
+            DeValue::String(text) => Some(text.clone().into_owned()),
+            _ => None,
+        };
+        let Some(text) = text else {
+            self.wrong_type(value, expected);
+            return None;
+        };
+        match parse_amount(limit, &text) {
+            Ok(amount) => Some(self.sourced(amount, value)),
+            Err(error) => {
+                self.report(value.span().start, |key| ProblemKind::Amount { key, found: text, error });
+                None
+            }
+        }
     }
 
     fn word<T: Copy>(

@@ -1,6 +1,7 @@
 //! The keys that configuration knows, as data.
 
 use super::nearest::nearest;
+use crate::limits::{Limit, expected};
 
 /// One setting with a value of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub(super) enum Setting {
     ServerWritableRoots,
     ServerNetworkAccess,
     ServerAuditLog,
+    Limit(Limit),
 }
 
 impl Setting {
@@ -57,6 +59,7 @@ impl Setting {
             | Self::IgnoreDefaultExcludes
             | Self::PrivateTmp
             | Self::ServerNetworkAccess => "a boolean (true or false)",
+            Self::Limit(limit) => expected(limit.unit()),
         }
     }
 }
@@ -94,6 +97,11 @@ impl Node {
         }
     }
 
+    /// Whether a value may be text that is no TOML without quotes.
+    pub(super) const fn may_be_text(self) -> bool {
+        matches!(self, Self::Setting(Setting::Limit(_)))
+    }
+
     /// What a value has to be, for messages.
     pub(super) const fn expected(self) -> &'static str {
         match self {
@@ -119,6 +127,10 @@ const fn shared(name: &'static str, node: Node) -> Key {
 
 const fn setting(name: &'static str, setting: Setting) -> Key {
     shared(name, Node::Setting(setting))
+}
+
+const fn limit(limit: Limit) -> Key {
+    setting(limit.name(), Setting::Limit(limit))
 }
 
 const fn user_only(name: &'static str, node: Node) -> Key {
@@ -155,7 +167,7 @@ static ENVIRONMENT: [Key; 5] = [
     setting("include_only", Setting::IncludeOnly),
 ];
 
-static SANDBOX: [Key; 9] = [
+static SANDBOX: [Key; 10] = [
     user_only("isolation", Node::Setting(Setting::Isolation)),
     setting("require", Setting::Require),
     setting("git", Setting::Git),
@@ -165,6 +177,16 @@ static SANDBOX: [Key; 9] = [
     user_only("allow_read", Node::Setting(Setting::AllowRead)),
     setting("private_tmp", Setting::PrivateTmp),
     user_only("allow_unix_sockets", Node::Setting(Setting::AllowUnixSockets)),
+    shared("limits", Node::Table(&LIMITS)),
+];
+
+static LIMITS: [Key; 6] = [
+    limit(Limit::Memory),
+    limit(Limit::Processes),
+    limit(Limit::CpuTime),
+    limit(Limit::OpenFiles),
+    limit(Limit::FileSize),
+    limit(Limit::Shm),
 ];
 
 static EXEC_SERVER: [Key; 4] = [
@@ -191,13 +213,21 @@ pub(super) fn suggestion(keys: &[Key], name: &str) -> Option<String> {
 }
 
 fn elsewhere(name: &str) -> Option<String> {
-    ROOT.iter().find_map(|key| {
-        if key.name == name {
-            return Some(format!("`{name}` at the top level"));
+    if find(&ROOT, name).is_some() {
+        return Some(format!("`{name}` at the top level"));
+    }
+    below(&ROOT, "", name).map(|key| format!("`{key}`"))
+}
+
+/// The dotted key of that name in a table below `keys`.
+fn below(keys: &[Key], path: &str, name: &str) -> Option<String> {
+    keys.iter().find_map(|key| match key.node {
+        Node::Table(inner) => {
+            let path = format!("{path}{}.", key.name);
+            find(inner, name)
+                .map(|inner| format!("{path}{}", inner.name))
+                .or_else(|| below(inner, &path, name))
         }
-        match key.node {
-            Node::Table(inner) => find(inner, name).map(|inner| format!("`{}.{}`", key.name, inner.name)),
-            Node::Setting(_) | Node::Variables | Node::ProfileName | Node::Profiles => None,
-        }
+        Node::Setting(_) | Node::Variables | Node::ProfileName | Node::Profiles => None,
     })
 }

@@ -1,9 +1,11 @@
 //! The settings that a run goes by, each with the place it came from.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use crate::enforcement::Guarantee;
+use crate::limits::{Limit, ResourceLimits};
 use crate::policy::{GitProtection, NetworkAccess, ProtectionSettings, SandboxMode, SandboxPolicy};
 
 /// Where a setting's value came from.
@@ -204,9 +206,21 @@ pub struct SandboxSettings {
     pub private_tmp: Sourced<bool>,
     /// Unix sockets of the host that commands may connect to. Absolute.
     pub allow_unix_sockets: SourcedList<PathBuf>,
+    /// What commands may use, in the unit of each limit.
+    pub limits: BTreeMap<Limit, Sourced<NonZeroU64>>,
 }
 
 impl SandboxSettings {
+    /// What commands may use.
+    #[must_use]
+    pub fn limits(&self) -> ResourceLimits {
+        let mut limits = ResourceLimits::NONE;
+        for (limit, amount) in &self.limits {
+            limits.set(*limit, amount.value);
+        }
+        limits
+    }
+
     /// What is said about protected metadata.
     #[must_use]
     pub fn protection(&self) -> ProtectionSettings {

@@ -1,4 +1,12 @@
-use super::{Enforced, Enforcement, Guarantee, Hold, Isolation, Level, Network, Plan, Writes};
+use std::num::NonZeroU64;
+
+use codex_linux_sandbox::{LimitKind, Limits};
+
+use super::{
+    Enforced, Enforcement, Guarantee, Held, Hold, Isolation, Level, Means, Network, Plan, ResourceLimits,
+    Writes,
+};
+use crate::limits::Limit;
 
 fn of(plan: &Plan, abi: u8) -> Enforcement {
     Enforcement::of(plan, &Enforced::expected(plan, abi), true)
@@ -92,4 +100,33 @@ fn the_rights_in_the_report_are_those_of_the_abi() {
     assert_eq!(mechanisms.landlock_net, ["bind_tcp", "connect_tcp"]);
     assert_eq!(mechanisms.landlock_scopes, ["abstract_unix_socket", "signal"]);
     assert!(mechanisms.seccomp_calls > 50);
+}
+
+#[test]
+fn each_limit_says_by_what_it_is_held() {
+    let mut limits = ResourceLimits::NONE;
+    for limit in Limit::ALL {
+        limits.set(limit, NonZeroU64::new(7).unwrap());
+    }
+    let all = LimitKind::ALL.into_iter().map(LimitKind::bit).sum::<u64>();
+    let holds = |set: u64, means: Means, root: bool| {
+        let enforced = Enforced { limits: set, ..Enforced::NOTHING };
+        let holdings = Held { enforced: &enforced, means, root }.holdings(&limits);
+        assert!(holdings.iter().all(|holding| holding.amount == 7 && !holding.why.is_empty()));
+        holdings.into_iter().map(|holding| holding.hold).collect::<Vec<_>>()
+    };
+    let none = Means::default();
+    let metered = Means { metered: true, ..none };
+    let cgroup = Means { cgroup_memory: true, cgroup_processes: true, metered: true };
+    use Hold::{Absent as A, Enforced as E, Partial as P};
+    // In the order of `Limit::ALL`: memory, processes, processor time, open files, size of files, /dev/shm.
+    assert_eq!(holds(all, none, false), [P, E, P, E, E, E]);
+    assert_eq!(holds(all, none, true), [P, A, P, E, E, E]);
+    assert_eq!(holds(all | Limits::PROCESS_NUMBERS, none, true), [P, P, P, E, E, E]);
+    let at_landlock = all & !LimitKind::Processes.bit() & !LimitKind::Shm.bit();
+    assert_eq!(holds(at_landlock, none, false), [P, A, P, E, E, A]);
+    assert_eq!(holds(at_landlock, metered, false), [P, P, P, E, E, A]);
+    assert_eq!(holds(at_landlock & !LimitKind::Memory.bit(), cgroup, true), [E, E, E, E, E, A]);
+    // A helper that said nothing of a limit has not set it.
+    assert_eq!(holds(0, none, false), [A; 6]);
 }

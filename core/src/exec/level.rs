@@ -10,11 +10,12 @@ use codex_linux_sandbox::{
 };
 use nix::errno::Errno;
 
+use super::bounds;
 use super::sandbox::{SandboxError, SandboxOptions};
 use super::warden::Post;
 use crate::config;
 use crate::enforcement::{Enforcement, Hold, Level};
-use crate::lower::{lower, lower_protection, roots};
+use crate::lower::{lower, lower_limits, lower_protection, roots};
 use crate::policy::{Protection, ResolvedPlaces, ResolvedPolicy, WritableRoot, special_mounts};
 
 /// Names the level that a command runs at. Unset where nothing is restricted.
@@ -203,7 +204,14 @@ fn rung(
             return Err(SandboxError::NoLandlock { mode, why });
         }
     }
-    let expected = Enforcement::of(&plan, &Enforced::expected(&plan, landlock_abi), options.secrets_filtered);
+    let means = bounds::expected(&options.limits);
+    plan.limits = lower_limits(&options.limits, &plan, means);
+    let enforced = Enforced::expected(&plan, landlock_abi);
+    let expected = Enforcement::of(&plan, &enforced, options.secrets_filtered).with_limits(
+        &options.limits,
+        &enforced,
+        means,
+    );
     for guarantee in &options.require {
         if let Some(holding) = expected.holding(*guarantee)
             && holding.hold != Hold::Enforced

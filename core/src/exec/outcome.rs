@@ -11,9 +11,12 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
 
+use super::accounting::Exceeded;
 use super::level::PlanFailure;
+use super::limit_hit::LimitHit;
 use super::quarantine::Quarantined;
 use crate::enforcement::Enforcement;
+use crate::limits::Limit;
 use crate::output::{Captured, SpillReport, StreamText};
 use crate::policy::ProtectionNote;
 
@@ -33,6 +36,8 @@ pub(super) enum Stop {
     Idle(Duration),
     /// It wrote more bytes than these.
     Output(u64),
+    /// It used more than it may.
+    Resource(Exceeded),
     /// The caller did not want it any more.
     Cancelled,
 }
@@ -43,6 +48,7 @@ impl From<Stop> for Outcome {
             Stop::Deadline(deadline) => Self::TimedOut { deadline },
             Stop::Idle(idle) => Self::IdleTimedOut { idle },
             Stop::Output(limit) => Self::OutputExceeded { limit },
+            Stop::Resource(Exceeded { limit, allowed, .. }) => Self::LimitExceeded { limit, allowed },
             Stop::Cancelled => Self::Cancelled,
         }
     }
@@ -77,6 +83,14 @@ pub enum Outcome {
     OutputExceeded {
         /// How many bytes it may write.
         limit: u64,
+    },
+    /// The command, with all that it has started, used more of something than it may, and was ended. Where the kernel holds a
+    /// limit by a signal or an error, it ends as it ends, and [`ExecResult::limit`] names the limit.
+    LimitExceeded {
+        /// Of what.
+        limit: Limit,
+        /// How much it may use, in the limit's [unit](Limit::unit).
+        allowed: u64,
     },
     /// The caller cancelled the call, and the command was ended.
     Cancelled,
@@ -114,6 +128,7 @@ impl Outcome {
             Self::TimedOut { .. } => "timed_out",
             Self::IdleTimedOut { .. } => "idle_timed_out",
             Self::OutputExceeded { .. } => "output_exceeded",
+            Self::LimitExceeded { .. } => "limit_exceeded",
             Self::Cancelled => "cancelled",
             Self::SetupFailed { .. } => "setup_failed",
             Self::NotExecuted { .. } => "not_executed",
@@ -126,7 +141,10 @@ impl Outcome {
         match self {
             Self::Exited { code } => *code,
             Self::Signalled { signal, .. } => EXIT_SIGNAL_BASE + *signal,
-            Self::TimedOut { .. } | Self::IdleTimedOut { .. } | Self::OutputExceeded { .. } => EXIT_TIMED_OUT,
+            Self::TimedOut { .. }
+            | Self::IdleTimedOut { .. }
+            | Self::OutputExceeded { .. }
+            | Self::LimitExceeded { .. } => EXIT_TIMED_OUT,
             Self::Cancelled => EXIT_CANCELLED,
             Self::SetupFailed { .. } => EXIT_SETUP_FAILED,
             Self::NotExecuted { exit_code, .. } => *exit_code,
@@ -148,6 +166,13 @@ impl Outcome {
                 format!("ended because it wrote nothing for {} ms", idle.as_millis())
             }
             Self::OutputExceeded { limit } => format!("ended because it wrote more than {limit} bytes"),
+            Self::LimitExceeded { limit, allowed } => {
+                format!(
+                    "ended because it used more than its limit: {} {}",
+                    limit.name(),
+                    limit.shown(*allowed)
+                )
+            }
             Self::Cancelled => "cancelled".to_owned(),
             Self::SetupFailed { message, .. } => {
                 format!("nothing ran, the sandbox could not be set up: {message}")
@@ -175,6 +200,7 @@ impl Serialize for Outcome {
             Self::TimedOut { .. }
             | Self::IdleTimedOut { .. }
             | Self::OutputExceeded { .. }
+            | Self::LimitExceeded { .. }
             | Self::Cancelled => (None, None, None, None),
             Self::SetupFailed { step, call, target, errno, message } => {
                 let target = target.as_ref().map(|path| path.to_string_lossy().into_owned());
@@ -220,6 +246,14 @@ pub struct ResourceUsage {
     pub voluntary_switches: u64,
     /// Times the processor was taken from it.
     pub involuntary_switches: u64,
+}
+
+impl ResourceUsage {
+    /// Processor time in all.
+    #[must_use]
+    pub const fn cpu_time(&self) -> Duration {
+        Duration::from_micros(self.user_us + self.system_us)
+    }
 }
 
 /// How many processes that a command has left behind a result names.
@@ -274,8 +308,13 @@ pub struct ExecResult {
     pub left_behind: Vec<LeftBehind>,
     /// What the sandbox held.
     pub enforcement: Enforcement,
+    /// The limit on resources that ended the command, by the evidence: the one that we ended it for, or the one that the
+    /// kernel did. A command that merely ended badly was ended by none.
+    pub limit: Option<LimitHit>,
     /// What the command used. `None` where the kernel did not say.
     pub rusage: Option<ResourceUsage>,
+    /// The most memory that all of the command's processes had at a time, in bytes. `None` without a cgroup that counts it.
+    pub memory_peak: Option<u64>,
     /// What was made where the host would trust or run it, and was moved away.
     pub quarantined: Vec<Quarantined>,
     /// Where the protection of metadata has limits.
@@ -313,7 +352,9 @@ impl Serialize for ExecResult {
             left_behind: &'a [LeftBehind],
             denials: [(); 0],
             enforcement: &'a Enforcement,
+            limit: Option<LimitHit>,
             rusage: Option<ResourceUsage>,
+            memory_peak: Option<u64>,
             quarantined: Vec<Moved>,
             protection_notes: Vec<String>,
         }
@@ -344,7 +385,9 @@ impl Serialize for ExecResult {
             left_behind: &self.left_behind,
             denials: [],
             enforcement: &self.enforcement,
+            limit: self.limit,
             rusage: self.rusage,
+            memory_peak: self.memory_peak,
         }
         .serialize(serializer)
     }

@@ -28,10 +28,14 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::stat::fstat;
+
+use crate::policy::protected::below::open_place;
 use crate::policy::protected::cache::{Cache, Record};
 use crate::policy::protected::search::{at_leisure, is_due, record};
+use crate::policy::protected::seen::{Seen, State, Unchanged};
 use crate::policy::protected::walk::{Bounds, Kind, Place, walk};
-use crate::policy::{GitProtection, Protection};
+use crate::policy::{AbsentNames, GitProtection, Protection};
 use check::{check, open_roots};
 use closed::walk_closed;
 pub use found::{Quarantined, Why};
@@ -57,6 +61,7 @@ pub(super) struct Guard {
     roots: Vec<Root>,
     repositories: Vec<Kept>,
     configurations: Configurations,
+    seen: Seen,
     from: SystemTime,
     started: Instant,
     journal: Option<Journal>,
@@ -70,18 +75,19 @@ impl Guard {
     ///
     /// Where there is no place to write to, the check at the end takes place all the same.
     #[must_use]
-    pub(super) fn begin(protection: &Protection, codex_home: Option<&Path>) -> Self {
+    pub(super) fn begin(protection: &mut Protection, codex_home: Option<&Path>) -> Self {
+        let mut seen = std::mem::take(&mut protection.seen);
         let from = SystemTime::now().checked_sub(TICK).unwrap_or(SystemTime::UNIX_EPOCH);
         let roots = open_roots(&protection.roots);
         let kept = |paths: &[PathBuf]| paths.iter().filter_map(|path| Kept::at(path, &roots)).collect();
-        let mut duties = Duties::from(protection);
+        let mut duties = Duties::from(&*protection);
         duties.kept = kept(&protection.read_only);
         let running = codex_home.map(running).unwrap_or_default();
         duties.distrust(&running, |link, intervals| {
             root_of(&roots, link).is_some_and(|(root, relative)| is_recent(root, relative, intervals))
         });
         let judged = judged(protection, codex_home, &running);
-        let configurations = Configurations::read(&duties.kept, &judged, &roots);
+        let configurations = Configurations::read(&duties.kept, &judged, &roots, &mut seen);
         let journal = codex_home.and_then(|home| Journal::begin(home, from, &duties).ok());
         Self {
             codex_home: codex_home.map(Path::to_owned),
@@ -95,6 +101,7 @@ impl Guard {
             watch: None,
             found: Vec::new(),
             duties,
+            seen,
         }
     }
 
@@ -109,7 +116,8 @@ impl Guard {
     fn look(&mut self, duties: Duties) {
         if !duties.absent.is_empty() {
             let interval = Interval { from: self.from, until: None };
-            self.found.extend(check(&duties, interval, &self.roots, &mut self.keeper));
+            let nothing = Unchanged::default();
+            self.found.extend(check(&duties, interval, &nothing, &self.roots, &mut self.keeper));
         }
     }
 
@@ -125,7 +133,14 @@ impl Guard {
         let duties = match watch.read() {
             Noticed::Anything => Duties { links: Vec::new(), ..self.duties.clone() },
             Noticed::Paths(paths) => {
-                let absent = paths.into_iter().filter(|path| self.duties.absent.contains(path)).collect();
+                let names = |path: &PathBuf| {
+                    self.duties
+                        .absent
+                        .iter()
+                        .any(|absent| absent.contains(path))
+                        .then(|| AbsentNames::of(path))
+                };
+                let absent = paths.iter().filter_map(names).flatten().collect();
                 Duties { absent, ..Duties::default() }
             }
         };
@@ -147,12 +162,14 @@ impl Guard {
         let roots = std::mem::take(&mut self.roots);
         let mut found = std::mem::take(&mut self.found);
         let interval = Interval { from: self.from, until: None };
-        found.extend(check(&self.duties, interval, &roots, &mut self.keeper));
-        found.extend(replaced(&self.duties, &self.configurations, interval, &roots, &mut self.keeper));
+        let unchanged = std::mem::take(&mut self.seen).unchanged(|path| state(path, &roots));
+        found.extend(check(&self.duties, interval, &unchanged, &roots, &mut self.keeper));
+        let configurations = &self.configurations;
+        found.extend(replaced(&self.duties, configurations, interval, &unchanged, &roots, &mut self.keeper));
         let until = SystemTime::now();
         let mut searched = true;
         if self.duties.git != GitProtection::Open {
-            searched = self.search(&roots, time, interval, &mut found);
+            searched = self.search(&roots, time, interval, &unchanged, &mut found);
         }
         let stuck = found.iter().any(|one| one.stuck.is_some());
         if let (Some(journal), Some(home)) = (self.journal, &self.codex_home)
@@ -174,11 +191,13 @@ impl Guard {
         roots: &[Root],
         time: Duration,
         interval: Interval,
+        unchanged: &Unchanged,
         found: &mut Vec<Quarantined>,
     ) -> bool {
         let intervals = [interval];
         // What stands in the place of a repository that was replaced is as new as any.
-        let same = self.repositories.iter().filter(|one| !one.is_replaced(roots));
+        let is_same = |one: &&Kept| one.is_still_there(unchanged) || !one.is_replaced(roots);
+        let same = self.repositories.iter().filter(is_same);
         let known: HashSet<PathBuf> = same.map(|one| one.path.clone()).collect();
         let mut left = time;
         let mut complete = true;
@@ -194,8 +213,10 @@ impl Guard {
             for place in &walked.places {
                 disarmer.repository(root, place);
             }
-            for git in known.iter().filter_map(|git| git.strip_prefix(&root.path).ok()) {
-                disarmer.inside_known(root, git);
+            for git in known.iter().filter(|git| !unchanged.is_plain(git)) {
+                if let Ok(relative) = git.strip_prefix(&root.path) {
+                    disarmer.inside_known(root, relative);
+                }
             }
             found.append(&mut disarmer.found);
             if let Some(home) = &self.codex_home
@@ -227,17 +248,25 @@ fn is_others_business(codex_home: &Path, root: &Path, own: Option<&Journal>) -> 
         .any(|left| !own.is_some_and(|own| own.is(left)) && left.duties.roots.iter().any(overlaps))
 }
 
+/// A directory as it is now, reached without a link.
+fn state(path: &Path, roots: &[Root]) -> Option<State> {
+    let (root, relative) = root_of(roots, path)?;
+    let status = fstat(open_place(&root.place, relative).ok()?).ok()?;
+    Some(State::of(&status))
+}
+
 /// What has taken the place of something protected.
 fn replaced(
     duties: &Duties,
     configurations: &Configurations,
     interval: Interval,
+    unchanged: &Unchanged,
     roots: &[Root],
     keeper: &mut Keeper,
 ) -> Vec<Quarantined> {
     let (known, intervals) = (HashSet::new(), [interval]);
     let mut disarmer = Disarmer::new(keeper, roots, &known, &intervals);
-    check_kept(&duties.kept, configurations, &mut disarmer);
+    check_kept(&duties.kept, configurations, unchanged, &mut disarmer);
     disarmer.found
 }
 
@@ -266,9 +295,11 @@ pub(super) fn recover(codex_home: &Path) -> Vec<Quarantined> {
     for left in journal::left(codex_home, false) {
         let roots = open_roots(&left.duties.roots);
         let mut keeper = Keeper::new(Some(codex_home));
-        let mut moved = check(&left.duties, left.interval, &roots, &mut keeper);
+        // Nobody is left who has seen it before.
+        let unknown = Unchanged::default();
+        let mut moved = check(&left.duties, left.interval, &unknown, &roots, &mut keeper);
         let nothing = Configurations::default();
-        moved.extend(replaced(&left.duties, &nothing, left.interval, &roots, &mut keeper));
+        moved.extend(replaced(&left.duties, &nothing, left.interval, &unknown, &roots, &mut keeper));
         if moved.iter().all(|one| one.stuck.is_none()) {
             drop(if left.duties.git == GitProtection::Open {
                 left.done()

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::outcome::ExecError;
 use super::streams::Sinks;
 use super::terminal::TerminalSize;
+use crate::limits::ResourceLimits;
 use crate::output::feed::FeedOptions;
 use crate::output::{CollapsedCapture, OutputBudget, Spill, SpillDirectory, SpillOptions};
 
@@ -129,6 +130,8 @@ pub struct ExecRequest {
     pub spill: Option<(Arc<SpillDirectory>, SpillOptions)>,
     /// How much can be read while the command runs, by [`Process::reader`](super::Process::reader).
     pub feed: Option<FeedOptions>,
+    /// What the command may use, beside the sandbox's own limits: of two the tighter one holds.
+    pub resources: ResourceLimits,
     /// What the standard streams are.
     pub stdio: Stdio,
     /// What the command finds of signals.
@@ -160,6 +163,7 @@ impl ExecRequest {
             view: None,
             spill: None,
             feed: None,
+            resources: ResourceLimits::NONE,
             stdio: Stdio::Capture,
             signals: Signals::Default,
             cancellation: CancellationToken::new(),

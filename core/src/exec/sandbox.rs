@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use codex_linux_sandbox::{
-    Command, Descriptors, Enforced, Invocation, PROGRAM, Plan, PlanError, Stay, Terminal, shown, wire,
+    Command, Descriptors, Enforced, Footing, Invocation, PROGRAM, Plan, PlanError, Stay, Terminal, shown,
+    wire,
 };
 
+use super::bounds::Bounds;
 use super::level::{PlanFailure, Rung, ladder, namespaces_refused};
 use super::request::{ExecRequest, Stdio};
+use super::standby::Standby;
 use super::warden::Post;
 use crate::config::Isolation;
-use crate::enforcement::{Enforcement, Guarantee, Hold, Level};
+use crate::enforcement::{Enforcement, Guarantee, Hold, Level, Means};
+use crate::limits::ResourceLimits;
+use crate::lower::lower_limits;
 use crate::policy::{
     PlaceRules, PolicyError, Protection, ProtectionSettings, ResolvedPolicy, SandboxPolicy, SpecialMount,
     Surroundings, resolve,
@@ -92,10 +97,18 @@ pub struct SandboxOptions {
     pub protection: ProtectionSettings,
     /// Guarantees without which nothing may run.
     pub require: Vec<Guarantee>,
+    /// What commands may use.
+    pub limits: ResourceLimits,
     /// Whether the environment that commands get has been cleared of what looks like secrets; for the report.
     pub secrets_filtered: bool,
     /// Uses no Landlock feature above this ABI.
     pub landlock_abi_at_most: Option<u8>,
+    /// Keeps the namespaces of the next captured call ready while none runs: two processes more, and calls that start in
+    /// half the time. For who lives long and calls often; they end with this process, or when the sandbox is dropped.
+    ///
+    /// What a command inherits without being told (umask, nice value, resource limits, control group) is then as it was in
+    /// this process when its namespaces were made: after the call before, at most a minute ago.
+    pub standby: bool,
 }
 
 impl SandboxOptions {
@@ -108,8 +121,10 @@ impl SandboxOptions {
             places: PlaceRules::default(),
             protection: ProtectionSettings::default(),
             require: Vec::new(),
+            limits: ResourceLimits::NONE,
             secrets_filtered: true,
             landlock_abi_at_most: None,
+            standby: false,
         }
     }
 }
@@ -213,6 +228,8 @@ struct Prepared {
     /// The levels at which commands may run, the best first. Never empty.
     rungs: Vec<Rung>,
     options: SandboxOptions,
+    /// Where the options ask for it.
+    standby: Option<Arc<Standby>>,
 }
 
 impl Sandbox {
@@ -235,7 +252,25 @@ impl Sandbox {
         let policy = resolve(policy, surroundings)?;
         let places = options.places.resolve()?;
         let rungs = ladder(&policy, &places, surroundings.codex_home, &options)?;
-        Ok(Self(Arc::new(Prepared { policy, rungs, options })))
+        let standby = options.standby.then(Arc::default);
+        Ok(Self(Arc::new(Prepared { policy, rungs, options, standby })))
+    }
+
+    /// Begins to make namespaces ready for the next call, where [`SandboxOptions::standby`] asks for it and none are.
+    /// Waits for nothing. Each call does so at its end; this is for the first one.
+    pub fn stand_by(&self) {
+        let plan = &self.rung().plan;
+        if let Some(standby) = &self.0.standby
+            && plan.uses_namespaces()
+            && namespaces_refused().is_none()
+        {
+            standby.replenish(self.helper(), Footing::of(plan));
+        }
+    }
+
+    /// What is kept ready for the next call.
+    pub(super) fn standby(&self) -> Option<&Arc<Standby>> {
+        self.0.standby.as_ref()
     }
 
     /// The level at which the next command runs, as far as is known.
@@ -276,8 +311,18 @@ impl Sandbox {
     }
 
     /// What holds, by what the helper reports.
-    pub(super) fn enforcement(&self, rung: &Rung, enforced: &Enforced) -> Enforcement {
-        Enforcement::of(&rung.plan, enforced, self.0.options.secrets_filtered)
+    pub(super) fn enforcement(&self, rung: &Rung, bounds: &Bounds, enforced: &Enforced) -> Enforcement {
+        Enforcement::of(&rung.plan, enforced, self.0.options.secrets_filtered).with_limits(
+            &bounds.limits,
+            enforced,
+            bounds.means(),
+        )
+    }
+
+    /// What a command may use: the tighter of what the sandbox and its own request allow.
+    #[must_use]
+    pub fn limits(&self, request: &ExecRequest) -> ResourceLimits {
+        self.0.options.limits.tightest(request.resources)
     }
 
     /// Whether a command under this sandbox is restricted at all.
@@ -293,12 +338,19 @@ impl Sandbox {
     }
 
     /// The plan and a command as the helper takes them, without what belongs to one run (descriptors, parent).
-    pub(super) fn invocation(&self, plan: Plan, request: &ExecRequest, program: &OsStr) -> Invocation {
+    pub(super) fn invocation(
+        &self,
+        mut plan: Plan,
+        request: &ExecRequest,
+        program: &OsStr,
+        means: Means,
+    ) -> Invocation {
         let command = Command {
             program: program.to_owned(),
             argv0: request.arg0.clone(),
             arguments: request.command.iter().skip(1).cloned().collect(),
         };
+        plan.limits = lower_limits(&self.limits(request), &plan, means);
         let mut invocation = Invocation::new(plan, command);
         invocation.directory = request.cwd.clone();
         if request.stdio != Stdio::Inherit {
@@ -325,7 +377,9 @@ impl Sandbox {
         let rung = self.rung();
         // What is protected now. Who looks after the rest is not in a line that can be pasted.
         let protection = self.protection();
-        line.extend(wire::encode(&self.invocation(rung.plan_with(protection.as_ref())?, request, &program)));
+        let plan = rung.plan_with(protection.as_ref())?;
+        // Nobody makes a cgroup for it, or samples what it uses.
+        line.extend(wire::encode(&self.invocation(plan, request, &program, Means::default())));
         Ok(line)
     }
 }

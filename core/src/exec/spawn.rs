@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,9 +23,12 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, pipe2};
 use tokio::io::unix::AsyncFd;
 
+use super::accounting::Root;
+use super::cgroup::{Cgroup, CgroupError};
 use super::outcome::{ExecError, LeftBehind, MOST_LEFT_BEHIND, ResourceUsage};
 use super::request::{Control, Signals, Stdio};
 use super::sandbox::Helper;
+use super::standby::Standby;
 use super::sys::{self, Fork};
 use super::terminal;
 
@@ -33,6 +36,8 @@ use super::terminal;
 const STATUS: RawFd = 3;
 /// The descriptor from which the helper reads the command's environment.
 const ENVIRONMENT: RawFd = 4;
+/// The descriptor by which the helper enters a cgroup.
+const MEMBERS: RawFd = 5;
 /// Descriptors to be put in place are moved above all places first, so that no move overwrites another's source.
 const ABOVE_ALL_PLACES: RawFd = 10;
 /// `POSIX_SPAWN_SETSID` of `spawn.h` (glibc 2.26), which nix does not name.
@@ -49,6 +54,10 @@ pub(super) struct Spawn {
     pub(super) stdio: Stdio,
     pub(super) signals: Signals,
     pub(super) early: Option<EarlyInit>,
+    /// What the command is to belong to.
+    pub(super) group: Option<Arc<Cgroup>>,
+    /// What may be ready for it.
+    pub(super) standby: Option<Arc<Standby>>,
 }
 
 /// Our ends of what the helper and the command read and write.
@@ -95,6 +104,14 @@ impl Child {
     /// Readable once the process has ended.
     pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
         self.process.as_fd()
+    }
+
+    /// Where what the command has started is found.
+    pub(super) const fn root(&self) -> Root {
+        match self.stands {
+            Stands::BesideTheCommand | Stands::ForANamespace => Root::Keeper(self.pid),
+            Stands::BeforeANamespace => Root::Relay(self.pid),
+        }
     }
 
     /// Does with the command what the caller wants.
@@ -247,6 +264,12 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
                 EarlyInit::begin(Footing::of(&spawn.invocation.plan), signals)
             }
         };
+        // It waits for its orders, and has started nobody.
+        if let (Ok(early), Some(group)) = (&early, &spawn.group)
+            && let Some(pid) = early.pid()
+        {
+            group.add(pid).map_err(entering)?;
+        }
         return match early.and_then(|early| early.order(&spawn.invocation, &environment)) {
             Ok((pid, status)) => {
                 never_wait(&status)?;
@@ -256,6 +279,8 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
         };
     }
     let (status, status_end) = status_pipe()?;
+    let members = spawn.group.as_ref().map(|group| group.members().map_err(entering)).transpose()?;
+    spawn.invocation.cgroup = members.as_ref().map(AsRawFd::as_raw_fd);
     match sys::fork_if_single_threaded().map_err(failed)? {
         Fork::Parent(pid) => {
             Ok(Spawned::Started(child(pid, Stands::BesideTheCommand)?, Streams::none(status)))
@@ -265,68 +290,92 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
 }
 
 fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
-    let Spawn { helper, mut invocation, env, stdio, signals, .. } = spawn;
-    let actions = PosixSpawnFileActions::init().map_err(preparing("posix_spawn_file_actions"))?;
-    let mut places = Places { actions, held: Vec::new() };
-
+    let Spawn { helper, mut invocation, env, stdio, signals, group, standby, .. } = spawn;
+    let environment = environment(&env)?;
     let (status, status_end) = status_pipe()?;
+    let (ends, theirs) = connect(stdio, status)?;
+    // What waits has what this process has of everything else, a session of its own, and nobody who could put it into a
+    // cgroup.
+    if let (Some(standby), Some(streams), Signals::Default, None) = (standby, &theirs, signals, &group)
+        && invocation.plan.uses_namespaces()
+        && invocation.directory.is_some()
+        && let Some(child) =
+            standby.start(Footing::of(&invocation.plan), &invocation, &environment, streams, &status_end)
+    {
+        return Ok(Spawned::Started(child, ends));
+    }
+    let mut places = Places::new()?;
     places.put(status_end, STATUS)?;
-    places.put(environment_file(&environment(&env)?)?, ENVIRONMENT)?;
-    let ends = connect(stdio, &mut places, status)?;
+    places.put(environment_file(&environment)?, ENVIRONMENT)?;
+    for (stream, place) in theirs.into_iter().flatten().zip(libc::STDIN_FILENO..) {
+        places.put(stream, place)?;
+    }
+    if let Some(group) = &group {
+        places.put(group.members().map_err(entering)?, MEMBERS)?;
+        invocation.cgroup = Some(MEMBERS);
+    }
     invocation.status = Some(STATUS);
     invocation.environment = Environment::Descriptor(ENVIRONMENT);
 
-    let mut arguments = vec![c_string(PROGRAM.into())?];
-    for argument in wire::encode(&invocation) {
-        arguments.push(c_string(argument)?);
-    }
-    let attributes = attributes(stdio, signals).map_err(preparing("posix_spawnattr"))?;
-    // The helper's own environment is empty: nothing in the command's can influence it.
-    let no_environment: [&std::ffi::CStr; 0] = [];
-    let path = c_string(helper.path().as_os_str().to_owned())?;
-    let pid = posix_spawn(path.as_c_str(), &places.actions, &attributes, &arguments, &no_environment)
-        .map_err(|errno| ExecError::Helper { helper: shown(&helper), errno })?;
+    let pid = places.spawn(&helper, wire::encode(&invocation), stdio, signals)?;
     let stands =
         if invocation.plan.uses_namespaces() { Stands::BeforeANamespace } else { Stands::BesideTheCommand };
     Ok(Spawned::Started(child(pid, stands)?, ends))
 }
 
-/// Puts the command's standard streams in place, and keeps the other ends.
-fn connect(stdio: Stdio, places: &mut Places, status: OwnedFd) -> Result<Streams, ExecError> {
-    let mut ends = Streams::none(status);
-    match stdio {
-        Stdio::Inherit => {}
+/// The command's standard streams, in order. Nothing where it has the caller's own.
+type Theirs = Option<[OwnedFd; 3]>;
+
+/// Makes the command's standard streams, and our ends of them.
+fn connect(stdio: Stdio, status: OwnedFd) -> Result<(Streams, Theirs), ExecError> {
+    let mut ours = Streams::none(status);
+    let theirs = match stdio {
+        Stdio::Inherit => return Ok((ours, None)),
         Stdio::Terminal(size) => {
             let (master, slave) =
                 terminal::pair(size).map_err(|(call, errno)| ExecError::Prepare { call, errno })?;
-            for place in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-                places
-                    .put(slave.try_clone().map_err(|error| preparing("fcntl")(errno_of(&error)))?, place)?;
-            }
-            ends.master = Some(master);
+            let another = || slave.try_clone().map_err(|error| preparing("fcntl")(errno_of(&error)));
+            ours.master = Some(master);
+            [another()?, another()?, slave]
         }
         Stdio::Capture | Stdio::Piped => {
-            if stdio == Stdio::Piped {
+            let input = if stdio == Stdio::Piped {
                 let (reading, writing) = pipe()?;
                 never_wait(&writing)?;
-                places.put(reading, libc::STDIN_FILENO)?;
-                ends.stdin = Some(writing);
+                ours.stdin = Some(writing);
+                reading
             } else {
-                let null = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-                    .map_err(preparing("open /dev/null"))?;
-                places.put(null, libc::STDIN_FILENO)?;
-            }
-            for (end, place) in
-                [(&mut ends.stdout, libc::STDOUT_FILENO), (&mut ends.stderr, libc::STDERR_FILENO)]
-            {
-                let (reading, writing) = pipe()?;
-                never_wait(&reading)?;
-                *end = Some(reading);
-                places.put(writing, place)?;
-            }
+                open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+                    .map_err(preparing("open /dev/null"))?
+            };
+            let (stdout, their_stdout) = pipe()?;
+            let (stderr, their_stderr) = pipe()?;
+            never_wait(&stdout)?;
+            never_wait(&stderr)?;
+            (ours.stdout, ours.stderr) = (Some(stdout), Some(stderr));
+            [input, their_stdout, their_stderr]
         }
+    };
+    Ok((ours, Some(theirs)))
+}
+
+/// Starts the helper ahead of a call, with its end of a socket at this number and no streams. To be called on a thread that
+/// lasts.
+pub(super) fn stand_by(
+    helper: &Helper,
+    socket: OwnedFd,
+    number: RawFd,
+    arguments: Vec<OsString>,
+) -> Result<Child, ExecError> {
+    let mut places = Places::new()?;
+    places.put(socket, number)?;
+    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(preparing("open /dev/null"))?;
+    for stream in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        places.put(null.try_clone().map_err(|_full| preparing("fcntl")(Errno::EMFILE))?, stream)?;
     }
-    Ok(ends)
+    let pid = places.spawn(helper, arguments, Stdio::Capture, Signals::Default)?;
+    child(pid, Stands::BeforeANamespace)
 }
 
 /// Takes charge of a process that was just started.
@@ -348,6 +397,31 @@ struct Places {
 }
 
 impl Places {
+    fn new() -> Result<Self, ExecError> {
+        let actions = PosixSpawnFileActions::init().map_err(preparing("posix_spawn_file_actions"))?;
+        Ok(Self { actions, held: Vec::new() })
+    }
+
+    /// Executes the helper with everything in place.
+    fn spawn(
+        &self,
+        helper: &Helper,
+        words: Vec<OsString>,
+        stdio: Stdio,
+        signals: Signals,
+    ) -> Result<Pid, ExecError> {
+        let mut arguments = vec![c_string(PROGRAM.into())?];
+        for word in words {
+            arguments.push(c_string(word)?);
+        }
+        let attributes = attributes(stdio, signals).map_err(preparing("posix_spawnattr"))?;
+        // The helper's own environment is empty: nothing in the command's can influence it.
+        let no_environment: [&std::ffi::CStr; 0] = [];
+        let path = c_string(helper.path().as_os_str().to_owned())?;
+        posix_spawn(path.as_c_str(), &self.actions, &attributes, &arguments, &no_environment)
+            .map_err(|errno| ExecError::Helper { helper: shown(helper), errno })
+    }
+
     fn put(&mut self, descriptor: OwnedFd, place: RawFd) -> Result<(), ExecError> {
         let moved = sys::duplicate_above(descriptor.as_fd(), ABOVE_ALL_PLACES).map_err(preparing("fcntl"))?;
         self.actions.add_dup2(moved.as_raw_fd(), place).map_err(preparing("posix_spawn_file_actions"))?;
@@ -389,12 +463,16 @@ fn environment_file(environment: &EnvironmentBlock) -> Result<OwnedFd, ExecError
     Ok(file.into())
 }
 
+fn entering(error: CgroupError) -> ExecError {
+    ExecError::Prepare { call: "a cgroup to enter", errno: error.errno }
+}
+
 fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// A pipe whose reader never waits.
-fn status_pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
+pub(super) fn status_pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
     let (reading, writing) = pipe()?;
     never_wait(&reading)?;
     Ok((reading, writing))
@@ -404,11 +482,11 @@ fn never_wait(pipe: &OwnedFd) -> Result<(), ExecError> {
     fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(preparing("fcntl")).map(drop)
 }
 
-fn pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
     pipe2(OFlag::O_CLOEXEC).map_err(preparing("pipe2"))
 }
 
-fn preparing(call: &'static str) -> impl Fn(Errno) -> ExecError {
+pub(super) fn preparing(call: &'static str) -> impl Fn(Errno) -> ExecError {
     move |errno| ExecError::Prepare { call, errno }
 }
 

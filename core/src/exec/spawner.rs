@@ -32,6 +32,15 @@ pub(super) async fn on_lasting_thread<T: Send + 'static>(
     answered.await.map_err(|_ended| Errno::EAGAIN)
 }
 
+/// Has the work done on the thread that lasts, which is never the caller's, and does not wait for it.
+///
+/// # Errors
+///
+/// `EAGAIN` where the thread can't be had.
+pub(super) fn in_background(work: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
+    spawner().ok_or(Errno::EAGAIN)?.send(Box::new(work)).map_err(|_ended| Errno::EAGAIN)
+}
+
 fn spawner() -> Option<&'static Sender<Job>> {
     static SPAWNER: OnceLock<Option<Sender<Job>>> = OnceLock::new();
     SPAWNER

@@ -37,6 +37,8 @@ struct Stream {
 
 /// What takes both streams, in the order in which they are read.
 pub(super) struct Sinks {
+    /// How much is kept of all of it, and of each stream by itself.
+    budget: OutputBudget,
     capture: Capture,
     pub(super) view: Option<CollapsedCapture>,
     pub(super) spill: Option<Spill>,
@@ -45,7 +47,7 @@ pub(super) struct Sinks {
 
 impl Sinks {
     pub(super) fn new(budget: OutputBudget) -> Self {
-        Self { capture: Capture::new(budget), view: None, spill: None, feed: None }
+        Self { budget, capture: Capture::new(budget), view: None, spill: None, feed: None }
     }
 
     fn push(&mut self, stream: OutputStream, bytes: &[u8]) {
@@ -85,12 +87,11 @@ impl Streams {
         stdout: Option<Arc<AsyncFd<OwnedFd>>>,
         stderr: Option<OwnedFd>,
         is_terminal: bool,
-        budget: OutputBudget,
         both: Sinks,
     ) -> std::io::Result<Self> {
         let stderr = stderr.map(|pipe| sys::watch(pipe).map(Arc::new)).transpose()?;
         let captured = stdout.is_some() || stderr.is_some();
-        let stream = |name, source| Stream { name, source, capture: Capture::new(budget) };
+        let stream = |name, source| Stream { name, source, capture: Capture::new(both.budget) };
         let name = if is_terminal { OutputStream::Pty } else { OutputStream::Stdout };
         Ok(Self {
             stdout: stream(name, stdout),
@@ -164,7 +165,7 @@ impl Streams {
 
     /// What was kept of all that has come, once it is written to where it goes.
     pub(super) async fn finish(self) -> (Kept, Option<SpillReport>) {
-        let Sinks { capture, view, spill, feed } = self.both;
+        let Sinks { capture, view, spill, feed, .. } = self.both;
         let output = capture.finish();
         let kept = Kept {
             stdout: self.stdout.capture.finish(),

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::accounting::{Exceeded, Meter};
 use super::input::{Input, Sink};
 use super::outcome::{ExecError, LeftBehind, ResourceUsage, Stop};
 use super::process::State;
@@ -32,7 +33,7 @@ use super::streams::{Kept, Sinks, Streams};
 use super::sys;
 use super::told::Told;
 use super::warden::Warden;
-use crate::output::{Feed, OutputBudget, SpillReport};
+use crate::output::{Feed, SpillReport};
 
 /// How long streams are read on after everything was killed: what it wrote is in the pipes by then.
 const DRAIN_AFTER_KILL: Duration = Duration::from_millis(100);
@@ -86,6 +87,8 @@ pub(super) struct Run<'a> {
     streams: Streams,
     orders: &'a mut Orders,
     warden: &'a mut Option<Warden>,
+    /// Nothing where no limit has to be watched.
+    meter: Option<Meter>,
     captured: bool,
     phase: Phase,
     /// When the command itself has ended.
@@ -116,10 +119,10 @@ impl<'a> Run<'a> {
     pub(super) fn new(
         mut child: Child,
         ends: Ends,
-        budget: OutputBudget,
         sinks: Sinks,
         orders: &'a mut Orders,
         warden: &'a mut Option<Warden>,
+        meter: Option<Meter>,
     ) -> Result<Self, ExecError> {
         let watching = |errno: std::io::Error| ExecError::Prepare {
             call: "epoll_ctl",
@@ -137,9 +140,9 @@ impl<'a> Run<'a> {
         }
         let stdout = ends.stdout.map(|end| sys::watch(end).map(Arc::new)).transpose().map_err(watching)?;
         let is_terminal = master.is_some();
-        let streams =
-            Streams::new(stdout.or(master), ends.stderr, is_terminal, budget, sinks).map_err(watching)?;
+        let streams = Streams::new(stdout.or(master), ends.stderr, is_terminal, sinks).map_err(watching)?;
         Ok(Self {
+            meter,
             captured: !streams.are_closed(),
             last_byte: orders.started,
             child,
@@ -191,6 +194,9 @@ impl<'a> Run<'a> {
                 () = self.told.more(), if self.ended.is_none() => self.listen(),
                 () = self.streams.read() => self.has_written(),
                 () = write(&mut self.orders.input), if self.ended.is_none() => {}
+                exceeded = above(&mut self.meter), if self.phase == Phase::Running && self.ended.is_none() => {
+                    self.stop(Stop::Resource(exceeded));
+                }
                 () = tend(self.warden) => {}
             }
         }
@@ -389,6 +395,14 @@ impl<'a> Run<'a> {
 async fn tend(warden: &mut Option<Warden>) {
     match warden {
         Some(warden) => warden.tend().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Never ready where nothing is limited that has to be watched.
+async fn above(meter: &mut Option<Meter>) -> Exceeded {
+    match meter {
+        Some(meter) => meter.next().await,
         None => std::future::pending().await,
     }
 }

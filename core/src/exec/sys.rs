@@ -20,8 +20,10 @@ use super::terminal::TerminalSize;
 pub(super) fn duplicate_above(descriptor: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd, Errno> {
     // JUSTIFICATION: nix returns the new descriptor as a number that nobody owns.
     // SAFETY: F_DUPFD_CLOEXEC takes a number and touches no memory.
+    let answer = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) };
+    // Where not even the lowest number is allowed, the kernel finds fault with the number.
     let number =
-        Errno::result(unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
+        Errno::result(answer).map_err(|errno| if errno == Errno::EINVAL { Errno::EMFILE } else { errno })?;
     // JUSTIFICATION: as above.
     // SAFETY: the kernel has just opened it for us, so that nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })

@@ -11,12 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
 use super::quarantine::{Guard, Quarantined, recover, refresh};
-use super::request::Stdio;
 use super::sys;
 use crate::policy::{Protection, ProtectionSettings, WritableRoot, protect};
 
@@ -83,11 +81,11 @@ impl Warden {
     pub(super) fn begin(post: &Post) -> (Self, Protection) {
         let codex_home = post.codex_home.as_deref();
         let found = codex_home.map(recover).unwrap_or_default();
-        let protection = protect(&post.roots, &post.settings, codex_home);
+        let mut protection = protect(&post.roots, &post.settings, codex_home);
         let warden = Self {
             codex_home: post.codex_home.clone(),
             roots: protection.roots.clone(),
-            guard: Guard::begin(&protection, codex_home),
+            guard: Guard::begin(&mut protection, codex_home),
             found,
             started: Instant::now(),
             stage: Stage::Short,
@@ -146,22 +144,6 @@ impl Warden {
         }
         found.extend(self.guard.finish());
         found
-    }
-}
-
-/// Work that waits for the disk, off the threads of the runtime. Who shares its streams with the command has one call at a
-/// time, and stays a process with one thread: it may have to fork (see [`Helper::ThisProgram`]).
-///
-/// [`Helper::ThisProgram`]: super::Helper::ThisProgram
-pub(super) async fn off_the_runtime<T: Send + 'static>(
-    stdio: Stdio,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Errno> {
-    match stdio {
-        Stdio::Inherit => Ok(work()),
-        Stdio::Capture | Stdio::Piped | Stdio::Terminal(_) => {
-            tokio::task::spawn_blocking(work).await.map_err(|_ended| Errno::EAGAIN)
-        }
     }
 }
 

@@ -15,7 +15,10 @@
 //!   those of C1. A run of more than 16 alike is written once, with how many there are more.
 //! - **Repeated lines** are folded, where that saves something: `[… repeated 41 more times …]` stands for 41 lines like
 //!   the one above it. A command can print such a line too.
-//! - Everything else stays, bytes that are not UTF-8 as well. A carriage return before a line feed goes.
+//! - **Data** that is no text is left out, but for its first and its last 16 KiB or so: `[… 1048576 bytes of data
+//!   omitted …]` stands on a line of its own. Data is what has more than one control character without a meaning in text
+//!   in 16 bytes; it is judged in windows of 16 KiB. Nobody reads it, and reading all of it would hold up the command.
+//! - Everything else stays, bytes that are not UTF-8 as well (in lines that were drawn over, as the byte 0xff). A carriage return before a line feed goes.
 //!
 //! The width of a terminal is not known, so that lines don't wrap; a tab is as wide as a letter. A line of more than
 //! 4096 columns can be drawn over behind the last multiple of these.
@@ -30,6 +33,7 @@ use super::{Capture, Captured, OutputBudget, OutputStream};
 use escape::Parser;
 use screen::Screen;
 
+mod binary;
 mod cells;
 mod escape;
 mod fold;
@@ -52,6 +56,8 @@ pub struct Collapsed {
     pub redraws: u64,
     /// Lines that stand folded into one that says how many they are.
     pub lines_folded: u64,
+    /// Bytes of data that were left out.
+    pub data_omitted: u64,
 }
 
 /// Turns streams into the text that a terminal would show in the end.
@@ -90,19 +96,21 @@ impl Collapse {
             OutputStream::Pty => pty,
         };
         parser.push(chunk, &mut self.screen, sink);
+        self.screen.write_waiting(sink);
     }
 
     /// Gives the rest to `sink`, since the streams have ended, and says what was collapsed. The counts of bytes and
     /// lines are the sink's to make.
     pub fn finish(mut self, sink: &mut dyn FnMut(&[u8])) -> Collapsed {
-        let mut escapes = 0;
+        let (mut escapes, mut data_omitted) = (0, 0);
         for parser in &mut self.parsers {
             parser.finish(&mut self.screen, sink);
             escapes += parser.escapes();
+            data_omitted += parser.skipped();
         }
         let redraws = self.screen.redraws();
         let lines_folded = self.screen.finish(sink);
-        Collapsed { bytes: 0, lines: 0, escapes, redraws, lines_folded }
+        Collapsed { bytes: 0, lines: 0, escapes, redraws, lines_folded, data_omitted }
     }
 }
 

@@ -50,19 +50,19 @@ pub struct SpillOptions {
     pub max_bytes: u64,
     /// A stream of at most so many bytes is not written to a file. At most [`buffer`](Self::buffer).
     pub at_least: usize,
-    /// How much may wait to be written. A spill takes at most twice that and 100 KiB of memory.
+    /// How much may wait to be written. A spill takes at most twice that and 200 KiB of memory.
     pub buffer: usize,
     /// For how long, in the whole life of the spill, whoever pushes waits for the disk.
     pub stall: Duration,
 }
 
 impl Default for SpillOptions {
-    /// 1 GiB; nothing up to what [`OutputBudget`](super::OutputBudget) keeps by default; 256 KiB; 2 seconds.
+    /// 1 GiB; nothing up to what [`OutputBudget`](super::OutputBudget) keeps by default; 128 KiB; 2 seconds.
     fn default() -> Self {
         Self {
             max_bytes: 1024 * 1024 * 1024,
             at_least: 40 * 1024,
-            buffer: 256 * 1024,
+            buffer: 128 * 1024,
             stall: Duration::from_secs(2),
         }
     }

@@ -5,6 +5,7 @@
 //! table (names) ─────────────────────────────────┴▶ collect (git_directory, git_config) ─▶ Protection
 //! ```
 
+mod absent;
 pub(crate) mod below;
 pub(crate) mod cache;
 mod collect;
@@ -12,18 +13,22 @@ pub mod git_config;
 pub(crate) mod git_directory;
 mod note;
 pub(crate) mod search;
+pub(crate) mod seen;
 mod table;
 pub(crate) mod walk;
 
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+pub use absent::AbsentNames;
 pub use note::ProtectionNote;
 pub use table::{NAMES, ProtectedName};
 
 use super::WritableRoot;
 use cache::Cache;
 use collect::Collector;
+use seen::Seen;
 use walk::Top;
 
 /// How far a repository's git directory is protected: the value of `sandbox.git`.
@@ -76,7 +81,8 @@ impl ProtectionSettings {
         let mut paths: Vec<PathBuf> = kept.collect();
         for path in &self.protect {
             if !paths.contains(path) {
-                paths.push(path.clone());
+                // Without what a path may be written with and does not mean.
+                paths.push(path.components().collect());
             }
         }
         paths
@@ -106,13 +112,15 @@ pub struct Protection {
     /// What exists and must keep its name: the directories on the way to what is protected, which stay writable inside.
     pub pinned: Vec<PathBuf>,
     /// What does not exist and must not come to be.
-    pub absent: Vec<PathBuf>,
+    pub absent: Vec<AbsentNames>,
     /// Links that must be the same afterwards.
     pub links: Vec<WatchedLink>,
     /// Every `.git` and every git directory that was found, sorted. What is not among them afterwards is new.
     pub repositories: Vec<PathBuf>,
     /// Where the protection has limits.
     pub notes: Vec<ProtectionNote>,
+    /// What the look after a call need not look at again.
+    pub(crate) seen: Seen,
 }
 
 /// Finds out what has to be protected below `roots`.
@@ -125,11 +133,23 @@ pub fn protect(
     settings: &ProtectionSettings,
     codex_home: Option<&Path>,
 ) -> Protection {
+    protect_and_see(roots, settings, codex_home, Seen::default())
+}
+
+/// The same, with what is seen noted in a place of choice.
+pub(crate) fn protect_and_see(
+    roots: &[WritableRoot],
+    settings: &ProtectionSettings,
+    codex_home: Option<&Path>,
+    seen: Seen,
+) -> Protection {
     let cache = codex_home.map(Cache::new);
-    let mut collector = Collector::new(settings, roots.iter().map(|root| root.path.as_path()));
+    let mut collector = Collector::new(settings, roots.iter().map(|root| root.path.as_path()), seen);
     for index in 0..collector.roots.len() {
         let Some(root) = collector.roots.get(index) else { continue };
+        let root = Rc::clone(root);
         let mut notes = Vec::new();
+        collector.see_root(&root);
         let top = Top::read(&root.place);
         let places = search::find(&root.path, root.place.as_fd(), &top, cache.as_ref(), &mut notes);
         collector.notes.extend(notes);

@@ -4,6 +4,8 @@
 //! a container that is being built, root could write the kernel's settings, and anybody could look at processes outside.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
@@ -51,7 +53,14 @@ pub struct SpecialMount {
 pub fn special_mounts<'r>(
     roots: impl IntoIterator<Item = &'r Path> + Clone,
 ) -> Result<Vec<SpecialMount>, Errno> {
-    let list = std::fs::read("/proc/self/mountinfo")
+    if roots.clone().into_iter().next().is_none() {
+        // The kernel writes the list anew for each reader.
+        return Ok(Vec::new());
+    }
+    // It has no size that could be asked for, and is read in one piece where there is room.
+    let mut list = Vec::with_capacity(32 * 1024);
+    File::open("/proc/self/mountinfo")
+        .and_then(|mut file| file.read_to_end(&mut list))
         .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
     Ok(special_in(&list, roots))
 }

@@ -25,6 +25,8 @@ fuzz_target!(|input: &[u8]| {
             }
             assert!(invocation.directory.is_none_or(|directory| directory.is_absolute()));
             assert!(invocation.status.is_none_or(|number| number > 2));
+            assert!(invocation.cgroup.is_none_or(|number| number > 2));
+            assert_eq!(invocation.plan.limits, invocation.plan.limits.that_hold(&invocation.plan));
             assert!(invocation.parent.is_none_or(|number| number > 0));
         }
         Err(error) => assert!(!error.to_string().is_empty()),

@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use super::limits;
 use crate::error::{SetupError, Step};
 use crate::plan::{Footing, Plan, Writes};
 use crate::sys::{self, MountAttributes};
@@ -74,6 +75,12 @@ impl Ground {
             }
         }
         arrangement.apply(&self.memory)?;
+        if let Some(bytes) = plan.limits.shm {
+            self.memory.limit(bytes)?;
+        }
+        if let Some(limit) = plan.limits.processes.filter(|_| limits::bounds_numbers(plan)) {
+            limits::bound_numbers(limit)?;
+        }
         streams::reopen(&self.devices)
     }
 }

@@ -24,6 +24,7 @@ fn enforced_survives_the_pipe() {
             seccomp_calls: 90,
             unix_sockets,
             capabilities,
+            limits: 0x3f,
         });
         assert_eq!(round_trip(&record), Some(record));
     }

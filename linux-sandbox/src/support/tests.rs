@@ -292,3 +292,18 @@ fn a_machine_that_tells_nothing_is_no_reason_to_fail() {
         findings(&facts, &refused, Path::new(PROGRAM)).iter().map(|finding| finding.cause.name()).collect();
     assert_eq!(names, ["unknown", "landlock_not_built", "seccomp_not_built"]);
 }
+
+#[test]
+fn a_release_begins_with_its_version() {
+    for (release, version) in [
+        ("6.14.0", Some((6, 14))),
+        ("5.14-rc1", Some((5, 14))),
+        ("6.18.44-fc-v657", Some((6, 18))),
+        ("6.8+", Some((6, 8))),
+        ("6", None),
+        ("", None),
+        ("v6.1", None),
+    ] {
+        assert_eq!(super::version(release), version, "{release}");
+    }
+}

@@ -32,6 +32,9 @@ const FSOPEN_CLOEXEC: libc::c_uint = 1;
 const FSMOUNT_CLOEXEC: libc::c_uint = 1;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+const FSCONFIG_CMD_RECONFIGURE: libc::c_uint = 7;
+const FSPICK_CLOEXEC: libc::c_uint = 1;
+const FSPICK_EMPTY_PATH: libc::c_uint = 8;
 const EMPTY: &CStr = c"";
 
 fn descriptor(answer: libc::c_long) -> Result<OwnedFd, Errno> {
@@ -164,6 +167,22 @@ pub(crate) fn new_file_system(
     let mount =
         unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes.0) };
     descriptor(mount).map_err(|errno| ("fsmount", errno))
+}
+
+/// Changes an option of a file system that is mounted: `fspick(2)`, `fsconfig(2)`. The error names the call.
+pub(crate) fn reconfigure_file_system(
+    mount: BorrowedFd<'_>,
+    key: &CStr,
+    value: &CStr,
+) -> Result<(), (&'static str, Errno)> {
+    let flags = FSPICK_CLOEXEC | FSPICK_EMPTY_PATH;
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the path is a C string that lives for ever; the kernel writes no memory.
+    let context =
+        descriptor(unsafe { libc::syscall(libc::SYS_fspick, mount.as_raw_fd(), EMPTY.as_ptr(), flags) })
+            .map_err(|errno| ("fspick", errno))?;
+    configure(&context, FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())?;
+    configure(&context, FSCONFIG_CMD_RECONFIGURE, std::ptr::null(), std::ptr::null())
 }
 
 /// One step of `fsconfig(2)`. Both pointers are null or C strings that outlive the call.

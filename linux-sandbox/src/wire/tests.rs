@@ -1,4 +1,5 @@
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
@@ -6,8 +7,8 @@ use proptest::prelude::*;
 
 use super::{WireError, decode, encode};
 use crate::plan::{
-    Command, Descriptors, Environment, Invocation, Isolation, Kept, Network, Places, Plan, PlanPath,
-    Protected, Stay, Terminal, Writes,
+    Command, Descriptors, Environment, Invocation, Isolation, Kept, LimitKind, Limits, Network, Places, Plan,
+    PlanPath, Protected, Stay, Terminal, Writes,
 };
 
 fn words(line: &str) -> Vec<OsString> {
@@ -42,6 +43,7 @@ fn what_follows_the_separator_belongs_to_the_command() {
 #[test]
 fn a_plan_that_is_not_understood_whole_is_refused() {
     use WireError as E;
+    const MAX: u64 = i32::MAX as u64;
     let cases = [
         ("-- true", E::NoReadAccess),
         ("-s disk-full-read-access", E::NoCommand),
@@ -51,16 +53,24 @@ fn a_plan_that_is_not_understood_whole_is_refused() {
         ("-s everything -- true", E::UnknownPermission("everything".into())),
         ("--status-fd 3 --status-fd 4 -- true", E::Repeated("--status-fd")),
         ("--cwd x -- true", E::Directory("x".into())),
-        ("--env-fd 2 -- true", E::Number { option: "--env-fd", low: 3, high: i32::MAX, value: "2".into() }),
+        ("--env-fd 2 -- true", E::Number { option: "--env-fd", low: 3, high: MAX, value: "2".into() }),
         (
             "--parent-pid +7 -- true",
-            E::Number { option: "--parent-pid", low: 1, high: i32::MAX, value: "+7".into() },
+            E::Number { option: "--parent-pid", low: 1, high: MAX, value: "+7".into() },
         ),
         (
             "--landlock-abi 256 -- true",
             E::Number { option: "--landlock-abi", low: 0, high: 255, value: "256".into() },
         ),
         ("-s disk-full-read-access --keep-descriptors -- true", E::KeptDescriptors),
+        ("--limit-memory 1 --limit-memory 1 -- true", E::Repeated("--limit-memory")),
+        (
+            "--limit-open-files 0 -- true",
+            E::Number { option: "--limit-open-files", low: 1, high: u64::MAX, value: "0".into() },
+        ),
+        ("-s disk-full-read-access --limit-shm 4096 -- true", E::LimitsNeedNamespaces),
+        ("-s disk-full-read-access --limit-processes 4 -- true", E::LimitsNeedNamespaces),
+        ("--limit-everything 4 -- true", E::UnknownOption("--limit-everything".into())),
     ];
     for (line, expected) in cases {
         assert_eq!(parse(line).unwrap_err(), expected, "{line}");
@@ -111,15 +121,28 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn limits()(given in prop::array::uniform6(prop::option::of(1_u64..))) -> Limits {
+        let mut limits = Limits::NONE;
+        for (kind, limit) in LimitKind::ALL.into_iter().zip(given) {
+            *limits.slot(kind) = limit.and_then(NonZeroU64::new);
+        }
+        limits
+    }
+}
+
+prop_compose! {
     fn plan()(
         writes in prop_oneof![Just(Writes::Everywhere), paths().prop_map(Writes::Beneath)],
         full in prop::bool::ANY,
         landlock_abi_at_most in prop::option::of(0_u8..),
         places in prop::option::of(places()),
+        limits in limits(),
     ) -> Plan {
         let isolation = if places.is_some() { Isolation::Namespaces } else { Isolation::Landlock };
         let network = if full { Network::Full } else { Network::Off };
-        Plan { places: places.unwrap_or_default(), landlock_abi_at_most, ..Plan::new(isolation, writes, network) }
+        let plan =
+            Plan { places: places.unwrap_or_default(), landlock_abi_at_most, ..Plan::new(isolation, writes, network) };
+        Plan { limits: limits.that_hold(&plan), ..plan }
     }
 }
 
@@ -136,6 +159,7 @@ prop_compose! {
         take in prop::bool::ANY,
         status in prop::option::of(3..i32::MAX),
         parent in prop::option::of(1..i32::MAX),
+        cgroup in prop::option::of(3..i32::MAX),
     ) -> Invocation {
         let descriptors = if keep && plan.is_unrestricted() { Descriptors::Keep } else { Descriptors::Close };
         Invocation {
@@ -148,6 +172,7 @@ prop_compose! {
             terminal: if take { Terminal::Take } else { Terminal::Leave },
             status,
             parent,
+            cgroup,
         }
     }
 }

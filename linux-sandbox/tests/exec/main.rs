@@ -11,6 +11,7 @@
 /// The level that this suite runs at. Whatever it is, a call ends and answers in the same way.
 const ISOLATION: codex_core::config::Isolation = codex_core::config::Isolation::Namespaces;
 
+mod call_limits;
 mod endings;
 mod environment;
 #[path = "../harness/fifo.rs"]

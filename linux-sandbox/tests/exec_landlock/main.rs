@@ -10,6 +10,8 @@
 /// The level that this suite runs at.
 const ISOLATION: codex_core::config::Isolation = codex_core::config::Isolation::Landlock;
 
+#[path = "../exec/call_limits.rs"]
+mod call_limits;
 #[path = "../exec/endings.rs"]
 mod endings;
 #[path = "../exec/environment.rs"]

@@ -1,6 +1,8 @@
 //! The examination as data. The fields are described in `docs/cli.md`.
 
 use codex_core::enforcement::{Enforcement, Guarantee, Hold};
+use codex_core::exec::Delegation;
+use codex_core::limits::Limit;
 use codex_linux_sandbox::{Finding, shown};
 use serde::Serialize;
 
@@ -54,6 +56,9 @@ struct Cgroup {
     legacy: bool,
     directory: Option<String>,
     delegated: bool,
+    holds: Vec<Limit>,
+    holds_in: Option<String>,
+    holds_nothing: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -107,7 +112,7 @@ struct Remedy {
 
 impl<'a> Report<'a> {
     pub(super) fn of(examination: &'a Examination) -> Self {
-        let Examination { facts, sandbox, mode, isolation, .. } = examination;
+        let Examination { facts, sandbox, mode, isolation, delegation, .. } = examination;
         let refused = examination.namespaces.as_ref().err();
         let (namespaces, cgroup, privileges) = (&facts.user_namespaces, &facts.cgroup, &facts.privileges);
         Self {
@@ -134,6 +139,9 @@ impl<'a> Report<'a> {
                 legacy: cgroup.legacy,
                 directory: cgroup.directory.as_ref().map(shown),
                 delegated: cgroup.delegated,
+                holds: delegation.as_ref().map(Delegation::holds).unwrap_or_default(),
+                holds_in: delegation.as_ref().ok().map(|delegation| shown(delegation.path())),
+                holds_nothing: delegation.as_ref().err().map(ToString::to_string),
             },
             apparmor: AppArmor {
                 label: facts.apparmor.label.as_deref(),

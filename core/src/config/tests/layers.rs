@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Fixture;
 use crate::config::{ConfigSources, FlagLayer, Isolation, Loaded, Origin, Settings, Sourced, load, rows};
 use crate::enforcement::Guarantee;
+use crate::limits::Limit;
 use crate::policy::{NAMES, NetworkAccess, SandboxMode, SandboxPolicy};
 
 const EVERYTHING: &str = r#"
@@ -251,6 +252,22 @@ fn without_a_home_the_tilde_is_refused() {
         let error = load(&sources).unwrap_err().to_string();
         assert!(error.ends_with("cannot expand `~/x`: the home directory is not known"), "{error}");
     }
+}
+
+#[test]
+fn limits_are_laid_over_one_another_one_by_one() {
+    let flags = FlagLayer {
+        limits: [(Limit::Shm, Sourced::from_flag(std::num::NonZeroU64::MIN, "--limit"))].into(),
+        ..FlagLayer::default()
+    };
+    let fixture = Fixture::user("[sandbox.limits]\nmemory = 1048576\nprocesses = 8\nshm = \"1MiB\"\n");
+    let typed = ["sandbox.limits.memory=2MiB", "sandbox.limits.cpu_time='1500ms'"];
+    let loaded = fixture.load_with(&typed, None, flags).unwrap();
+    let rows = crate::config::rows(&loaded.settings);
+    let rows =
+        rows.iter().filter_map(|row| Some((row.key.strip_prefix("sandbox.limits.")?, row.value.as_str())));
+    let expected = [("memory", "\"2MiB\""), ("processes", "8"), ("cpu_time", "\"1500ms\""), ("shm", "\"1\"")];
+    assert_eq!(rows.collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -42,7 +42,38 @@ fn a_key_that_is_near_nothing_lists_what_there_is() {
     assert_eq!(
         error("[sandbox]\nxyzzy = 1"),
         "config.toml:2:1: unknown key `sandbox.xyzzy`; known here: `isolation`, `require`, `git`, `protect`, \
-         `unprotect`, `deny_read`, `allow_read`, `private_tmp`, `allow_unix_sockets`"
+         `unprotect`, `deny_read`, `allow_read`, `private_tmp`, `allow_unix_sockets`, `limits`"
+    );
+}
+
+#[test]
+fn a_limit_is_an_amount_of_what_it_limits() {
+    let key = |line: &str| error(&format!("[sandbox.limits]\n{line}"));
+    assert_eq!(
+        key("memroy = 1"),
+        "config.toml:2:1: unknown key `sandbox.limits.memroy`; did you mean `memory`?"
+    );
+    assert_eq!(
+        key("memory = \"1M\""),
+        "config.toml:2:10: `sandbox.limits.memory`: expected a number of bytes, or a size such as \"512MiB\" (kB, MB, GB, \
+         TB, KiB, MiB, GiB, TiB), found `1M`"
+    );
+    assert_eq!(
+        key("cpu_time = 1.5"),
+        "config.toml:2:12: `sandbox.limits.cpu_time`: expected a number of seconds, or a time such as \"90s\" (ms, s, m, h), \
+         found a float"
+    );
+    assert_eq!(
+        key("processes = -4"),
+        "config.toml:2:13: `sandbox.limits.processes`: expected a whole number above 0, found `-4`"
+    );
+    assert_eq!(
+        key("shm = 0"),
+        "config.toml:2:7: `sandbox.limits.shm`: 0 would let nothing run; leave it out for no limit, found `0`"
+    );
+    assert_eq!(
+        error("memory = 1"),
+        "config.toml:1:1: unknown key `memory`; did you mean `sandbox.limits.memory`?"
     );
 }
 

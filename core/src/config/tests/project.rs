@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::Fixture;
 use crate::config::{FlagLayer, Origin, Settings, Sourced};
 use crate::enforcement::Guarantee;
+use crate::limits::Limit;
 use crate::policy::{GitProtection, NetworkAccess, SandboxMode, SandboxPolicy};
 
 const LOOSE: &str = r#"
@@ -268,4 +269,24 @@ fn a_file_full_of_patterns_costs_no_square() {
     let (settings, notices) = tightened(LOOSE, &text);
     assert_eq!(settings.shell_environment_policy.exclude.items.len(), 90_001);
     assert_eq!(notices, [] as [&str; 0]);
+}
+
+#[test]
+fn limits_get_tighter_and_never_looser() {
+    let (settings, notices) = tightened(
+        "sandbox.limits = { memory = \"1GiB\", processes = 64, cpu_time = \"1m\" }",
+        "[sandbox.limits]\nmemory = \"2GiB\"\nprocesses = 32\ncpu_time = 60\nopen_files = 0x40\n",
+    );
+    let limits = settings.sandbox.limits();
+    let amount = |limit| limits.get(limit).map(std::num::NonZeroU64::get);
+    assert_eq!(amount(Limit::Memory), Some(1 << 30));
+    assert_eq!(amount(Limit::Processes), Some(32));
+    assert_eq!(amount(Limit::CpuTime), Some(60_000));
+    assert_eq!(amount(Limit::OpenFiles), Some(64));
+    assert_eq!(
+        notices,
+        [
+            ".codex/config.toml:2: ignored: `sandbox.limits.memory = \"2GiB\"` would allow more than your own settings do"
+        ]
+    );
 }

@@ -1,5 +1,6 @@
 //! What holds for any sources.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use proptest::collection::vec;
@@ -71,6 +72,8 @@ fn lines() -> impl Strategy<Value = Lines> {
         option::weighted(0.75, list(&PATHS)),
         option::weighted(0.75, boolean()),
         option::weighted(0.75, list(&["/run/a", "/run/b"])),
+        option::weighted(0.75, word(&["1GiB", "512MiB", "1024MiB"])),
+        option::weighted(0.75, select(&["7", "8"][..]).prop_map(str::to_owned)),
     );
     (workspace, environment, rest, files).prop_map(|(workspace, environment, rest, files)| {
         let keyed = [
@@ -94,6 +97,8 @@ fn lines() -> impl Strategy<Value = Lines> {
             ("sandbox.allow_read", files.4),
             ("sandbox.private_tmp", files.5),
             ("sandbox.allow_unix_sockets", files.6),
+            ("sandbox.limits.memory", files.7),
+            ("sandbox.limits.processes", files.8),
         ];
         keyed.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     })
@@ -119,6 +124,7 @@ fn flags() -> impl Strategy<Value = FlagLayer> {
                 .map(|root| Sourced::from_flag(PathBuf::from(root), "--add-dir"))
                 .collect(),
             isolation: None,
+            limits: BTreeMap::new(),
         },
     )
 }
@@ -210,6 +216,7 @@ fn is_no_looser(tight: &Settings, loose: &Settings) -> Result<(), &'static str> 
         (tight.sandbox.allow_read == loose.sandbox.allow_read, "allow_read"),
         (tight.sandbox.private_tmp.value >= loose.sandbox.private_tmp.value, "private_tmp"),
         (tight.sandbox.allow_unix_sockets == loose.sandbox.allow_unix_sockets, "allow_unix_sockets"),
+        (loose.sandbox.limits().tightest(tight.sandbox.limits()) == tight.sandbox.limits(), "limits"),
     ];
     checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(broken))
 }

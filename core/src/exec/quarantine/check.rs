@@ -1,6 +1,5 @@
 //! The check after a call: what stands where nothing may stand, and which links say something else now.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -15,9 +14,10 @@ use super::harmless::{Root, kind_of, root_of};
 use super::journal::{Duties, Interval};
 use super::keeper::{Keeper, Taken};
 use super::{Quarantined, Why};
-use crate::policy::WatchedLink;
 use crate::policy::protected::below::{open_place, open_root};
+use crate::policy::protected::seen::Unchanged;
 use crate::policy::protected::walk::Top;
+use crate::policy::{AbsentNames, WatchedLink};
 
 /// Opens the roots that are still there.
 pub(super) fn open_roots(paths: &[PathBuf]) -> Vec<Root> {
@@ -25,42 +25,78 @@ pub(super) fn open_roots(paths: &[PathBuf]) -> Vec<Root> {
     paths.iter().filter_map(open).collect()
 }
 
-/// Takes away what has come to be where nothing may be, and puts links back.
+/// Takes away what has come to be where nothing may be, and puts links back. Directories that are `unchanged` are not
+/// looked into.
 pub(super) fn check(
     duties: &Duties,
     interval: Interval,
+    unchanged: &Unchanged,
     roots: &[Root],
     keeper: &mut Keeper,
 ) -> Vec<Quarantined> {
-    let mut found = Vec::new();
-    let mut directories: HashMap<&Path, Result<(OwnedFd, Top), Errno>> = HashMap::new();
-    for path in &duties.absent {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
-        let Some((root, relative)) = root_of(roots, parent) else { continue };
-        let opened = directories.entry(parent).or_insert_with(|| {
-            let place = open_way(root, relative, &[interval])?;
-            let top = Top::read(&place);
-            Ok((place, top))
-        });
-        match opened {
-            Ok((place, top)) => {
-                if !top.lacks(name) && fstatat(&*place, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
-                    let taken = keeper.take(place.as_fd(), parent, name);
-                    found.extend(Quarantined::of(path.clone(), taken, Why::Appeared));
-                }
-            }
-            Err(Errno::ENOENT) => {}
-            // Where this path was looked at before the call, no link was on it.
-            Err(Errno::ELOOP | Errno::ENOTDIR) => found.extend(take_link_on(root, relative, keeper)),
-            Err(errno) => {
-                found.extend(Quarantined::of(path.clone(), Taken::Stuck(*errno), Why::Appeared));
-            }
-        }
+    let mut look = Look { interval, roots, keeper, found: Vec::new() };
+    for absent in duties.absent.iter().filter(|absent| !unchanged.holds(&absent.directory)) {
+        look.at(absent);
     }
+    let Look { mut found, .. } = look;
     for link in &duties.links {
         found.extend(put_back(link, roots, keeper));
     }
     found
+}
+
+/// A look at what must not be there.
+struct Look<'a> {
+    interval: Interval,
+    roots: &'a [Root],
+    keeper: &'a mut Keeper,
+    found: Vec<Quarantined>,
+}
+
+impl Look<'_> {
+    fn at(&mut self, AbsentNames { directory, names }: &AbsentNames) {
+        let Some(top) = self.open(directory) else { return };
+        for name in names.iter().filter(|name| !name.iter().next().is_some_and(|first| top.1.lacks(first))) {
+            match (name.parent(), name.file_name()) {
+                (Some(above), Some(name)) if above.as_os_str().is_empty() => self.take(&top, directory, name),
+                (Some(above), Some(name)) => {
+                    let directory = directory.join(above);
+                    if let Some(inner) = self.open(&directory) {
+                        self.take(&inner, &directory, name);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Opens a directory that may not be what it was.
+    fn open(&mut self, directory: &Path) -> Option<(OwnedFd, Top)> {
+        let (root, relative) = root_of(self.roots, directory)?;
+        match open_way(root, relative, &[self.interval]) {
+            Ok(place) => {
+                let top = Top::read(&place);
+                return Some((place, top));
+            }
+            Err(Errno::ENOENT) => {}
+            // Where this path was looked at before the call, no link was on it.
+            Err(Errno::ELOOP | Errno::ENOTDIR) => {
+                self.found.extend(take_link_on(root, relative, self.keeper));
+            }
+            Err(errno) => {
+                let path = directory.to_owned();
+                self.found.extend(Quarantined::of(path, Taken::Stuck(errno), Why::Appeared));
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, (place, top): &(OwnedFd, Top), directory: &Path, name: &OsStr) {
+        if !top.lacks(name) && fstatat(place, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
+            let taken = self.keeper.take(place.as_fd(), directory, name);
+            self.found.extend(Quarantined::of(directory.join(name), taken, Why::Appeared));
+        }
+    }
 }
 
 /// Takes the first link on a way below a root.

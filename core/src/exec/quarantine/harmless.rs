@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use codex_linux_sandbox::is_within;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
@@ -285,7 +286,8 @@ impl<'a> Disarmer<'a> {
 
 /// The root that a path lies in, and the way from there.
 pub(super) fn root_of<'r, 'p>(roots: &'r [Root], path: &'p Path) -> Option<(&'r Root, &'p Path)> {
-    roots.iter().find_map(|root| Some((root, path.strip_prefix(&root.path).ok()?)))
+    let root = roots.iter().find(|root| is_within(path, &root.path))?;
+    Some((root, path.strip_prefix(&root.path).ok()?))
 }
 
 /// Whether something was made, moved to its place or changed in one of the intervals.

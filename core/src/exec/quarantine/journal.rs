@@ -11,14 +11,15 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::kept::Kept;
-use crate::policy::{GitProtection, Protection, WatchedLink};
+use crate::policy::{AbsentNames, GitProtection, Protection, WatchedLink};
 
 /// What the files start with. Another version is another format.
-const MAGIC: &[u8] = b"codex call 2";
+const MAGIC: &[u8] = b"codex call 3";
 const MOST_BYTES: u64 = 256 << 20;
 
 /// What has to be checked after a call.
@@ -26,7 +27,7 @@ const MOST_BYTES: u64 = 256 << 20;
 pub(super) struct Duties {
     pub(super) git: GitProtection,
     pub(super) roots: Vec<PathBuf>,
-    pub(super) absent: Vec<PathBuf>,
+    pub(super) absent: Vec<AbsentNames>,
     pub(super) links: Vec<WatchedLink>,
     pub(super) kept: Vec<Kept>,
 }
@@ -47,13 +48,15 @@ impl Duties {
     /// Takes over what others that are running found not to exist: what stands there now, one of their commands may have
     /// made. A link of the time in which they run must not be put back.
     pub(super) fn distrust(&mut self, running: &[Left], is_recent: impl Fn(&Path, &[Interval]) -> bool) {
-        let absent: HashSet<&PathBuf> = running.iter().flat_map(|other| &other.duties.absent).collect();
+        let absent = running.iter().flat_map(|other| &other.duties.absent);
+        let absent: HashSet<PathBuf> = absent.flat_map(AbsentNames::paths).collect();
         let intervals: Vec<Interval> = running.iter().map(|other| other.interval).collect();
         let links = std::mem::take(&mut self.links).into_iter();
         let (suspect, links) = links.partition::<Vec<_>, _>(|link| is_recent(&link.path, &intervals));
         self.links = links;
         let there = self.kept.iter().map(|kept| &kept.path).chain(suspect.iter().map(|link| &link.path));
-        let suspect: Vec<PathBuf> = there.filter(|path| absent.contains(path)).cloned().collect();
+        let suspect = there.filter(|path| absent.contains(*path)).filter_map(|path| AbsentNames::of(path));
+        let suspect: Vec<AbsentNames> = suspect.collect();
         self.absent.extend(suspect);
     }
 }
@@ -237,11 +240,21 @@ fn encode(duties: &Duties) -> Vec<u8> {
     };
     field(MAGIC);
     field(duties.git.name().as_bytes());
-    for (word, paths) in [(b"root", &duties.roots), (b"none", &duties.absent)] {
-        for path in paths {
-            field(word);
-            field(path.as_os_str().as_bytes());
+    for root in &duties.roots {
+        field(b"root");
+        field(root.as_os_str().as_bytes());
+    }
+    // Most directories lack the same names, which are written once.
+    let mut list: Option<&Arc<[PathBuf]>> = None;
+    for AbsentNames { directory, names } in &duties.absent {
+        if !list.is_some_and(|list| Arc::ptr_eq(list, names)) {
+            list = Some(names);
+            field(b"list");
+            field(names.len().to_string().as_bytes());
+            names.iter().for_each(|name| field(name.as_os_str().as_bytes()));
         }
+        field(b"none");
+        field(directory.as_os_str().as_bytes());
     }
     for link in &duties.links {
         field(b"link");
@@ -267,6 +280,7 @@ fn decode(text: &[u8]) -> Option<Duties> {
     let git = fields.next()?;
     let git = GitProtection::ALL.into_iter().find(|choice| choice.name().as_bytes() == git)?;
     let mut duties = Duties { git, ..Duties::default() };
+    let mut list: Arc<[PathBuf]> = [].into();
     loop {
         let word = fields.next()?;
         if word == b"end" {
@@ -274,8 +288,18 @@ fn decode(text: &[u8]) -> Option<Duties> {
         }
         let path = PathBuf::from(OsStr::from_bytes(fields.next()?));
         match word {
+            b"list" => {
+                let count: usize = path.to_str()?.parse().ok()?;
+                let names = fields.by_ref().take(count).map(|name| PathBuf::from(OsStr::from_bytes(name)));
+                list = names.collect();
+                if list.len() != count {
+                    return None;
+                }
+            }
             b"root" => duties.roots.push(path),
-            b"none" => duties.absent.push(path),
+            b"none" => {
+                duties.absent.push(AbsentNames { directory: path, names: Arc::clone(&list) });
+            }
             b"link" => {
                 let target = PathBuf::from(OsStr::from_bytes(fields.next()?));
                 duties.links.push(WatchedLink { path, target });
@@ -293,15 +317,28 @@ fn decode(text: &[u8]) -> Option<Duties> {
 #[cfg(test)]
 mod tests {
     use super::{
-        Duration, Duties, GitProtection, Interval, Journal, Kept, PathBuf, SystemTime, WatchedLink, decode,
-        directory, encode, fs, left,
+        AbsentNames, Arc, Duration, Duties, GitProtection, Interval, Journal, Kept, PathBuf, SystemTime,
+        WatchedLink, decode, directory, encode, fs, left,
     };
+
+    fn absent() -> Vec<AbsentNames> {
+        let shared: Arc<[PathBuf]> = [".vscode".into(), ".github/hooks".into()].into();
+        let names = |directory: &str, names: &Arc<[PathBuf]>| AbsentNames {
+            directory: directory.into(),
+            names: Arc::clone(names),
+        };
+        vec![
+            names("/w", &shared),
+            names("/t\n", &shared),
+            names("/w/.git", &[PathBuf::from("config")].into()),
+        ]
+    }
 
     fn duties() -> Duties {
         Duties {
             git: GitProtection::ReadOnly,
             roots: vec!["/w".into(), "/t\n".into()],
-            absent: vec!["/w/.vscode".into()],
+            absent: absent(),
             links: vec![WatchedLink { path: "/w/.git".into(), target: PathBuf::from("../x") }],
             kept: vec![Kept { path: "/w/.envrc".into(), device: 1, inode: u64::MAX, born: None }],
         }

@@ -17,6 +17,7 @@ use super::harmless::{Disarmer, Root, root_of};
 use super::journal::micros;
 use crate::policy::protected::below::{open_below, open_place};
 use crate::policy::protected::git_directory::{MOST_CONFIGURATION, read_below};
+use crate::policy::protected::seen::{Seen, Unchanged};
 
 /// Names of git's configuration, which is cut down instead of taken away.
 const CONFIGURATION: [&str; 2] = ["config", "config.worktree"];
@@ -40,6 +41,11 @@ impl Kept {
         Some(Self { path: path.to_owned(), device: status.dev(), inode: status.ino(), born })
     }
 
+    /// Whether the directory that it stands in has the entries that it had.
+    pub(super) fn is_still_there(&self, unchanged: &Unchanged) -> bool {
+        self.path.parent().is_some_and(|parent| unchanged.holds(parent))
+    }
+
     /// Whether something else stands there.
     pub(super) fn is_replaced(&self, roots: &[Root]) -> bool {
         Self::at(&self.path, roots).is_some_and(|now| now != *self)
@@ -52,16 +58,19 @@ pub(super) struct Configurations(HashMap<PathBuf, Vec<u8>>);
 
 impl Configurations {
     /// Reads those among the protected paths that belong to one of the git directories.
-    pub(super) fn read(kept: &[Kept], judged: &HashSet<PathBuf>, roots: &[Root]) -> Self {
-        let text = |kept: &Kept| {
+    pub(super) fn read(kept: &[Kept], judged: &HashSet<PathBuf>, roots: &[Root], seen: &mut Seen) -> Self {
+        let mut text = |kept: &Kept| {
             let (parent, name) = (kept.path.parent()?, kept.path.file_name()?);
             if !is_configuration(name) || !judged.contains(parent) {
                 return None;
             }
-            let (root, relative) = root_of(roots, &kept.path)?;
-            Some((kept.path.clone(), read_below(&root.place, relative, MOST_CONFIGURATION)?))
+            let text = seen.take_configuration(&kept.path).or_else(|| {
+                let (root, relative) = root_of(roots, &kept.path)?;
+                read_below(&root.place, relative, MOST_CONFIGURATION)
+            })?;
+            Some((kept.path.clone(), text))
         };
-        Self(kept.iter().filter_map(text).collect())
+        Self(kept.iter().filter_map(&mut text).collect())
     }
 
     fn before(&self, path: &Path) -> &[u8] {
@@ -70,9 +79,15 @@ impl Configurations {
 }
 
 /// Takes away what was replaced, and out of a configuration what neither stood in it before nor is known to run nothing.
-pub(super) fn check_kept(kept: &[Kept], configurations: &Configurations, disarmer: &mut Disarmer<'_>) {
+/// What lies in an `unchanged` directory was not replaced.
+pub(super) fn check_kept(
+    kept: &[Kept],
+    configurations: &Configurations,
+    unchanged: &Unchanged,
+    disarmer: &mut Disarmer<'_>,
+) {
     let roots = disarmer.roots;
-    for one in kept.iter().filter(|one| one.is_replaced(roots)) {
+    for one in kept.iter().filter(|one| !one.is_still_there(unchanged) && one.is_replaced(roots)) {
         let Some((root, relative)) = root_of(roots, &one.path) else { continue };
         let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else { continue };
         match (name.to_str().filter(|_| is_configuration(name)), open_place(&root.place, parent)) {

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Guard, Quarantined, Why, recover, refresh};
+use crate::policy::protected::protect_and_see;
+use crate::policy::protected::seen::Seen;
 use crate::policy::{GitProtection, ProtectionSettings, RootOrigin, WritableRoot, protect};
 
 /// Time for a search, so that no test depends on how long it took itself.
@@ -34,9 +36,26 @@ impl Scene {
         let root =
             WritableRoot { asked: self.root.clone(), path: self.root.clone(), origin: RootOrigin::PolicyCwd };
         let settings = ProtectionSettings { git, ..ProtectionSettings::default() };
-        let guard = Guard::begin(&protect(&[root], &settings, Some(&self.home())), Some(&self.home()));
+        let guard = Guard::begin(
+            &mut protect_and_see(&[root], &settings, Some(&self.home()), Seen::trusting()),
+            Some(&self.home()),
+        );
         assert!(guard.journal.is_some());
+        self.go_on();
         guard
+    }
+
+    /// Waits until the clock by which files are stamped goes on: what is changed next has another time.
+    fn go_on(&self) {
+        let probe = self.directory.path().join("probe");
+        let stamp = || {
+            fs::write(&probe, "").unwrap();
+            let status = fs::metadata(&probe).unwrap();
+            fs::remove_file(&probe).unwrap();
+            (status.ctime(), status.ctime_nsec())
+        };
+        let was = stamp();
+        while stamp() == was {}
     }
 
     fn begin(&self) -> Guard {
@@ -535,7 +554,7 @@ fn without_a_home_things_are_set_aside_where_they_are() {
     let scene = Scene::new();
     let root =
         WritableRoot { asked: scene.root.clone(), path: scene.root.clone(), origin: RootOrigin::PolicyCwd };
-    let guard = Guard::begin(&protect(&[root], &ProtectionSettings::default(), None), None);
+    let guard = Guard::begin(&mut protect(&[root], &ProtectionSettings::default(), None), None);
     assert!(guard.journal.is_none());
     scene.write(".envrc", "x");
     let found = guard.finish_within(AMPLE);
@@ -556,4 +575,34 @@ fn each_reason_is_one_line() {
         one.to_string(),
         "/w/a\\nb: moved to /h/1-a\\u{1b}b: git may run something because of alias.\\n"
     );
+}
+
+#[test]
+fn what_has_not_changed_is_not_looked_at_again() {
+    let scene = Scene::new();
+    scene.init("repo");
+    scene.init("other");
+    let mut guard = scene.begin();
+    let seen = std::mem::take(&mut guard.seen);
+    scene.write("other/.git/index.lock", "");
+    let unchanged = seen.unchanged(|path| super::state(path, &guard.roots));
+    if !unchanged.holds(&scene.path("repo")) {
+        eprintln!("SKIPPED: a file system whose times are not trusted");
+        return;
+    }
+    for directory in ["", "repo", "repo/.git", "repo/.git/info", "other", "other/.git/info"] {
+        assert!(
+            unchanged.holds(&scene.root.join(directory).components().collect::<PathBuf>()),
+            "{directory}"
+        );
+    }
+    assert!(!unchanged.holds(&scene.path("other/.git")));
+    assert!(unchanged.is_plain(&scene.path("repo/.git")) && !unchanged.is_plain(&scene.path("other/.git")));
+    // Moved, and a link in its place that leads to it: another path, whatever it leads to.
+    let mut guard = scene.begin();
+    let seen = std::mem::take(&mut guard.seen);
+    fs::rename(scene.path("repo"), scene.path("moved")).unwrap();
+    symlink("moved", scene.path("repo")).unwrap();
+    let unchanged = seen.unchanged(|path| super::state(path, &guard.roots));
+    assert!(!unchanged.holds(&scene.path("repo")) && !unchanged.holds(&scene.path("repo/.git")));
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
+use crate::policy::AbsentNames;
+
 /// Directories that are watched at most. What comes to be in others is found at the end.
 const MOST: usize = 256;
 
@@ -25,17 +27,22 @@ pub(super) enum Noticed {
 
 impl Watch {
     /// Watches the directories of the paths. `None` where the kernel lets nobody watch.
-    pub(super) fn new(paths: &[PathBuf]) -> Option<Self> {
+    pub(super) fn new(absent: &[AbsentNames]) -> Option<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
         let flags = AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_ONLYDIR
             | AddWatchFlags::IN_DONT_FOLLOW;
         let mut seen = HashSet::new();
-        let parents = paths.iter().filter_map(|path| path.parent()).filter(|parent| seen.insert(*parent));
+        let parents = absent.iter().flat_map(|AbsentNames { directory, names }| {
+            names.iter().filter_map(|name| name.parent()).map(|above| {
+                if above.as_os_str().is_empty() { directory.clone() } else { directory.join(above) }
+            })
+        });
+        let parents = parents.filter(|parent| seen.insert(parent.clone()));
         let watched = parents.take(MOST).filter_map(|parent| {
-            let descriptor = inotify.add_watch(parent, flags).ok()?;
-            Some((descriptor, parent.to_owned()))
+            let descriptor = inotify.add_watch(&parent, flags).ok()?;
+            Some((descriptor, parent))
         });
         let directories = watched.collect();
         Some(Self { inotify, directories })

@@ -9,7 +9,11 @@ use super::row::WIDEST;
 /// How many bytes of marks one character may carry.
 const MARKS: usize = 32;
 
-/// Cells that are no character: what a wide one covers beside its own, and bytes that are not UTF-8.
+/// What the marks of one character take, about.
+const ENTRY: usize = 96;
+
+/// Cells that are no character: what a wide one covers beside its own, and bytes that are not UTF-8. Which bytes is not
+/// kept: two that were apart could make a character together.
 const COVERED: u32 = 0x0020_0000;
 const RAW: u32 = 0x0030_0000;
 const BLANK: u32 = b' ' as u32;
@@ -34,7 +38,12 @@ impl Cells {
 
     /// How much memory they take, about.
     pub(super) fn size(&self) -> usize {
-        self.cells.len() * size_of::<u32>() + self.marks.len() * MARKS
+        self.cells.len() * size_of::<u32>() + self.marks.len() * ENTRY
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.cells.capacity() * size_of::<u32>() + self.marks.len() * ENTRY
     }
 
     /// Writes characters from a column on, as long as they start before `end`, and there is room. Returns the column
@@ -45,8 +54,8 @@ impl Cells {
         'text: for chunk in text.utf8_chunks() {
             for char in chunk.valid().chars() {
                 let width = char.width().unwrap_or(1);
-                // A mark still belongs to what was written last.
-                if width > 0 && !self.has_room(at, end) {
+                // A mark still belongs to what was written last, unless that was given on.
+                if !self.has_room(at, if width > 0 { end } else { usize::MAX }) {
                     break 'text;
                 }
                 taken += char.len_utf8();
@@ -65,12 +74,12 @@ impl Cells {
                 }
                 at += width.min(2);
             }
-            for byte in chunk.invalid() {
+            for _ in chunk.invalid() {
                 if !self.has_room(at, end) {
                     break 'text;
                 }
                 taken += 1;
-                self.put(at, RAW + u32::from(*byte));
+                self.put(at, RAW);
                 at += 1;
             }
         }
@@ -102,11 +111,11 @@ impl Cells {
 
     pub(super) fn read(&self, text: &mut Vec<u8>) {
         for (column, cell) in self.cells.iter().enumerate() {
-            match (char::from_u32(*cell), cell.checked_sub(RAW).and_then(|byte| u8::try_from(byte).ok())) {
-                (Some(char), _) => text.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
-                (None, Some(byte)) => text.push(byte),
+            match char::from_u32(*cell) {
+                Some(char) => text.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+                None if *cell == RAW => text.push(0xff),
                 // Covered by the one before.
-                (None, None) => {}
+                None => {}
             }
             if !self.marks.is_empty() {
                 text.extend_from_slice(self.marks.get(&column).map_or(&[], Vec::as_slice));

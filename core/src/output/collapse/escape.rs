@@ -1,6 +1,8 @@
 //! Control functions in a stream of bytes: what they are, and which of them mean something to a row of text.
 
+use super::binary::{Binary, Verdict};
 use super::screen::{Erase, Screen};
+use crate::output::counted;
 use crate::output::truncate::boundary::before_open_character;
 
 const BEL: u8 = 0x07;
@@ -31,7 +33,7 @@ enum State {
     /// After ESC and bytes that announce a last one, as in `ESC ( B`.
     Announced,
     /// After ESC `[`: the parameters so far, and how many bytes these were.
-    Control { parameters: Vec<u8>, length: usize },
+    Control { parameters: [u8; PARAMETERS], length: usize },
     /// In a string that BEL or ESC `\` ends.
     String,
     /// After ESC in one.
@@ -45,6 +47,7 @@ pub(super) struct Parser {
     /// A character that has not come whole.
     open: Vec<u8>,
     escapes: u64,
+    binary: Binary,
 }
 
 type Sink<'a> = &'a mut dyn FnMut(&[u8]);
@@ -54,7 +57,41 @@ impl Parser {
         self.escapes
     }
 
+    /// How many bytes of data were left out.
+    pub(super) const fn skipped(&self) -> u64 {
+        self.binary.total()
+    }
+
+    /// Takes the next bytes of the stream.
     pub(super) fn push(&mut self, chunk: &[u8], screen: &mut Screen, sink: Sink<'_>) {
+        // Windows are small, and text is read faster in large pieces.
+        let (mut text, mut at) = (0, 0);
+        while let Some(rest) = chunk.get(at..).filter(|rest| !rest.is_empty()) {
+            let (now, _) = rest.split_at(self.binary.next(rest));
+            let verdict = self.binary.judge(now);
+            if verdict != Verdict::Text {
+                self.read(chunk.get(text..at).unwrap_or_default(), screen, sink);
+                text = at + now.len();
+            }
+            if let Verdict::Ended { skipped, held } = verdict {
+                self.leave_out(skipped, &held, screen, sink);
+            }
+            at += now.len();
+        }
+        self.read(chunk.get(text..).unwrap_or_default(), screen, sink);
+    }
+
+    /// Says how much data was left out, and goes on with what follows it.
+    fn leave_out(&mut self, skipped: u64, held: &[u8], screen: &mut Screen, sink: Sink<'_>) {
+        if skipped > 0 {
+            self.end(screen, sink);
+            screen.settle(sink);
+            screen.text(format!("[… {} of data omitted …]\n", counted(skipped, "byte")).as_bytes(), sink);
+        }
+        self.read(held, screen, sink);
+    }
+
+    fn read(&mut self, chunk: &[u8], screen: &mut Screen, sink: Sink<'_>) {
         let mut rest = self.close_character(chunk, screen, sink);
         while let Some((byte, after)) = rest.split_first() {
             rest = match &mut self.state {
@@ -105,8 +142,16 @@ impl Parser {
     }
 
     pub(super) fn finish(&mut self, screen: &mut Screen, sink: Sink<'_>) {
+        if let Verdict::Ended { skipped, held } = self.binary.end() {
+            self.leave_out(skipped, &held, screen, sink);
+        }
+        self.end(screen, sink);
+    }
+
+    /// Ends whatever is open.
+    fn end(&mut self, screen: &mut Screen, sink: Sink<'_>) {
         let open = std::mem::take(&mut self.open);
-        screen.text(alone(&open), sink);
+        screen.text(&open, sink);
         self.state = State::Text;
     }
 
@@ -128,7 +173,8 @@ impl Parser {
                 }
             } else {
                 // The last byte doesn't belong: what there was is no character.
-                screen.text(alone(open.get(..open.len() - 1).unwrap_or_default()), sink);
+                let broken = open.get(..open.len() - 1).unwrap_or_default();
+                write_broken(broken, is_special(*byte), screen, sink);
             }
         }
         rest
@@ -145,12 +191,17 @@ impl Parser {
             return &[];
         }
         let (text, rest) = bytes.split_at(plain);
+        let (text, broken) = text.split_at(before_open_character(text));
         screen.text(text, sink);
+        write_broken(broken, true, screen, sink);
         let Some((byte, after)) = rest.split_first() else { return rest };
         match *byte {
             b'\r' => self.state = State::Return,
             ESC => {
                 self.escapes += 1;
+                if let Some(length) = colour(after) {
+                    return after.get(length..).unwrap_or_default();
+                }
                 self.state = State::Escape;
             }
             BACKSPACE => screen.left(1, sink),
@@ -158,7 +209,7 @@ impl Parser {
             BEL | SHIFT_OUT | SHIFT_IN | DELETE => {}
             control => {
                 let run = alike(rest);
-                screen.control(control, run as u64, sink);
+                screen.control(control, run as u64);
                 return &rest[run..];
             }
         }
@@ -174,8 +225,12 @@ impl Parser {
             return rest;
         }
         // What follows may be a control character.
-        let (character, rest) = bytes.split_at(if std::str::from_utf8(two).is_ok() { 2 } else { 1 });
-        screen.text(alone(character), sink);
+        if std::str::from_utf8(two).is_ok() {
+            screen.text(two, sink);
+            return rest;
+        }
+        let (broken, rest) = bytes.split_at(1);
+        write_broken(broken, rest.first().is_some_and(|byte| is_special(*byte)), screen, sink);
         rest
     }
 
@@ -189,7 +244,7 @@ impl Parser {
     ) -> &'a [u8] {
         self.state = State::Text;
         match byte {
-            b'[' => self.state = State::Control { parameters: Vec::new(), length: 0 },
+            b'[' => self.state = State::Control { parameters: [0; PARAMETERS], length: 0 },
             b']' | b'P' | b'X' | b'^' | b'_' => self.state = State::String,
             0x20..=0x2f => self.state = State::Announced,
             // Up a row, and down to the start of one.
@@ -210,17 +265,18 @@ impl Parser {
         sink: Sink<'_>,
     ) -> &'a [u8] {
         let State::Control { parameters, length } = &mut self.state else { return rest };
-        *length += 1;
         match byte {
-            0x20..=0x3f if *length <= LONGEST => {
-                if parameters.len() < PARAMETERS {
-                    parameters.push(byte);
+            0x20..=0x3f if *length < LONGEST => {
+                if let Some(place) = parameters.get_mut(*length) {
+                    *place = byte;
                 }
+                *length += 1;
             }
             0x40..=0x7e => {
-                let parameters = std::mem::take(parameters);
+                // What is beyond is not looked at: the first number is what counts.
+                let (parameters, length) = (*parameters, (*length).min(PARAMETERS));
                 self.state = State::Text;
-                perform(byte, &parameters, screen, sink);
+                perform(byte, parameters.get(..length).unwrap_or_default(), screen, sink);
             }
             CANCEL | SUBSTITUTE => self.state = State::Text,
             _ => {
@@ -232,8 +288,18 @@ impl Parser {
     }
 }
 
+/// The length of what is behind ESC, where it is a colour and nothing else: by far the most frequent sequence.
+fn colour(bytes: &[u8]) -> Option<usize> {
+    let parameters = bytes.strip_prefix(b"[")?;
+    let length = parameters.iter().take(24).position(|byte| !matches!(byte, b'0'..=b'9' | b';'))?;
+    (parameters.get(length) == Some(&b'm')).then_some(length + 2)
+}
+
 /// Does what a control sequence asks for, if it is about the place of text in its neighbourhood.
 fn perform(function: u8, parameters: &[u8], screen: &mut Screen, sink: Sink<'_>) {
+    if !matches!(function, b'A'..=b'K' | b'`' | b'f') {
+        return;
+    }
     let Some(number) = number(parameters) else { return };
     let count = number.max(1);
     match function {
@@ -269,10 +335,14 @@ fn number(parameters: &[u8]) -> Option<usize> {
     })
 }
 
-/// A byte that starts a character of C1, where none follows. One that is no UTF-8 either takes its place: with what
-/// stood between them gone, the rest of one could still come to stand behind it.
-fn alone(bytes: &[u8]) -> &[u8] {
-    if bytes == [C1] { b"\xff" } else { bytes }
+/// Writes the start of a character that has no end. With what stands behind it gone, the end of another one could come
+/// to stand there; so bytes that start nothing take its place.
+fn write_broken(bytes: &[u8], stands_alone: bool, screen: &mut Screen, sink: Sink<'_>) {
+    if stands_alone {
+        bytes.iter().for_each(|_| screen.text(b"\xff", sink));
+    } else {
+        screen.text(bytes, sink);
+    }
 }
 
 fn is_c1(character: &[u8]) -> bool {
@@ -288,20 +358,21 @@ fn alike(bytes: &[u8]) -> usize {
     whole + bytes[whole..].iter().take_while(|byte| *byte == first).count()
 }
 
-/// How many bytes from the first on are text: no control character but tabs and newlines, and none that may start one.
+/// Whether a byte is a control character but for tabs and newlines, or may start one. Without branches, so that many bytes
+/// are compared at once.
+const fn is_special(byte: u8) -> bool {
+    ((byte < 0x20) & (byte != b'\n') & (byte != b'\t')) | (byte == DELETE) | (byte == C1)
+}
+
+/// How many bytes from the first on are text.
 fn plain(bytes: &[u8]) -> usize {
-    const BLOCK: usize = 64;
-    let special = |byte: u8| {
-        // Without branches, so that many bytes are compared at once.
-        ((byte < 0x20) & (byte != b'\n') & (byte != b'\t')) | (byte == DELETE) | (byte == C1)
-    };
-    let mut start = 0;
-    for block in bytes.chunks_exact(BLOCK) {
-        if block.iter().fold(false, |any, byte| any | special(*byte)) {
-            break;
-        }
-        start += BLOCK;
-    }
+    let start = plain_blocks::<64>(bytes);
+    let start = start + plain_blocks::<16>(bytes.get(start..).unwrap_or_default());
     let rest = bytes.get(start..).unwrap_or_default();
-    start + rest.iter().position(|byte| special(*byte)).unwrap_or(rest.len())
+    start + rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len())
+}
+
+fn plain_blocks<const SIZE: usize>(bytes: &[u8]) -> usize {
+    let blocks = bytes.chunks_exact(SIZE);
+    blocks.take_while(|block| !block.iter().fold(false, |any, byte| any | is_special(*byte))).count() * SIZE
 }

@@ -43,6 +43,11 @@ impl Row {
         self.cells.as_ref().map_or(self.bytes.len(), Cells::size)
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity() + self.cells.as_ref().map_or(0, Cells::memory)
+    }
+
     /// How wide it is. From now on columns count, not bytes.
     pub(super) fn columns(&mut self) -> usize {
         if self.cells.is_none() && self.bytes.is_ascii() { self.bytes.len() } else { self.cells().len() }

@@ -8,9 +8,12 @@ use super::row::{Row, WIDEST};
 /// How many rows can be drawn over: those of a tall terminal.
 pub(super) const ROWS: usize = 64;
 /// How much memory these may take together.
-const SIZE: usize = 256 * 1024;
+const SIZE: usize = 128 * 1024;
 /// How many alike control characters are written out.
 const WRITTEN_OUT: u64 = 16;
+
+/// How much text may wait for more.
+const BLOCK: usize = 64 * 1024;
 
 type Sink<'a> = &'a mut dyn FnMut(&[u8]);
 
@@ -45,6 +48,8 @@ pub(super) struct Screen {
     redraws: u64,
     line: Vec<u8>,
     spare: Vec<Vec<u8>>,
+    /// Text that waits for more, so that lines which were in pieces are written as a block.
+    waiting: Vec<u8>,
 }
 
 impl Default for Screen {
@@ -60,6 +65,7 @@ impl Default for Screen {
             redraws: 0,
             line: Vec::new(),
             spare: Vec::new(),
+            waiting: Vec::new(),
         }
     }
 }
@@ -69,12 +75,38 @@ impl Screen {
         self.redraws
     }
 
-    /// Writes text, which may have newlines.
+    /// Takes text, which may have newlines.
     pub(super) fn text(&mut self, text: &[u8], sink: Sink<'_>) {
         if text.is_empty() {
             return;
         }
-        self.tell_run(sink);
+        self.tell_run();
+        if text.len() < BLOCK / 16 {
+            self.waiting.extend_from_slice(text);
+            if self.waiting.len() >= BLOCK {
+                self.catch_up(sink);
+            }
+        } else {
+            self.catch_up(sink);
+            self.put(text, sink);
+        }
+    }
+
+    /// Writes all that was taken.
+    fn catch_up(&mut self, sink: Sink<'_>) {
+        self.tell_run();
+        self.write_waiting(sink);
+    }
+
+    /// Writes all text that was taken. A run of control characters may still go on.
+    pub(super) fn write_waiting(&mut self, sink: Sink<'_>) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        self.put(&waiting, sink);
+        waiting.clear();
+        self.waiting = waiting;
+    }
+
+    fn put(&mut self, text: &[u8], sink: Sink<'_>) {
         let mut rest = text;
         let mut may_pass = true;
         while let Some(newline) = memchr::memchr(b'\n', rest) {
@@ -96,13 +128,17 @@ impl Screen {
         // What has to stay: the last lines, and the one that is not ended.
         let Some(newline) = memchr::memrchr_iter(b'\n', text).nth(ROWS) else { return text };
         let (lines, rest) = text.split_at(newline + 1);
-        // A line that is wider than a row is given on in pieces, and not compared.
-        if longest(lines) >= WIDEST {
-            return text;
-        }
         self.give_on_all(sink);
         self.fold.lines(lines, sink);
         rest
+    }
+
+    /// What it takes, in bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let spare: usize = self.spare.iter().map(Vec::capacity).sum();
+        let rows: usize = self.rows.iter().map(Row::memory).sum();
+        rows + spare + self.waiting.capacity() + self.line.capacity()
     }
 
     /// Whether nothing was written yet in the last row, and what will be is a line by itself.
@@ -137,22 +173,31 @@ impl Screen {
         }
     }
 
+    /// Does something with the cursor's row, and keeps account of what that takes.
+    fn with_row<T>(&mut self, work: impl FnOnce(&mut Row) -> T) -> Option<T> {
+        let row = self.rows.get_mut(self.row)?;
+        let before = row.size();
+        let result = work(row);
+        self.size = (self.size + row.size()).saturating_sub(before);
+        Some(result)
+    }
+
     /// Writes text without newlines at the cursor.
     fn write(&mut self, text: &[u8], sink: Sink<'_>) {
         let mut rest = text;
         while !rest.is_empty() {
-            let Some(row) = self.rows.get_mut(self.row) else { return };
-            let before = row.size();
-            match self.column {
-                None => rest = row.append(rest),
+            let column = self.column;
+            let written = self.with_row(|row| match column {
+                None => (None, row.append(rest), row.is_full()),
                 Some(column) => {
                     let (column, after) = row.overwrite(column, rest);
-                    self.column = (column < row.columns()).then_some(column);
-                    rest = after;
+                    let column = (column < row.columns()).then_some(column);
+                    (column, after, column.is_none() && row.is_full())
                 }
-            }
-            self.size = (self.size + row.size()).saturating_sub(before);
-            if row.is_full() && self.column.is_none() {
+            });
+            let Some((column, after, is_full)) = written else { return };
+            (self.column, rest) = (column, after);
+            if is_full {
                 self.give_on_piece(sink);
             }
         }
@@ -161,8 +206,8 @@ impl Screen {
     /// Gives on a row that is full, and goes on in an empty one that belongs to the same line.
     fn give_on_piece(&mut self, sink: Sink<'_>) {
         if self.row + 1 < self.rows.len() {
-            // Rows below it would come before the rest of it.
-            self.settle(sink);
+            // Rows below it would come before the rest of it. What has not been written yet comes after this.
+            self.settle_rows(sink);
             return;
         }
         while self.rows.len() > 1 {
@@ -195,20 +240,20 @@ impl Screen {
     /// Goes to a column of the row.
     fn go_to(&mut self, column: usize) {
         let column = column.min(WIDEST - 1);
-        let columns = self.rows.get_mut(self.row).map_or(0, Row::columns);
+        let columns = self.with_row(Row::columns).unwrap_or(0);
         self.column = (column != columns).then_some(column);
     }
 
     fn at(&mut self) -> usize {
         match self.column {
             Some(column) => column,
-            None => self.rows.get_mut(self.row).map_or(0, Row::columns),
+            None => self.with_row(Row::columns).unwrap_or(0),
         }
     }
 
     /// Goes to a column.
     pub(super) fn move_to_column(&mut self, column: usize, sink: Sink<'_>) {
-        self.tell_run(sink);
+        self.catch_up(sink);
         let at = self.at();
         self.redraws += u64::from(column < at);
         self.go_to(column);
@@ -216,21 +261,21 @@ impl Screen {
 
     /// Goes to the left.
     pub(super) fn left(&mut self, count: usize, sink: Sink<'_>) {
-        self.tell_run(sink);
+        self.catch_up(sink);
         let column = self.at().saturating_sub(count);
         self.move_to_column(column, sink);
     }
 
     /// Goes to the right.
     pub(super) fn right(&mut self, count: usize, sink: Sink<'_>) {
-        self.tell_run(sink);
+        self.catch_up(sink);
         let column = self.at().saturating_add(count);
         self.go_to(column);
     }
 
     /// Goes up, at most to the first row that is left.
     pub(super) fn up(&mut self, count: usize, sink: Sink<'_>) {
-        self.tell_run(sink);
+        self.catch_up(sink);
         let column = self.at();
         self.redraws += u64::from(self.row > 0);
         self.row = self.row.saturating_sub(count);
@@ -239,7 +284,7 @@ impl Screen {
 
     /// Goes down, at most to the last row.
     pub(super) fn down(&mut self, count: usize, sink: Sink<'_>) {
-        self.tell_run(sink);
+        self.catch_up(sink);
         let column = self.at();
         self.row = self.row.saturating_add(count).min(self.rows.len() - 1);
         self.go_to(column);
@@ -247,17 +292,13 @@ impl Screen {
 
     /// Erases something.
     pub(super) fn erase(&mut self, what: Erase, sink: Sink<'_>) {
-        self.tell_run(sink);
+        self.catch_up(sink);
         let column = self.at();
-        if let Some(row) = self.rows.get_mut(self.row) {
-            let before = row.size();
-            match what {
-                Erase::ToEnd | Erase::Below => row.truncate(column),
-                Erase::FromStart => row.blank(column),
-                Erase::Row => row.truncate(0),
-            }
-            self.size = (self.size + row.size()).saturating_sub(before);
-        }
+        self.with_row(|row| match what {
+            Erase::ToEnd | Erase::Below => row.truncate(column),
+            Erase::FromStart => row.blank(column),
+            Erase::Row => row.truncate(0),
+        });
         if what == Erase::Below {
             while self.rows.len() > self.row + 1 {
                 let size = self.rows.pop_back().map_or(0, |row| row.size());
@@ -269,7 +310,11 @@ impl Screen {
 
     /// Ends what was being drawn: it stays, and what follows starts in a new row below it.
     pub(super) fn settle(&mut self, sink: Sink<'_>) {
-        self.tell_run(sink);
+        self.catch_up(sink);
+        self.settle_rows(sink);
+    }
+
+    fn settle_rows(&mut self, sink: Sink<'_>) {
         self.row = self.rows.len() - 1;
         self.column = None;
         if !self.is_at_fresh_row() {
@@ -280,33 +325,34 @@ impl Screen {
         if let Some(row) = self.rows.front_mut() {
             *row = Row::default();
         }
+        self.size = 0;
     }
 
     /// A control character that has no meaning in text.
-    pub(super) fn control(&mut self, byte: u8, count: u64, sink: Sink<'_>) {
+    pub(super) fn control(&mut self, byte: u8, count: u64) {
         match &mut self.run {
             Some((last, sum)) if *last == byte => *sum += count,
             _ => {
-                self.tell_run(sink);
+                self.tell_run();
                 self.run = Some((byte, count));
             }
         }
     }
 
-    fn tell_run(&mut self, sink: Sink<'_>) {
+    fn tell_run(&mut self) {
         let Some((byte, count)) = self.run.take() else { return };
-        let visible = format!("^{}", char::from(byte ^ 0x40));
-        let text = if count <= WRITTEN_OUT {
-            (0..count).map(|_| visible.as_str()).collect()
+        let visible = [b'^', byte ^ 0x40];
+        self.waiting.extend_from_slice(&visible);
+        if count > WRITTEN_OUT {
+            self.waiting.extend_from_slice(repeated(count - 1).as_bytes());
         } else {
-            visible + &repeated(count - 1)
-        };
-        self.write(text.as_bytes(), sink);
+            (1..count).for_each(|_| self.waiting.extend_from_slice(&visible));
+        }
     }
 
     /// Gives on what is left, and says how many lines were folded.
     pub(super) fn finish(mut self, sink: Sink<'_>) -> u64 {
-        self.tell_run(sink);
+        self.catch_up(sink);
         self.give_on_all(sink);
         if let Some(row) = self.rows.pop_front() {
             self.line.clear();
@@ -315,12 +361,4 @@ impl Screen {
         }
         self.fold.finish(sink)
     }
-}
-
-/// The length of the longest line.
-fn longest(lines: &[u8]) -> usize {
-    let mut start = 0;
-    let lengths =
-        memchr::memchr_iter(b'\n', lines).map(|newline| newline - std::mem::replace(&mut start, newline + 1));
-    lengths.max().unwrap_or(0)
 }

@@ -27,6 +27,7 @@ fn plain_text_stays_as_it_is() {
         assert_collapsed(text, &text.replace('\r', ""));
     }
     assert_eq!(collapse([b"\xff\xc3\n\xe2\x82".as_slice()]).0, b"\xff\xc3\n\xe2\x82");
+    assert_eq!(collapse([b"\xc2+\x1b[D\x91".as_slice()]).0, b"\xff\xff");
     // Half of a character of C1 does not find its other half behind an escape sequence.
     assert_eq!(collapse([b"\xc2\x1b[m\x80".as_slice()]).0, b"\xff\x80");
 }
@@ -48,6 +49,20 @@ fn rows_further_up_can_be_drawn_over() {
     assert_collapsed("one\ntwo\n\x1b[1A\x1b[2Knew\n", "one\nnew\n");
     assert_collapsed("one\ntwo\nthree\n\x1b[3F\x1b[Jonly\n", "only\n");
     assert_collapsed("a\nb\x1bMX\n\n", "aX\nb\n");
+}
+
+#[test]
+fn a_full_row_takes_no_mark_however_it_comes() {
+    let stream = "é\r\x1b[4095Gab\u{301}c\rd\n";
+    assert_eq!(collapse(stream.as_bytes().chunks(1)), collapse([stream.as_bytes()]));
+}
+
+#[test]
+fn a_row_that_is_filled_above_others_ends_the_drawing() {
+    let stream = "a\nb\n\x1b[2A\x1b[4095Gxyz\0\0\0\n";
+    let whole = collapse([stream.as_bytes()]);
+    assert_eq!(String::from_utf8_lossy(&whole.0), format!("a{}xy\nb\nz^@^@^@\n", " ".repeat(4093)));
+    assert_eq!(collapse(stream.as_bytes().chunks(1)), whole);
 }
 
 #[test]
@@ -104,6 +119,34 @@ fn repeated_lines_are_folded() {
 }
 
 #[test]
+fn data_is_left_out_and_what_follows_it_is_not() {
+    let data = (0..10_000_u32).flat_map(|number| {
+        number.wrapping_mul(2_654_435_769).to_le_bytes().map(|byte| (byte & 0x1f) | (0x40 * (byte >> 7)))
+    });
+    let data: Vec<u8> = data.filter(|byte| *byte != 0x1b).collect();
+    let data = data.repeat(10);
+    let mut stream = b"before\n".to_vec();
+    stream.extend_from_slice(&data);
+    stream.extend_from_slice(b"\nerror: after\n");
+    let (text, collapsed) = collapse([stream.as_slice()]);
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(text.starts_with("before\n"), "{text}");
+    assert!(text.ends_with("\nerror: after\n"), "{text}");
+    let line = format!("\n[… {} bytes of data omitted …]\n", collapsed.data_omitted);
+    assert!(text.contains(&line), "{}", collapsed.data_omitted);
+    assert!(collapsed.data_omitted > data.len() as u64 - 3 * 16 * 1024);
+    assert_eq!(collapse(stream.chunks(1000)).0, text.as_bytes());
+    // Text again, and long.
+    let tail = "a line of text\n".repeat(5000);
+    stream.extend_from_slice(tail.as_bytes());
+    let (text, _) = collapse([stream.as_slice()]);
+    assert!(
+        String::from_utf8_lossy(&text)
+            .ends_with("\nerror: after\na line of text\n[… repeated 4999 more times …]\n")
+    );
+}
+
+#[test]
 fn one_stream_does_not_swallow_what_the_other_writes() {
     let mut text = Vec::new();
     let mut collapse = Collapse::new();
@@ -145,6 +188,28 @@ fn what_is_cut_of_a_collapsed_text_is_counted_in_it() {
     assert_eq!(text.text, "aa\n[… 9 bytes and 3 lines omitted …]\nee\n");
     assert_eq!((text.bytes_total, text.bytes_omitted, text.lines_omitted), (23, 9, 3));
     assert_eq!(text.collapsed.map(|collapsed| collapsed.bytes), Some(15));
+}
+
+#[test]
+fn memory_is_bounded_whatever_is_drawn() {
+    let drawings: [&str; 6] = [
+        "a long line that is never ended ",
+        "\u{e9}\u{301}\u{301}\r\x1b[4000Gx\n",
+        "\x1b[9A\u{6f22}\u{301}\u{1f600}\x1b[4000C\x08\x08x",
+        "\x1b]0;title",
+        "\0",
+        "\u{e9}x\r\n\u{301}\x1b[K",
+    ];
+    for drawing in drawings {
+        let mut collapse = Collapse::new();
+        let stream = drawing.repeat(40_000 / drawing.len());
+        let mut most = 0;
+        for chunk in stream.as_bytes().chunks(8 * 1024 - 1) {
+            collapse.push(OutputStream::Stdout, chunk, &mut |_| {});
+            most = most.max(collapse.screen.memory());
+        }
+        assert!(most < 480 * 1024, "{drawing:?}: {most}");
+    }
 }
 
 /// What is drawn and drawn over.

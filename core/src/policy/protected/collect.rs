@@ -1,16 +1,19 @@
 //! From roots and repositories to what has to be protected: existing things, their places, and what does not exist yet.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use codex_linux_sandbox::{PlainPath, by_component, is_within};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, readlinkat};
-use nix::sys::stat::{FileStat, SFlag, fstatat};
+use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 
+use super::absent::{AbsentNames, Names};
 use super::below::{open_place, open_root};
 use super::note::ProtectionNote;
+use super::seen::Seen;
 use super::walk::{Kind, Place, Top};
 use super::{GitProtection, Protection, ProtectionSettings, WatchedLink};
 use crate::policy::trace::{Known, trace};
@@ -24,20 +27,27 @@ pub(super) struct Root {
 /// Gathers a [`Protection`].
 pub(super) struct Collector<'s> {
     pub(super) settings: &'s ProtectionSettings,
-    names: Vec<PathBuf>,
+    names: Names,
     pub(super) roots: Vec<Rc<Root>>,
     known: Known,
     git_directories: HashSet<PathBuf>,
-    read_only: BTreeSet<PathBuf>,
-    pinned: BTreeSet<PathBuf>,
-    absent: Vec<PathBuf>,
+    read_only: BTreeSet<PlainPath>,
+    pinned: BTreeSet<PlainPath>,
+    absent: Vec<AbsentNames>,
+    /// Beside those, what was found missing one by one.
+    missing: BTreeMap<PathBuf, Vec<PathBuf>>,
+    pub(super) seen: Seen,
     links: Vec<WatchedLink>,
-    repositories: BTreeSet<PathBuf>,
+    repositories: BTreeSet<PlainPath>,
     pub(super) notes: Vec<ProtectionNote>,
 }
 
 impl<'s> Collector<'s> {
-    pub(super) fn new<'r>(settings: &'s ProtectionSettings, roots: impl Iterator<Item = &'r Path>) -> Self {
+    pub(super) fn new<'r>(
+        settings: &'s ProtectionSettings,
+        roots: impl Iterator<Item = &'r Path>,
+        seen: Seen,
+    ) -> Self {
         let mut notes = Vec::new();
         let mut opened = Vec::new();
         for path in roots {
@@ -48,13 +58,15 @@ impl<'s> Collector<'s> {
         }
         Self {
             settings,
-            names: settings.paths(),
+            names: Names::new(settings.paths()),
             roots: opened,
             known: Known::default(),
             git_directories: HashSet::new(),
             read_only: BTreeSet::new(),
             pinned: BTreeSet::new(),
             absent: Vec::new(),
+            missing: BTreeMap::new(),
+            seen,
             links: Vec::new(),
             repositories: BTreeSet::new(),
             notes,
@@ -65,13 +77,14 @@ impl<'s> Collector<'s> {
     pub(super) fn root(&mut self, index: usize, top: &Top, places: &[Place]) {
         let Some(root) = self.roots.get(index).cloned() else { return };
         let Root { path, place } = &*root;
-        self.names_at_top(place, top, path);
+        self.names_at_top(place, top, path.clone());
         for Place { relative, kind } in places {
             let directory = path.join(relative);
             match open_place(place, relative) {
                 Ok(top) if relative.as_os_str().is_empty() => self.repository(&top, path.clone(), *kind),
                 Ok(top) => {
-                    self.names_at_top(&top, &Top::read(&top), &directory);
+                    self.see(&top, &directory);
+                    self.names_at_top(&top, &Top::read(&top), directory.clone());
                     self.repository(&top, directory, *kind);
                 }
                 // It is gone since it was found.
@@ -100,7 +113,7 @@ impl<'s> Collector<'s> {
 
     /// What stands at a `.git`: the directory, a file that points to it, or a link.
     fn git_entry(&mut self, git: PathBuf, status: &FileStat, work_tree: PathBuf) {
-        self.repositories.insert(git.clone());
+        self.repositories.insert(PlainPath::new(git.clone()));
         match kind(status) {
             SFlag::S_IFDIR => self.git_directory(git, Some(work_tree)),
             SFlag::S_IFLNK => {
@@ -120,7 +133,7 @@ impl<'s> Collector<'s> {
 
     /// Notes a git directory that exists.
     pub(super) fn found(&mut self, path: &Path) {
-        self.repositories.insert(path.to_owned());
+        self.repositories.insert(PlainPath::new(path.to_owned()));
     }
 
     /// Marks a git directory as met. False where it was before, or where no command can write it anyway.
@@ -137,18 +150,30 @@ impl<'s> Collector<'s> {
             return;
         }
         self.pin_ancestors(&path);
-        self.pinned.insert(path);
+        self.pinned.insert(PlainPath::new(path));
     }
 
-    fn names_at_top(&mut self, place: impl AsFd, top: &Top, directory: &Path) {
-        let names = std::mem::take(&mut self.names);
-        for name in &names {
-            match name.iter().next() {
-                Some(first) if top.lacks(first) => self.absent.push(directory.join(name)),
-                _ => self.name(place.as_fd(), directory, name),
-            }
+    /// Takes note of a root before it is looked into.
+    pub(super) fn see_root(&mut self, root: &Root) {
+        if let Ok(status) = fstat(&root.place) {
+            self.seen.root(&root.place, &status);
+            self.seen.directory(&root.path, &status);
         }
-        self.names = names;
+    }
+
+    /// Takes note of a directory before it is looked into.
+    pub(super) fn see(&mut self, place: impl AsFd, path: &Path) {
+        if let Ok(status) = fstat(place) {
+            self.seen.directory(path, &status);
+        }
+    }
+
+    fn names_at_top(&mut self, place: impl AsFd, top: &Top, directory: PathBuf) {
+        let (absent, there) = self.names.split(|first| top.may_have(first));
+        for name in &there {
+            self.name(place.as_fd(), &directory, name);
+        }
+        self.absent.push(AbsentNames { directory, names: absent });
     }
 
     /// Protects names in a directory, whether they exist or not.
@@ -161,6 +186,7 @@ impl<'s> Collector<'s> {
     fn name(&mut self, place: impl AsFd, directory: &Path, name: &Path) {
         let mut so_far = PathBuf::new();
         let mut rest = name.components();
+        let mut missing = name;
         while let Some(component) = rest.next() {
             so_far.push(component);
             match fstatat(place.as_fd(), &so_far, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -173,7 +199,10 @@ impl<'s> Collector<'s> {
                 Ok(status) if rest.as_path().as_os_str().is_empty() => {
                     return self.existing(directory.join(name), &status);
                 }
-                Ok(_) => {}
+                Ok(status) => {
+                    self.seen.directory(&directory.join(&so_far), &status);
+                    missing = rest.as_path();
+                }
                 Err(Errno::ENOENT | Errno::ENOTDIR) => break,
                 Err(errno) => {
                     self.notes.push(ProtectionNote::Unreadable { path: directory.to_owned(), errno });
@@ -181,7 +210,10 @@ impl<'s> Collector<'s> {
                 }
             }
         }
-        self.absent.push(directory.join(name));
+        let whole = directory.join(name);
+        let above = missing.iter().count();
+        let directory = whole.ancestors().nth(above).unwrap_or(directory).to_owned();
+        self.missing.entry(directory).or_default().push(missing.to_owned());
     }
 
     /// Protects a path that something in the tree names, where commands could write it.
@@ -200,7 +232,7 @@ impl<'s> Collector<'s> {
             self.notes.push(ProtectionNote::OtherNames { path: path.clone(), names });
         }
         self.pin_ancestors(&path);
-        self.read_only.insert(path);
+        self.read_only.insert(PlainPath::new(path));
     }
 
     /// A link where something is protected: no mount can hold it, so that it is compared after the call. Its target, where
@@ -232,18 +264,18 @@ impl<'s> Collector<'s> {
 
     /// The root that a path lies in, and the way from there.
     pub(super) fn root_of(&self, path: &Path) -> Option<(Rc<Root>, PathBuf)> {
-        self.roots.iter().find_map(|root| {
-            let relative = path.strip_prefix(&root.path).ok()?;
-            Some((Rc::clone(root), relative.to_owned()))
-        })
+        let root = self.roots.iter().find(|root| is_within(path, &root.path))?;
+        Some((Rc::clone(root), path.strip_prefix(&root.path).ok()?.to_owned()))
     }
 
     /// Pins the directories between a root and a path, both left out: who could rename one of them, could put another
     /// tree in its place.
     fn pin_ancestors(&mut self, path: &Path) {
-        let Some(root) = self.roots.iter().find(|root| path.starts_with(&root.path)) else { return };
+        let Some(root) = self.roots.iter().find(|root| is_within(path, &root.path)) else { return };
         for ancestor in path.ancestors().skip(1) {
-            if ancestor == root.path || !self.pinned.insert(ancestor.to_owned()) {
+            if ancestor.as_os_str() == root.path.as_os_str()
+                || !self.pinned.insert(PlainPath::new(ancestor.to_owned()))
+            {
                 break;
             }
         }
@@ -253,19 +285,34 @@ impl<'s> Collector<'s> {
         // What lies in something read-only is so by it.
         let mut read_only: Vec<PathBuf> = Vec::new();
         for path in self.read_only {
-            if !read_only.last().is_some_and(|above| path.starts_with(above)) {
-                read_only.push(path);
+            if !read_only.last().is_some_and(|above| is_within(&path, above)) {
+                read_only.push(path.into_inner());
             }
         }
         // In this order, what holds a path stands right before where the path would stand.
-        let covered = |path: &PathBuf| {
-            let after = read_only.partition_point(|above| above <= path);
-            after.checked_sub(1).and_then(|at| read_only.get(at)).is_some_and(|above| path.starts_with(above))
+        let covered = |path: &Path| {
+            let after = read_only.partition_point(|above| by_component(above, path).is_le());
+            after.checked_sub(1).and_then(|at| read_only.get(at)).is_some_and(|above| is_within(path, above))
         };
-        let mut pinned: Vec<PathBuf> = self.pinned.into_iter().collect();
-        pinned.retain(|path| !covered(path));
+        let pinned =
+            self.pinned.into_iter().filter(|path| !covered(path)).map(PlainPath::into_inner).collect();
         let mut absent = self.absent;
-        absent.retain(|path| !covered(path));
+        let missing = self.missing.into_iter();
+        absent.extend(missing.map(|(directory, names)| AbsentNames { directory, names: names.into() }));
+        absent.retain_mut(|AbsentNames { directory, names }| {
+            if covered(directory) {
+                return false;
+            }
+            // What is read-only below the directory stands right behind it.
+            let from = read_only.partition_point(|path| path <= &*directory);
+            let below: Vec<&Path> =
+                read_only.iter().skip(from).map_while(|path| path.strip_prefix(&*directory).ok()).collect();
+            if names.iter().any(|name| below.iter().any(|below| is_within(name, below))) {
+                let free = names.iter().filter(|name| !below.iter().any(|below| is_within(name, below)));
+                *names = free.cloned().collect();
+            }
+            !names.is_empty()
+        });
         Protection {
             git: self.settings.git,
             roots: self.roots.iter().map(|root| root.path.clone()).collect(),
@@ -273,8 +320,9 @@ impl<'s> Collector<'s> {
             pinned,
             absent,
             links: self.links,
-            repositories: self.repositories.into_iter().collect(),
+            repositories: self.repositories.into_iter().map(PlainPath::into_inner).collect(),
             notes: self.notes,
+            seen: self.seen,
         }
     }
 }

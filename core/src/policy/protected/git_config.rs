@@ -294,7 +294,8 @@ impl Reader<'_> {
                 }
                 Some(b'"') => quoted = !quoted,
                 Some(b'\\') => match self.next() {
-                    None | Some(b'\n') => continue,
+                    // Blanks before a line that goes on count, even where nothing more follows.
+                    None | Some(b'\n') => {}
                     Some(b't') => value.push(b'\t'),
                     Some(b'b') => value.push(8),
                     Some(b'n') => value.push(b'\n'),

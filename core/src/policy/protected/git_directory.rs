@@ -13,7 +13,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::fstatat;
 
 use super::GitProtection;
 use super::below::{open_below, open_listing, open_place};
@@ -51,6 +52,7 @@ impl Collector<'_> {
             Err(errno) => return self.notes.push(ProtectionNote::Unreadable { path, errno }),
         };
         self.found(&path);
+        self.see(&place, &path);
         let common = self.pointed_to(&place, &path, "commondir");
         if self.settings.git == GitProtection::ReadOnly {
             self.protect(&path);
@@ -64,16 +66,26 @@ impl Collector<'_> {
                 for name in ["config", "config.worktree"] {
                     self.named_in(&place, Path::new(name), &path, &hooks_base, 0);
                 }
-                let mut left = MOST_INNER;
-                self.modules(&place, &path, Path::new("modules"), DEEPEST_MODULE, &mut left);
-                self.linked(&place, &path, &mut left);
-                if left == 0 {
-                    self.notes.push(ProtectionNote::TooMany { path: path.clone() });
-                }
+                self.inner(&place, &path);
             }
         }
         if let Some(common) = common {
             self.git_directory(common, None);
+        }
+    }
+
+    /// Protects the git directories inside of one.
+    fn inner(&mut self, place: &OwnedFd, path: &Path) {
+        let exists = |name| fstatat(place, name, AtFlags::AT_SYMLINK_NOFOLLOW) != Err(Errno::ENOENT);
+        let (modules, linked) = (exists("modules"), exists("worktrees"));
+        if !modules && !linked {
+            return self.seen.plain(path);
+        }
+        let mut left = MOST_INNER;
+        self.modules(place, path, Path::new("modules"), DEEPEST_MODULE, &mut left);
+        self.linked(place, path, &mut left);
+        if left == 0 {
+            self.notes.push(ProtectionNote::TooMany { path: path.to_owned() });
         }
     }
 
@@ -92,6 +104,9 @@ impl Collector<'_> {
     /// Protects the files that a configuration includes, and the hooks that it names.
     fn named_in(&mut self, place: &OwnedFd, name: &Path, directory: &Path, hooks_base: &Path, depth: usize) {
         let Some(text) = read_below(place, name, MOST_CONFIGURATION) else { return };
+        if depth == 0 {
+            self.seen.configuration(directory.join(name), &text);
+        }
         let Ok(entries) = parse(&text) else { return };
         let path =
             |entry: &Entry| entry.value.as_deref().map(|value| PathBuf::from(OsStr::from_bytes(value)));
@@ -120,7 +135,7 @@ impl Collector<'_> {
         for name in directories(place, below, left) {
             let relative = below.join(name);
             let head = relative.join("HEAD");
-            if nix::sys::stat::fstatat(place, &head, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
+            if fstatat(place, &head, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
                 self.git_directory(git.join(&relative), None);
             } else if depth > 0 {
                 self.modules(place, git, &relative, depth - 1, left);

@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::AbsentNames;
 use super::cache::Cache;
 use super::{GitProtection, Protection, ProtectionNote, ProtectionSettings, protect};
 use crate::policy::{RootOrigin, WritableRoot};
@@ -88,7 +89,7 @@ impl Found {
     }
 
     fn is_absent(&self, path: &str) -> bool {
-        self.protection.absent.contains(&self.root.join(path))
+        self.protection.absent.iter().any(|names| names.contains(&self.root.join(path)))
     }
 }
 
@@ -196,7 +197,14 @@ fn the_other_two_choices() {
     let found = scene.protect_git(GitProtection::ReadOnly);
     assert_eq!(found.read_only(), ["main/.git", "main/.idea", "tree/.git"]);
     assert_eq!(found.pinned(), ["main", "tree"]);
-    assert!(!found.protection.absent.iter().any(|path| path.to_string_lossy().contains(".git/")));
+    assert!(
+        !found
+            .protection
+            .absent
+            .iter()
+            .flat_map(AbsentNames::paths)
+            .any(|path| path.to_string_lossy().contains(".git/"))
+    );
     let found = scene.protect_git(GitProtection::Open);
     assert_eq!(found.read_only(), ["main/.idea"]);
     assert_eq!(found.protection.repositories, [] as [PathBuf; 0]);

@@ -193,6 +193,11 @@ impl Top {
         names.is_some_and(|names| !names.contains(&*name.as_bytes().to_ascii_lowercase()))
     }
 
+    /// Whether something by this name, in lower case, may be there.
+    pub(crate) fn may_have(&self, name: &[u8]) -> bool {
+        self.names.as_ref().is_none_or(|names| names.contains(name))
+    }
+
     /// The repositories in the directory itself and in those right in it: for what was made since the last walk.
     pub(crate) fn repositories(&self, place: BorrowedFd<'_>) -> Vec<Place> {
         let inner = self.directories.iter().map(PathBuf::as_path);

@@ -1,7 +1,8 @@
 //! A file system in memory, of the sandbox's own: one for everything that is put somewhere, since making and ending one
 //! takes longer than the mounts of its directories.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -40,6 +41,14 @@ impl Memory {
         // Only what is mounted somewhere can be mounted a second time.
         put(PLACE, &mount)?;
         Ok(Self(mount))
+    }
+
+    /// Bounds what it may hold.
+    pub(super) fn limit(&self, bytes: NonZeroU64) -> Result<(), SetupError> {
+        let failed = |call, errno| SetupError::call(Step::Limits, call, errno).on("/dev/shm");
+        let size = CString::new(bytes.to_string()).map_err(|_nul| failed("fsconfig", Errno::EINVAL))?;
+        sys::reconfigure_file_system(self.0.as_fd(), c"size", &size)
+            .map_err(|(call, errno)| failed(call, errno))
     }
 
     /// A directory of it, as a mount of its own that is attached nowhere, and the directory.

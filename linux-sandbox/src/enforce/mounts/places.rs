@@ -2,8 +2,9 @@
 //! shallower ones.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::geteuid;
@@ -13,6 +14,7 @@ use super::memory::{EVERYBODY, Memory};
 use super::put;
 use crate::enforce::walk::Walk;
 use crate::error::{SetupError, Step};
+use crate::plain_path::{PlainPath, is_within};
 use crate::plan::{Kept, Plan, PlanPath, Protected};
 use crate::sys::{self, MountAttributes};
 
@@ -51,7 +53,7 @@ impl Rule {
 #[derive(Debug)]
 pub(super) struct Arrangement {
     private_tmp: bool,
-    rules: BTreeMap<PathBuf, Rule>,
+    rules: BTreeMap<PlainPath, Rule>,
 }
 
 impl Arrangement {
@@ -98,18 +100,18 @@ impl Arrangement {
     /// A rule that must not be got round by moving a directory above it away, in this call or for the next one: the
     /// directories between it and the writable tree stay where they are.
     fn keep(&mut self, trees: &[PlanPath], path: &Path, rule: Rule) {
-        for tree in trees.iter().map(PlanPath::path) {
-            let above =
-                path.ancestors().skip(1).take_while(|above| *above != tree && above.starts_with(tree));
+        for tree in trees.iter().map(PlanPath::path).filter(|tree| is_within(path, tree)) {
+            let above = path.ancestors().skip(1).take_while(|above| *above != tree && is_within(above, tree));
             above.for_each(|above| self.add(above, Rule::Pinned));
         }
         self.add(path, rule);
     }
 
     fn add(&mut self, path: &Path, rule: Rule) {
-        match self.rules.get(path) {
-            Some(present) if present.strength() >= rule.strength() => {}
-            _ => drop(self.rules.insert(path.to_owned(), rule)),
+        match self.rules.entry(PlainPath::new(path.to_owned())) {
+            Entry::Vacant(place) => drop(place.insert(rule)),
+            Entry::Occupied(present) if present.get().strength() >= rule.strength() => {}
+            Entry::Occupied(mut present) => drop(present.insert(rule)),
         }
     }
 
@@ -118,13 +120,13 @@ impl Arrangement {
         if self.private_tmp {
             put("/tmp", &memory.directory("tmp", EVERYBODY)?)?;
         }
-        let paths: Vec<PathBuf> = self.rules.keys().cloned().collect();
         let mut walk = Walk::new(Step::Places);
         let mut covers = Covers::of(memory);
-        for (index, (path, rule)) in self.rules.into_iter().enumerate() {
+        let mut rules = self.rules.into_iter().peekable();
+        while let Some((path, rule)) = rules.next() {
             let attach = |walk: &mut Walk<'_>, mount: &OwnedFd| {
                 sys::attach_mount(mount.as_fd(), walk.place(&path)?)
-                    .map_err(|errno| SetupError::call(Step::Places, "move_mount", errno).on(&path))
+                    .map_err(|errno| SetupError::call(Step::Places, "move_mount", errno).on(&*path))
             };
             match rule {
                 Rule::Writable(mount) => {
@@ -148,7 +150,7 @@ impl Arrangement {
                     attach(&mut walk, &mount)?;
                 }
                 Rule::Hidden => {
-                    let deeper = paths.get(index + 1).is_some_and(|next| next.starts_with(&path));
+                    let deeper = rules.peek().is_some_and(|(next, _)| is_within(next, &path));
                     let mount = covers.over(walk.place(&path)?, deeper, &path)?;
                     attach(&mut walk, &mount)?;
                 }

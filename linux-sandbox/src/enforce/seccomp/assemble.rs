@@ -61,12 +61,14 @@ pub(super) const fn assemble(groups: &[Group]) -> Program {
     program.push(answer(libc::SECCOMP_RET_KILL_PROCESS));
     program.push(load(NUMBER));
     let runs = runs(groups);
-    // Where the tree goes on with the conditions of a call, a jump is filled in once it is known where they stand.
-    let mut waiting = [(0_usize, 0_u32); RUNS];
-    let count = tree(&mut program, &runs, 0, runs.length, &mut waiting, 0);
+    let mut writer =
+        Writer { program, waiting: [None; RUNS], jumps: 0, calls: [(0, 0); RUNS], conditions: 0 };
+    writer.tree(&runs, 0, runs.length);
+    writer.answers();
+    let Writer { mut program, calls, conditions, .. } = writer;
     let mut next = 0;
-    while next < count {
-        let (place, call) = waiting[next];
+    while next < conditions {
+        let (place, call) = calls[next];
         let distance = program.length - place - 1;
         assert!(distance < u32::MAX as usize, "the conditions stand too far away");
         #[expect(clippy::cast_possible_truncation, reason = "bounded by the line above")]
@@ -149,36 +151,109 @@ const fn same(one: Leaf, other: Leaf) -> bool {
     }
 }
 
-/// A search tree over the runs from `low` up to `high`: the number is in the accumulator. Returns how many jumps to
-/// conditions wait to be filled in.
-const fn tree(
-    program: &mut Program,
-    runs: &Runs,
-    low: usize,
-    high: usize,
-    waiting: &mut [(usize, u32); RUNS],
-    mut count: usize,
-) -> usize {
-    if high - low == 1 {
+/// Where a branch of the tree goes.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Over so many instructions.
+    Over(usize),
+    /// To the answer that all with this leaf share.
+    To(Leaf),
+}
+
+/// A branch whose ways are not all known yet.
+#[derive(Clone, Copy)]
+struct Branch {
+    place: usize,
+    start: u32,
+    high: Way,
+    low: Way,
+}
+
+/// Writes the search tree. The number is in the accumulator.
+struct Writer {
+    program: Program,
+    waiting: [Option<Branch>; RUNS],
+    jumps: usize,
+    /// Where the tree goes on with the conditions of a call: a jump that is filled in once it is known where they stand.
+    calls: [(usize, u32); RUNS],
+    conditions: usize,
+}
+
+impl Writer {
+    /// The tree over the runs from `low` up to `high`. Answers stand behind it, each once: what every leaf would have for
+    /// itself is a third of what the kernel has to translate.
+    const fn tree(&mut self, runs: &Runs, low: usize, high: usize) {
+        if high - low == 1 {
+            if let Leaf::Conditions(call) = runs.leaves[low] {
+                self.calls[self.conditions] = (self.program.length, call);
+                self.conditions += 1;
+            }
+            // Filled in later, or never come to: then it ends the process.
+            self.program.push(answer(libc::SECCOMP_RET_KILL_PROCESS));
+            return;
+        }
+        let middle = low + (high - low) / 2;
+        let place = self.program.length;
+        self.program.push(answer(libc::SECCOMP_RET_KILL_PROCESS));
+        let below = self.way(runs, low, middle, place);
+        let above = self.way(runs, middle, high, place);
+        self.waiting[self.jumps] =
+            Some(Branch { place, start: runs.starts[middle], high: above, low: below });
+        self.jumps += 1;
+    }
+
+    /// The way to a part of the tree, which is written where it is more than an answer.
+    const fn way(&mut self, runs: &Runs, low: usize, high: usize, from: usize) -> Way {
         match runs.leaves[low] {
-            Leaf::Allow => program.push(answer(libc::SECCOMP_RET_ALLOW)),
-            Leaf::Kill => program.push(answer(libc::SECCOMP_RET_KILL_PROCESS)),
-            Leaf::Deny(how) => program.push(answer(denied(how))),
-            Leaf::Conditions(call) => {
-                waiting[count] = (program.length, call);
-                count += 1;
-                program.push(answer(libc::SECCOMP_RET_KILL_PROCESS));
+            leaf @ (Leaf::Allow | Leaf::Kill | Leaf::Deny(_)) if high - low == 1 => Way::To(leaf),
+            _ => {
+                let distance = self.program.length - from - 1;
+                self.tree(runs, low, high);
+                Way::Over(distance)
             }
         }
-        return count;
     }
-    let middle = low + (high - low) / 2;
-    let branch = program.length;
-    program.push(answer(libc::SECCOMP_RET_KILL_PROCESS));
-    let count = tree(program, runs, low, middle, waiting, count);
-    let distance = program.length - branch - 1;
-    program.replace(branch, jump(BPF_JMP_JGE_K, runs.starts[middle], distance, 0));
-    tree(program, runs, middle, high, waiting, count)
+
+    /// The answers, and the branches that lead to them.
+    const fn answers(&mut self) {
+        let mut written: [Option<(Leaf, usize)>; RUNS] = [None; RUNS];
+        let mut next = 0;
+        while next < self.jumps {
+            if let Some(Branch { place, start, high, low }) = self.waiting[next] {
+                let yes = self.distance(high, place, &mut written);
+                let no = self.distance(low, place, &mut written);
+                self.program.replace(place, jump(BPF_JMP_JGE_K, start, yes, no));
+            }
+            next += 1;
+        }
+    }
+
+    const fn distance(
+        &mut self,
+        way: Way,
+        from: usize,
+        written: &mut [Option<(Leaf, usize)>; RUNS],
+    ) -> usize {
+        let leaf = match way {
+            Way::Over(distance) => return distance,
+            Way::To(leaf) => leaf,
+        };
+        let mut next = 0;
+        while let Some((known, place)) = written[next] {
+            if same(known, leaf) {
+                return place - from - 1;
+            }
+            next += 1;
+        }
+        let place = self.program.length;
+        written[next] = Some((leaf, place));
+        self.program.push(match leaf {
+            Leaf::Allow => answer(libc::SECCOMP_RET_ALLOW),
+            Leaf::Deny(how) => answer(denied(how)),
+            Leaf::Kill | Leaf::Conditions(_) => answer(libc::SECCOMP_RET_KILL_PROCESS),
+        });
+        place - from - 1
+    }
 }
 
 #[cfg(test)]

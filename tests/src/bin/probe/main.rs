@@ -13,6 +13,7 @@ mod memory;
 mod network;
 mod processes;
 mod raw;
+mod resources;
 mod state;
 mod tree;
 
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         state::act,
         tree::act,
         launch::act,
+        resources::act,
     ]
     .iter()
     .find_map(|family| family(&name.to_string_lossy(), &rest))

@@ -52,6 +52,10 @@ fn odd_forms_mean_what_they_mean_to_git() {
         ("[filter \"A\\\"\\\\\\x\"]\nclean = y", value("filter.A\"\\x.clean", "y")),
         ("[a] x = \" y \" \n", value("a.x", " y ")),
         ("[a]\nx", ("a.x".to_owned(), None)),
+        // Blanks before a line that goes on belong to the value, also where the file ends there.
+        ("[a]\nx=y \\", value("a.x", "y ")),
+        ("[a]\nx=y\r\\", value("a.x", "y\r")),
+        ("[a]\nx=y \\\n \t", value("a.x", "y ")),
     ] {
         assert_eq!(one(text), expected, "{text:?}");
         if let Some(read) = by_git(text.as_bytes()) {
