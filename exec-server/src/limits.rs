@@ -20,6 +20,9 @@ pub struct ServerLimits {
     pub sessions: usize,
     /// How many processes may run. At the bound, `process/start` is refused.
     pub processes: usize,
+    /// How many processes are set up at the same time. The next one waits, but not for ever: a set-up that hangs must not hold
+    /// up the others.
+    pub starts: usize,
     /// How many processes a session keeps that have ended. The oldest goes first.
     pub ended_kept: usize,
     /// How long a process is kept after its end.
@@ -48,6 +51,7 @@ impl Default for ServerLimits {
             connections: 256,
             sessions: 1024,
             processes: 4096,
+            starts: 8,
             ended_kept: 256,
             ended_for: Duration::from_secs(80),
             session_for: Duration::from_secs(80),

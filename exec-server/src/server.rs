@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) info: EnvironmentInfo,
     pub(crate) shutdown: CancellationToken,
     connections: Arc<Semaphore>,
+    /// Set-ups at the same time: more of them would only take the processors from one another, and from answers.
+    pub(crate) starts: Arc<Semaphore>,
 }
 
 /// A server that listens.
@@ -81,6 +83,7 @@ impl Server {
             metrics,
             shutdown: CancellationToken::new(),
             connections: Arc::new(Semaphore::new(limits.connections.max(1))),
+            starts: Arc::new(Semaphore::new(limits.starts.max(1))),
         };
         Ok(Self { shared: Arc::new(shared), listeners: Vec::new() })
     }

@@ -11,7 +11,7 @@ use codex_core::output::OutputBudget;
 use codex_core::output::feed::FeedOptions;
 use codex_core::policy::{NetworkAccess, ResolvedWrites};
 use nix::sys::signal::Signal;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{Answer, Answered, Context, Params, Rest, answer, now};
 use crate::audit;
@@ -24,6 +24,9 @@ use crate::protocol::{
     TerminateResult, WriteParams, WriteResult, WriteStatus,
 };
 use crate::session::Reservation;
+
+/// How long a start waits for others that are set up.
+const LONGEST_TURN: Duration = Duration::from_secs(5);
 
 pub(super) fn unknown_process(id: &str) -> RpcError {
     RpcError::invalid(format!("unknown process id {}", codex_linux_sandbox::shown(id)))
@@ -72,6 +75,8 @@ async fn launch(
     reservation: &Reservation,
 ) -> Result<(Arc<Process>, SandboxKind), RpcError> {
     let server = Arc::clone(&context.server);
+    // Held until the command runs. Who has waited long goes on without.
+    let _turn = timeout(LONGEST_TURN, Arc::clone(&server.starts).acquire_owned()).await;
     let (wanted, named) = (params.sandbox.clone(), params.policy.clone());
     let without_network = params.enforce_managed_network == Some(true);
     let granted = tokio::task::spawn_blocking(move || {
