@@ -256,7 +256,7 @@ impl Connection {
 /// Those of a session's processes that something can still come from.
 fn following(session: &Session, extended: bool) -> Vec<Following> {
     let live = session.processes().into_iter().filter(|entry| !entry.is_over());
-    live.map(|entry| Following { entry, after: None, extended, session: None }).collect()
+    live.map(|entry| Following { entry, after: None, extended, session: None, reader: None }).collect()
 }
 
 fn family(method: &str) -> &'static str {

@@ -46,7 +46,8 @@ pub(super) fn attach(context: &Context, params: Params) -> Result<Rest, RpcError
         // Where it stands, once it is there.
         let state = entry.read(u64::MAX, 0, std::future::ready(()), true).await;
         let answer = answer(state.ok_or_else(|| unknown_process(&process_id))?)?;
-        let following = Following { entry, after: Some(after), extended: true, session: Some(session_id) };
+        let following =
+            Following { entry, after: Some(after), extended: true, session: Some(session_id), reader: None };
         Ok(Answer { then: Some(following), ..answer })
     }))
 }

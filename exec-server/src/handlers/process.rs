@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_core::exec::{
-    CallLimits, Detach, ExecError, ExecRequest, Outcome, Process, Sandbox, SignalError, Stdio, TerminalSize,
+    CallLimits, Detach, ExecRequest, Outcome, Process, Sandbox, SignalError, Stdio, TerminalSize,
 };
-use codex_core::output::OutputBudget;
 use codex_core::output::feed::FeedOptions;
+use codex_core::output::{FeedReader, OutputBudget};
 use codex_core::policy::{NetworkAccess, ResolvedWrites};
 use nix::sys::signal::Signal;
 use tokio::time::{sleep, timeout};
@@ -57,14 +57,15 @@ pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError>
     let reservation = context.session.reserve(entry)?;
     let context = context.clone();
     Ok(Box::pin(async move {
-        let (process, kind) = launch(&context, &params, &reservation).await?;
+        let (process, kind, reader) = launch(&context, &params, &reservation).await?;
         if let Some(pieces) = pieces {
             tokio::spawn(pieces.write_to(Arc::clone(&process)));
         }
         let entry = Arc::clone(&reservation.entry);
         reservation.keep(process);
         let answer = answer(StartResult { process_id: params.process_id, sandbox_type: Some(kind) })?;
-        let following = Following { entry, after: Some(0), extended: context.extended, session: None };
+        let following =
+            Following { entry, after: Some(0), extended: context.extended, session: None, reader };
         Ok(Answer { then: Some(following), ..answer })
     }))
 }
@@ -73,7 +74,7 @@ async fn launch(
     context: &Context,
     params: &StartParams,
     reservation: &Reservation,
-) -> Result<(Arc<Process>, SandboxKind), RpcError> {
+) -> Result<(Arc<Process>, SandboxKind, Option<FeedReader>), RpcError> {
     let server = Arc::clone(&context.server);
     // Held until the command runs. Who has waited long goes on without.
     let _turn = timeout(LONGEST_TURN, Arc::clone(&server.starts).acquire_owned()).await;
@@ -91,19 +92,16 @@ async fn launch(
     let kind = if sandbox.is_restricted() { SandboxKind::LinuxSeccomp } else { SandboxKind::None };
     let request = request(context, params, &reservation.entry)?;
     let process = Arc::new(Process::start(request, &sandbox));
+    // Before it can write anything.
+    let reader = process.reader(0);
     if process.started().await {
-        return Ok((process, kind));
+        return Ok((process, kind, reader));
     }
     let answer = process.wait().await;
     match &*answer {
         // It ran, and has ended by now.
-        Ok(result) if result.has_run() && result.outcome != Outcome::Cancelled => Ok((process, kind)),
+        Ok(result) if result.has_run() && result.outcome != Outcome::Cancelled => Ok((process, kind, reader)),
         Ok(result) => Err(RpcError::internal(result.outcome.sentence())),
-        Err(
-            error @ (ExecError::EmptyCommand
-            | ExecError::NulInArgument { .. }
-            | ExecError::Environment { .. }),
-        ) => Err(RpcError::internal(error.to_string())),
         Err(error) => Err(RpcError::internal(error.to_string())),
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use codex_core::output::FeedReader;
 use codex_core::output::feed::{FeedChunk, FeedRead, Missed};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -23,7 +24,7 @@ use crate::protocol::{
 const AT_A_TIME: usize = 256 * 1024;
 
 /// Who follows.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Following {
     pub(crate) entry: Arc<Entry>,
     /// Events above this number; without one, those from now on.
@@ -32,6 +33,8 @@ pub(crate) struct Following {
     pub(crate) extended: bool,
     /// The process's session, where it is not the connection's own.
     pub(crate) session: Option<String>,
+    /// A reader that was there from the start: output waits for it, so that none is lost before it is followed.
+    pub(crate) reader: Option<FeedReader>,
 }
 
 /// A chunk as it is answered.
@@ -55,12 +58,12 @@ pub(crate) fn gap(process: &str, after: u64, missed: Missed, session: Option<&st
 }
 
 /// Tells a connection what a process does, until its streams end or the connection does.
-pub(crate) async fn follow(following: Following, out: Outgoing, metrics: Arc<Metrics>) {
+pub(crate) async fn follow(mut following: Following, out: Outgoing, metrics: Arc<Metrics>) {
     let Some(process) = following.entry.process().await else { return };
     // What came before is not told again: who resumes a session asks for it.
     let now = || process.reader(u64::MAX).map(|mut reader| reader.read(0).next_seq.saturating_sub(1));
     let Some(after) = following.after.or_else(now) else { return };
-    let Some(mut reader) = process.reader(after) else { return };
+    let Some(mut reader) = following.reader.take().or_else(|| process.reader(after)) else { return };
     let mut teller = Teller::new(following, out, metrics, after);
     while !teller.is_done {
         let read = tokio::select! {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::raw::{Server, Way};
+use super::raw::{Server, Way, over_all};
 use super::sessions::wait_for_children;
 
 #[test]
@@ -30,6 +30,16 @@ fn a_reader_that_does_not_read_holds_up_nobody_and_is_told_what_it_missed() {
         assert_eq!(heard.stdout.len() as u64 + missed, 200_000_000);
         assert_eq!(heard.exit_code, Some(0));
     }
+}
+
+#[test]
+fn who_reads_gets_all_of_a_flood() {
+    over_all(|server| {
+        let mut raw = server.extended();
+        // Everything is written before the answer to the start has been read.
+        let heard = raw.run(&server.start_params("p", &["head", "-c", "20000000", "/dev/zero"]));
+        assert_eq!((heard.stdout.len(), heard.gaps.len(), heard.is_whole()), (20_000_000, 0, true));
+    });
 }
 
 #[test]
