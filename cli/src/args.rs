@@ -10,6 +10,8 @@ use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use codex_core::config::Isolation;
 use codex_core::limits::Limit;
 use codex_core::policy::SandboxMode;
+use codex_exec_server::ListenAddress;
+use codex_exec_server::client::Endpoint;
 
 mod duration;
 mod limit;
@@ -51,6 +53,19 @@ Exit codes:
       0 commands would run; 1 they would be refused: a guarantee in sandbox.require can't be kept,
       or the policy can't be enforced; 2 usage or configuration";
 
+const SERVER_EXAMPLES: &str = "\
+Examples:
+  For a client that starts the server itself:
+      codex exec-server --listen stdio
+  On a port of this machine; the first line of output has the URL:
+      codex exec-server --listen ws://127.0.0.1:0
+  For other machines, which have to show a token:
+      openssl rand -hex 32 > token; chmod 600 token
+      codex exec-server --listen ws://0.0.0.0:8722 --ws-token-file token
+
+Exit codes:
+      0 told to end, or standard input has ended; 2 usage or configuration; 125 can't listen";
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -62,6 +77,9 @@ pub(crate) enum Verb {
     /// Show what this machine gives, what holds here, and what would lift each limit.
     #[command(after_long_help = DOCTOR_CODES)]
     Doctor(DoctorArgs),
+    /// Serve the sandbox to agents elsewhere: JSON-RPC over standard streams, WebSocket or unix sockets.
+    #[command(after_long_help = SERVER_EXAMPLES)]
+    ExecServer(ExecServerArgs),
     /// Print completions for a shell.
     Completion(CompletionArgs),
 }
@@ -72,6 +90,8 @@ pub(crate) enum Debug {
     /// Run a command in the sandbox.
     #[command(aliases = ["landlock", "seatbelt"])]
     Sandbox(SandboxArgs),
+    /// Run a command on a server (codex exec-server) elsewhere, with live streams.
+    Remote(RemoteArgs),
     /// Show the policy in effect: each setting and its origin, the writable roots, what holds on this machine.
     Policy(PolicyArgs),
 }
@@ -181,6 +201,29 @@ pub(crate) struct PolicyArgs {
     pub(crate) json: bool,
 }
 
+/// `codex debug remote`.
+#[derive(Args, Debug)]
+pub(crate) struct RemoteArgs {
+    /// The policy on the server, by the name of its mode.
+    #[arg(short, long, value_name = "MODE", value_parser = modes(), default_value = "read-only")]
+    pub(crate) sandbox: SandboxMode,
+    /// Where the command runs on the server, if not in the server's workspace.
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(crate) cd: Option<PathBuf>,
+    /// Give the command a terminal.
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// The file with the token that the server asks for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ws_token_file: Option<PathBuf>,
+    /// The server: ws://HOST:PORT or unix:///PATH.
+    #[arg(value_name = "URL")]
+    pub(crate) server: Endpoint,
+    /// The command and its arguments.
+    #[arg(value_name = "COMMAND", required = true, last = true)]
+    pub(crate) command: Vec<String>,
+}
+
 /// `codex doctor`.
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
@@ -189,6 +232,50 @@ pub(crate) struct DoctorArgs {
     /// Print it as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `codex exec-server`.
+#[derive(Args, Debug)]
+pub(crate) struct ExecServerArgs {
+    /// Where to listen: stdio, ws://IP:PORT or unix:///PATH. Repeatable. Without it, at a port of this machine.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Vec<ListenAddress>,
+    /// How clients show who they are, over WebSocket: capability-token, which the other two options imply.
+    #[arg(long, value_name = "KIND", value_parser = ["capability-token"], requires = "token")]
+    pub(crate) ws_auth: Option<String>,
+    /// The file with the token that clients have to show.
+    #[arg(long, value_name = "FILE", group = "token")]
+    pub(crate) ws_token_file: Option<PathBuf>,
+    /// The SHA-256 digest of the token that clients have to show, in hexadecimal digits.
+    #[arg(long, value_name = "DIGEST", group = "token")]
+    pub(crate) ws_token_sha256: Option<String>,
+    /// How many requests of one connection are handled at the same time.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrent_requests: Option<u32>,
+    /// How many connections there may be.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_connections: Option<u32>,
+    /// How many processes may run.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_processes: Option<u32>,
+    /// How long a session is kept without a connection: 80s unless given.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) session_timeout: Option<Duration>,
+    /// The workspace: below it, clients may ask to write.
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(crate) cd: Option<PathBuf>,
+    /// How the level of isolation is chosen: auto, namespaces or landlock.
+    #[arg(long, value_name = "LEVEL", value_parser = isolations())]
+    pub(crate) isolation: Option<Isolation>,
+    /// Limit what the command may use: memory, processes, cpu_time, open_files, file_size or shm. Repeatable.
+    #[arg(long = "limit", value_name = "NAME=AMOUNT", value_parser = limit::parse)]
+    pub(crate) limits: Vec<(Limit, NonZeroU64)>,
+    /// Override a setting of config.toml; the value is TOML, else taken literally. Repeatable.
+    #[arg(short = 'c', value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+    /// Use a [profiles.NAME] table of config.toml.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
 }
 
 /// `codex completion`.
@@ -234,7 +321,12 @@ mod tests {
         let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
         match Cli::read(&arguments).unwrap().verb {
             Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => args,
-            Verb::Debug(Debug::Policy(_)) | Verb::Doctor(_) | Verb::Completion(_) => panic!("another verb"),
+            Verb::Debug(Debug::Policy(_) | Debug::Remote(_))
+            | Verb::Doctor(_)
+            | Verb::ExecServer(_)
+            | Verb::Completion(_) => {
+                panic!("another verb")
+            }
         }
     }
 

@@ -2,10 +2,14 @@
 
 mod completion;
 mod doctor;
+mod exec_server;
 mod policy;
+mod remote;
 mod sandbox;
 
 pub(crate) use completion::completion;
 pub(crate) use doctor::{Examination, doctor};
+pub(crate) use exec_server::exec_server;
 pub(crate) use policy::policy;
+pub(crate) use remote::remote;
 pub(crate) use sandbox::{Begun, sandbox};

@@ -110,6 +110,12 @@ impl Meaning {
             codex_home: self.world.codex_home.as_deref(),
             named_in_files: &self.roots_named_in_files(),
         };
+        Ok(Sandbox::prepare(&policy, surroundings, self.sandbox_options())?)
+    }
+
+    /// How sandboxes are built, whatever the policy.
+    pub(crate) fn sandbox_options(&self) -> SandboxOptions {
+        let settings = &self.config.settings;
         let helper = settings.codex_linux_sandbox_exe.value.clone();
         let mut options = SandboxOptions::new(helper.map_or(Helper::ThisProgram, Helper::Program));
         options.isolation = settings.sandbox.isolation.value;
@@ -123,13 +129,15 @@ impl Meaning {
         options.limits = settings.sandbox.limits();
         options.require = settings.sandbox.require.values().copied().collect();
         options.secrets_filtered = !settings.shell_environment_policy.ignore_default_excludes.value;
-        Ok(Sandbox::prepare(&policy, surroundings, options)?)
+        options
     }
 
     /// The writable roots that a file names, and when it was last written.
-    fn roots_named_in_files(&self) -> Vec<(PathBuf, SystemTime)> {
-        let roots = self.config.settings.workspace_write.writable_roots.iter();
+    pub(crate) fn roots_named_in_files(&self) -> Vec<(PathBuf, SystemTime)> {
+        let settings = &self.config.settings;
+        let roots = settings.workspace_write.writable_roots.iter();
         roots
+            .chain(&settings.exec_server.writable_roots)
             .filter_map(|root| match &root.origin {
                 Origin::File { path, .. } | Origin::Profile { path, .. } | Origin::Project { path, .. } => {
                     // A file whose time is unknown counts as older than every link.

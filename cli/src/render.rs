@@ -51,6 +51,17 @@ pub(crate) fn put_back(restoration: &[u8]) {
     if let Err(_unwritable) = nix::unistd::write(std::io::stdout(), restoration) {}
 }
 
+/// One line to standard output.
+pub(crate) fn line(text: &str) -> i32 {
+    bytes(format!("{text}\n").as_bytes())
+}
+
+/// Bytes that came from elsewhere to standard error, as they are.
+pub(crate) fn error_bytes(bytes: &[u8]) {
+    // There is nobody left to tell.
+    if let Err(_unwritable) = std::io::stderr().write_all(bytes) {}
+}
+
 /// A value as one line of JSON.
 pub(crate) fn json(value: &impl serde::Serialize) -> i32 {
     match serde_json::to_vec(value) {

@@ -31,6 +31,6 @@ pub use load::{ConfigSources, FlagLayer, Loaded, load};
 pub use notice::{Notice, NoticeKind};
 pub use problem::{ConfigError, Place, Problem, ProblemKind};
 pub use settings::{
-    EnvironmentInherit, EnvironmentPolicy, Isolation, Origin, SandboxSettings, Settings, Sourced,
-    SourcedList, WorkspaceWriteSettings,
+    EnvironmentInherit, EnvironmentPolicy, ExecServerSettings, Isolation, Origin, SandboxSettings, Settings,
+    Sourced, SourcedList, WorkspaceWriteSettings,
 };

@@ -32,14 +32,14 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_linux_sandbox::{Ending, Plan, Record, SetupError, Step};
+use codex_linux_sandbox::{Plan, Record, SetupError, Step};
 use nix::errno::Errno;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use accounting::{Exceeded, Meter, Root, Sample};
 pub use cgroup::{Cgroup, CgroupError, CgroupUsage, Delegation, NoCgroup};
-pub use codex_linux_sandbox::{CallersSignals, EarlyInit};
+pub use codex_linux_sandbox::{CallersSignals, EarlyInit, Ending};
 pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
 pub use limit_hit::{Evidence, LimitHit, limit_hit};
 pub use outcome::{
@@ -272,6 +272,7 @@ fn result(
         Record::Enforced(enforced) => Some(enforced),
         Record::Failed { .. }
         | Record::Exec { .. }
+        | Record::Executed
         | Record::Ended { .. }
         | Record::Stopped
         | Record::Continued => None,
@@ -340,7 +341,7 @@ fn outcome(seen: &Seen) -> Outcome {
         match record {
             Record::Enforced(_) => enforced = true,
             Record::Ended { ending: end, .. } => ending = Some(*end),
-            Record::Stopped | Record::Continued => {}
+            Record::Executed | Record::Stopped | Record::Continued => {}
             Record::Failed { step, call, target, errno, message } => {
                 return Outcome::SetupFailed {
                     step: Some(*step),

@@ -217,6 +217,8 @@ impl Keeper {
 
     /// Stays until the command has ended, or all has.
     pub(crate) fn run(mut self, mut stay: Stay, reports: &mut Reports) -> Result<Infallible, Failure> {
+        // Whoever is not there to read it has no use for it.
+        drop(reports.tell(&Record::Executed));
         self.let_go(reports)?;
         loop {
             if let Around::Namespaces { broker: Some(broker) } = &mut self.around {

@@ -103,6 +103,8 @@ pub enum Record {
         /// The whole message, for people.
         message: String,
     },
+    /// The command has been executed: said by the process that stays beside it.
+    Executed,
     /// The command has ended: said by the process that stays beside it, whose own end can't always look like the command's.
     Ended {
         /// How.
@@ -192,6 +194,7 @@ impl Record {
                 line.errno(*errno);
                 line.text("message", message.as_bytes());
             }
+            Self::Executed => line.word("executed"),
             Self::Stopped => line.word("stopped"),
             Self::Continued => line.word("continued"),
             Self::Ended { ending, others } => {
@@ -266,6 +269,7 @@ impl Record {
                 exit_code: number("code")?.try_into().ok()?,
                 message: text("message").unwrap_or_default(),
             }),
+            b"executed" => Some(Self::Executed),
             b"stopped" => Some(Self::Stopped),
             b"continued" => Some(Self::Continued),
             b"ended" => {

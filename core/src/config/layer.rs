@@ -34,6 +34,10 @@ pub(super) struct Layer {
     pub(super) private_tmp: Option<Sourced<bool>>,
     pub(super) allow_unix_sockets: Option<SourcedList<PathBuf>>,
     pub(super) limits: BTreeMap<Limit, Sourced<NonZeroU64>>,
+    pub(super) server_max_policy: Option<Sourced<SandboxMode>>,
+    pub(super) server_writable_roots: Option<SourcedList<PathBuf>>,
+    pub(super) server_network_access: Option<Sourced<bool>>,
+    pub(super) server_audit_log: Option<Sourced<PathBuf>>,
 }
 
 /// A whole file or override: a layer, and layers that apply only when they are chosen.
@@ -76,6 +80,10 @@ impl Layer {
             private_tmp,
             allow_unix_sockets,
             limits,
+            server_max_policy,
+            server_writable_roots,
+            server_network_access,
+            server_audit_log,
         } = self;
         let workspace_write = &mut settings.workspace_write;
         let environment = &mut settings.shell_environment_policy;
@@ -103,6 +111,13 @@ impl Layer {
         replace(&mut sandbox.private_tmp, private_tmp);
         replace(&mut sandbox.allow_unix_sockets, allow_unix_sockets);
         sandbox.limits.extend(limits);
+        let server = &mut settings.exec_server;
+        replace(&mut server.max_policy, server_max_policy);
+        replace(&mut server.writable_roots, server_writable_roots);
+        replace(&mut server.network_access, server_network_access);
+        let audit_log =
+            server_audit_log.map(|Sourced { value, origin }| Sourced { value: Some(value), origin });
+        replace(&mut server.audit_log, audit_log);
     }
 }
 

@@ -68,6 +68,18 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     for (limit, amount) in &sandbox.limits {
         rows.add(limit_key(*limit), limit_value(*limit, amount.value.get()), &amount.origin);
     }
+    let server = &settings.exec_server;
+    rows.add(
+        "exec_server.max_policy",
+        toml_string(server.max_policy.value.name()),
+        &server.max_policy.origin,
+    );
+    rows.list("exec_server.writable_roots", &server.writable_roots, |root| path(root));
+    let network = &server.network_access;
+    rows.add("exec_server.network_access", network.value.to_string(), &network.origin);
+    if let Some(file) = &server.audit_log.value {
+        rows.add("exec_server.audit_log", path(file), &server.audit_log.origin);
+    }
     rows.0
 }
 

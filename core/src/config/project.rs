@@ -70,6 +70,10 @@ impl Tightening {
             private_tmp,
             allow_unix_sockets: _,
             limits,
+            server_max_policy: _,
+            server_writable_roots: _,
+            server_network_access: _,
+            server_audit_log: _,
         } = layer;
         self.mode(settings, sandbox_mode);
         self.network(settings, network_access);

@@ -197,6 +197,19 @@ impl<'a> Reader<'a> {
                     layer.limits.insert(limit, amount);
                 }
             }
+            Setting::ServerMaxPolicy => {
+                layer.server_max_policy = self.word(value, &SandboxMode::ALL, SandboxMode::name);
+            }
+            Setting::ServerWritableRoots => {
+                layer.server_writable_roots = self.absolute_paths(value, expected);
+            }
+            Setting::ServerNetworkAccess => layer.server_network_access = self.boolean(value, expected),
+            Setting::ServerAuditLog => {
+                layer.server_audit_log = self
+                    .text(value, expected)
+                    .and_then(|path| self.absolute_path(path, value, true))
+                    .map(|path| self.sourced(path, value));
+            }
         }
     }
 

@@ -25,6 +25,10 @@ pub(super) enum Setting {
     AllowRead,
     PrivateTmp,
     AllowUnixSockets,
+    ServerMaxPolicy,
+    ServerWritableRoots,
+    ServerNetworkAccess,
+    ServerAuditLog,
     Limit(Limit),
 }
 
@@ -32,9 +36,13 @@ impl Setting {
     /// What a value of this setting has to be, for messages.
     pub(super) const fn expected(self) -> &'static str {
         match self {
-            Self::SandboxMode | Self::Inherit | Self::LinuxSandboxExe | Self::Isolation | Self::Git => {
-                "a string"
-            }
+            Self::SandboxMode
+            | Self::Inherit
+            | Self::LinuxSandboxExe
+            | Self::Isolation
+            | Self::Git
+            | Self::ServerMaxPolicy
+            | Self::ServerAuditLog => "a string",
             Self::WritableRoots
             | Self::Exclude
             | Self::IncludeOnly
@@ -43,12 +51,14 @@ impl Setting {
             | Self::Unprotect
             | Self::DenyRead
             | Self::AllowRead
-            | Self::AllowUnixSockets => "an array of strings",
+            | Self::AllowUnixSockets
+            | Self::ServerWritableRoots => "an array of strings",
             Self::NetworkAccess
             | Self::ExcludeTmpdirEnvVar
             | Self::ExcludeSlashTmp
             | Self::IgnoreDefaultExcludes
-            | Self::PrivateTmp => "a boolean (true or false)",
+            | Self::PrivateTmp
+            | Self::ServerNetworkAccess => "a boolean (true or false)",
             Self::Limit(limit) => expected(limit.unit()),
         }
     }
@@ -79,7 +89,9 @@ impl Node {
                 | Setting::Inherit
                 | Setting::LinuxSandboxExe
                 | Setting::Isolation
-                | Setting::Git,
+                | Setting::Git
+                | Setting::ServerMaxPolicy
+                | Setting::ServerAuditLog,
             ) => true,
             Self::Setting(_) | Self::Table(_) | Self::Variables | Self::Profiles => false,
         }
@@ -126,7 +138,7 @@ const fn user_only(name: &'static str, node: Node) -> Key {
 }
 
 /// The keys at the top of a file, an override or a flag. The two that choose among profiles come first.
-pub(super) static ROOT: [Key; 7] = [
+pub(super) static ROOT: [Key; 8] = [
     user_only("profile", Node::ProfileName),
     user_only("profiles", Node::Profiles),
     setting("sandbox_mode", Setting::SandboxMode),
@@ -134,6 +146,7 @@ pub(super) static ROOT: [Key; 7] = [
     shared("shell_environment_policy", Node::Table(&ENVIRONMENT)),
     user_only("codex_linux_sandbox_exe", Node::Setting(Setting::LinuxSandboxExe)),
     shared("sandbox", Node::Table(&SANDBOX)),
+    user_only("exec_server", Node::Table(&EXEC_SERVER)),
 ];
 
 /// The keys of a profile: all of [`ROOT`] but those that choose among profiles.
@@ -174,6 +187,13 @@ static LIMITS: [Key; 6] = [
     limit(Limit::OpenFiles),
     limit(Limit::FileSize),
     limit(Limit::Shm),
+];
+
+static EXEC_SERVER: [Key; 4] = [
+    user_only("max_policy", Node::Setting(Setting::ServerMaxPolicy)),
+    user_only("writable_roots", Node::Setting(Setting::ServerWritableRoots)),
+    user_only("network_access", Node::Setting(Setting::ServerNetworkAccess)),
+    user_only("audit_log", Node::Setting(Setting::ServerAuditLog)),
 ];
 
 /// The key of `keys` called `name`.

@@ -232,6 +232,30 @@ impl SandboxSettings {
     }
 }
 
+/// The `[exec_server]` table: what clients of a server may ask for at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecServerSettings {
+    /// The widest policy. `workspace-write` where nobody says otherwise.
+    pub max_policy: Sourced<SandboxMode>,
+    /// Directories beside the server's workspace below which writable roots may lie. Absolute.
+    pub writable_roots: SourcedList<PathBuf>,
+    /// Whether a policy may reach the network.
+    pub network_access: Sourced<bool>,
+    /// The file that says who ran what under which policy.
+    pub audit_log: Sourced<Option<PathBuf>>,
+}
+
+impl Default for ExecServerSettings {
+    fn default() -> Self {
+        Self {
+            max_policy: Sourced { value: SandboxMode::WorkspaceWrite, origin: Origin::Default },
+            writable_roots: SourcedList::default(),
+            network_access: Sourced::default(),
+            audit_log: Sourced::default(),
+        }
+    }
+}
+
 /// Everything that configuration says, resolved to one value a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -245,6 +269,8 @@ pub struct Settings {
     pub codex_linux_sandbox_exe: Sourced<Option<PathBuf>>,
     /// How the sandbox is built.
     pub sandbox: SandboxSettings,
+    /// What a server lets its clients ask for.
+    pub exec_server: ExecServerSettings,
     /// Lets commands reach the network whatever the mode. No key of a file says so, only a flag.
     pub network: Sourced<bool>,
 }
@@ -257,6 +283,7 @@ impl Default for Settings {
             shell_environment_policy: EnvironmentPolicy::default(),
             codex_linux_sandbox_exe: Sourced::default(),
             sandbox: SandboxSettings::default(),
+            exec_server: ExecServerSettings::default(),
             network: Sourced::default(),
         }
     }

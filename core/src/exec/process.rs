@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use codex_linux_sandbox::{ORDER_END, ORDER_SIGNAL, ORDER_TERMINATE};
+use codex_linux_sandbox::{Ending, ORDER_END, ORDER_SIGNAL, ORDER_TERMINATE};
 use nix::errno::Errno;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -27,6 +27,8 @@ pub(super) enum State {
     Starting,
     /// It runs.
     Running,
+    /// The command itself has ended. Its streams may go on, and what it has left behind.
+    Ended(Ending),
     /// The call has an answer. What the command has left behind may go on.
     Answered(Arc<Result<ExecResult, ExecError>>),
 }
@@ -118,10 +120,20 @@ impl Process {
         match state.wait_for(|state| !matches!(state, State::Starting)).await {
             Ok(state) => match &*state {
                 State::Starting => false,
-                State::Running => true,
+                State::Running | State::Ended(_) => true,
                 State::Answered(answer) => answer.as_ref().as_ref().is_ok_and(|result| result.has_run()),
             },
             Err(_dropped) => false,
+        }
+    }
+
+    /// Waits until the command itself has ended, and says how; its streams may still be open. Nothing where that is not known
+    /// before the call has an answer: where nothing ran, the call ended the command, or this machine's level has nobody to tell.
+    pub async fn ended(&self) -> Option<Ending> {
+        let mut state = self.state.clone();
+        match state.wait_for(|state| matches!(state, State::Ended(_) | State::Answered(_))).await.as_deref() {
+            Ok(State::Ended(ending)) => Some(*ending),
+            _ => None,
         }
     }
 

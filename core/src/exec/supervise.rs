@@ -291,7 +291,7 @@ impl<'a> Run<'a> {
 
     /// Attends to what the helper has said.
     fn listen(&mut self) {
-        let runs = self.told.records().iter().any(|record| matches!(record, Record::Enforced(_)));
+        let runs = self.told.command_runs();
         self.orders.state.send_if_modified(|state| {
             let news = runs && matches!(state, State::Starting);
             if news {
@@ -300,13 +300,15 @@ impl<'a> Run<'a> {
             news
         });
         let ended = self.told.records().iter().find_map(|record| match record {
-            Record::Ended { others, .. } => Some(*others),
+            Record::Ended { ending, others } => Some((*ending, *others)),
             _ => None,
         });
-        if let Some(others) = ended.filter(|_| self.captured) {
+        if let Some((ending, others)) = ended.filter(|_| self.captured) {
             self.ended = Some(Instant::now());
             self.others = others;
             self.streams.take_what_is_there();
+            // Told before its streams are: whoever hears of the exit finds how it was.
+            self.orders.state.send_replace(State::Ended(ending));
             self.streams.command_has_ended();
         }
         if !self.told.take_stop() {

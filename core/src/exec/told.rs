@@ -80,6 +80,15 @@ impl Told {
         }
     }
 
+    /// Whether the command has been executed. Where nobody stays beside it, the pipe is closed by that.
+    pub(super) fn command_runs(&self) -> bool {
+        let has = |wanted: fn(&Record) -> bool| self.records.iter().any(wanted);
+        let is_known = has(|record| matches!(record, Record::Executed | Record::Ended { .. }));
+        let confined = has(|record| matches!(record, Record::Enforced(_)));
+        let failed = has(|record| matches!(record, Record::Exec { .. } | Record::Failed { .. }));
+        is_known || (confined && !failed && self.pipe.is_none())
+    }
+
     pub(super) fn records(&self) -> &[Record] {
         &self.records
     }

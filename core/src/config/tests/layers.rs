@@ -40,6 +40,12 @@ allow_read = ["~/.ssh/known_hosts"]
 private_tmp = true
 allow_unix_sockets = ["/run/docker.sock"]
 
+[exec_server]
+max_policy = "read-only"
+writable_roots = ["~/work"]
+network_access = true
+audit_log = "/var/log/codex"
+
 [profiles.ci]
 sandbox_mode = "read-only"
 sandbox_workspace_write.writable_roots = []
@@ -91,6 +97,10 @@ fn every_key_is_read_and_listed() {
             "sandbox.allow_read = [\"/home/me/.ssh/known_hosts\"]  config.toml:27",
             "sandbox.private_tmp = true  config.toml:28",
             "sandbox.allow_unix_sockets = [\"/run/docker.sock\"]  config.toml:29",
+            "exec_server.max_policy = \"read-only\"  config.toml:32",
+            "exec_server.writable_roots = [\"/home/me/work\"]  config.toml:33",
+            "exec_server.network_access = true  config.toml:34",
+            "exec_server.audit_log = \"/var/log/codex\"  config.toml:35",
         ]
     );
     assert_eq!(
@@ -151,7 +161,7 @@ fn tables_merge_and_lists_replace() {
     assert_eq!(environment.set["A.B"].value, "it's \"q\"");
     let roots = &settings.workspace_write.writable_roots;
     assert!(roots.is_empty());
-    assert!(matches!(&roots.origin, Origin::Profile { name, line: 33, .. } if name == "ci"), "{roots:?}");
+    assert!(matches!(&roots.origin, Origin::Profile { name, line: 39, .. } if name == "ci"), "{roots:?}");
 }
 
 #[test]

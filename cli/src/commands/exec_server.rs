@@ -1,0 +1,142 @@
+//! `codex exec-server`: the sandbox for agents elsewhere.
+
+use std::os::fd::AsFd as _;
+
+use codex_core::exec::watch;
+use codex_exec_server::{
+    AuditError, AuthError, Bound, CeilingOptions, ListenAddress, ListenError, Server, ServerLimits,
+    ServerOptions, TokenDigest,
+};
+use nix::sys::signal::Signal;
+
+use crate::args::{ExecServerArgs, PolicyOptions};
+use crate::exit_code;
+use crate::meaning::{Meaning, MeaningError};
+use crate::render;
+use crate::signals::{Shares, Signals};
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Meaning(#[from] MeaningError),
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("the server can't be prepared: {0}")]
+    Prepare(std::io::Error),
+}
+
+impl Failure {
+    const fn exit_code(&self) -> i32 {
+        match self {
+            Self::Meaning(error) => error.exit_code(),
+            Self::Auth(_)
+            | Self::Audit(_)
+            | Self::Listen(ListenError::OffLoopback(_) | ListenError::StdioTwice) => exit_code::USAGE,
+            Self::Listen(_) | Self::Prepare(_) => exit_code::REFUSED,
+        }
+    }
+}
+
+pub(crate) fn exec_server(args: &ExecServerArgs) -> i32 {
+    match serve(args) {
+        Ok(code) => code,
+        Err(failure) => render::refusal(&failure.to_string(), failure.exit_code()),
+    }
+}
+
+fn serve(args: &ExecServerArgs) -> Result<i32, Failure> {
+    // Before there is a second thread: all of them have to have them blocked.
+    let signals = Signals::block(Shares::Nothing).map_err(|errno| Failure::Prepare(errno.into()))?;
+    let options = options(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(Failure::Prepare)?;
+    let code = runtime.block_on(async {
+        let mut server = Server::new(options)?;
+        let default = [ListenAddress::WebSocket(([127, 0, 0, 1], 0).into())];
+        let addresses = if args.listen.is_empty() { &default[..] } else { &args.listen };
+        let has_stdio = addresses.contains(&ListenAddress::Stdio);
+        for address in addresses {
+            let bound = server.listen(address).await?;
+            // Standard output belongs to the protocol where that is spoken there.
+            if bound != Bound::Stdio && !has_stdio {
+                let printed = render::line(&bound.to_string());
+                if printed != exit_code::SUCCESS {
+                    return Ok(printed);
+                }
+            }
+        }
+        let shutdown = server.shutdown();
+        let running = server.run();
+        tokio::pin!(running);
+        tokio::select! {
+            () = &mut running => {}
+            () = told_to_end(&signals) => {
+                shutdown.cancel();
+                running.await;
+            }
+        }
+        Ok::<_, Failure>(exit_code::SUCCESS)
+    });
+    // A thread that waits for standard input can't be told to stop.
+    runtime.shutdown_background();
+    code
+}
+
+/// Waits for a signal that asks a server to end. The others mean nothing to it.
+async fn told_to_end(signals: &Signals) {
+    let Ok(watched) = signals.descriptor().as_fd().try_clone_to_owned().and_then(watch) else {
+        return std::future::pending().await;
+    };
+    loop {
+        let Ok(mut ready) = watched.readable().await else { return std::future::pending().await };
+        while let Some(received) = signals.take() {
+            if matches!(received.signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP)
+            {
+                return;
+            }
+        }
+        ready.clear_ready();
+    }
+}
+
+fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
+    let meaning = Meaning::of(&PolicyOptions {
+        sandbox: None,
+        full_auto: false,
+        cd: args.cd.clone(),
+        add_dir: Vec::new(),
+        network: false,
+        isolation: args.isolation,
+        limits: args.limits.clone(),
+        overrides: args.overrides.clone(),
+        profile: args.profile.clone(),
+    })?;
+    let token = match (&args.ws_token_file, &args.ws_token_sha256) {
+        (Some(file), _) => Some(TokenDigest::of_file(file)?),
+        (None, Some(digest)) => Some(TokenDigest::of_hex(digest)?),
+        (None, None) => None,
+    };
+    let mut limits = ServerLimits::default();
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    limits.concurrent_requests = args.concurrent_requests.map_or(limits.concurrent_requests, count);
+    limits.connections = args.max_connections.map_or(limits.connections, count);
+    limits.processes = args.max_processes.map_or(limits.processes, count);
+    limits.session_for = args.session_timeout.unwrap_or(limits.session_for);
+    let variables = meaning.environment()?;
+    let audit_log = meaning.config.settings.exec_server.audit_log.value.clone();
+    let workspace = meaning.workspace.clone().ok_or(MeaningError::NoWorkspace)?;
+    let ceiling = CeilingOptions {
+        sandbox: meaning.sandbox_options(),
+        workspace,
+        tmpdir: meaning.world.tmpdir.clone(),
+        codex_home: meaning.world.codex_home.clone(),
+        named_in_files: meaning.roots_named_in_files(),
+        settings: meaning.config.settings,
+    };
+    Ok(ServerOptions { ceiling, variables, token, audit_log, limits })
+}

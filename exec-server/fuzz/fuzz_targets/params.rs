@@ -1,0 +1,32 @@
+//! Arbitrary text as the parameters of each method, and as a `file:` URI.
+
+#![no_main]
+
+use codex_exec_server::protocol::{
+    AttachParams, CancelParams, ExplainParams, FileUri, InitializeParams, ProcessParams, ReadParams, ResizeParams,
+    SignalParams, StartParams, WriteParams,
+};
+
+fn read<T: serde::de::DeserializeOwned + serde::Serialize>(text: &str) {
+    if let Ok(params) = serde_json::from_str::<T>(text) {
+        let written = serde_json::to_string(&params).expect("parameters have a form in JSON");
+        serde_json::from_str::<T>(&written).expect("what was written can be read");
+    }
+}
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    read::<InitializeParams>(text);
+    read::<StartParams>(text);
+    read::<ReadParams>(text);
+    read::<WriteParams>(text);
+    read::<SignalParams>(text);
+    read::<ProcessParams>(text);
+    read::<ResizeParams>(text);
+    read::<AttachParams>(text);
+    read::<CancelParams>(text);
+    read::<ExplainParams>(text);
+    if let Ok(uri) = FileUri::parse(text) {
+        assert!(uri.path().is_absolute());
+        assert_eq!(FileUri::parse(&uri.to_string()).as_ref(), Ok(&uri));
+    }
+});

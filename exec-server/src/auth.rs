@@ -1,0 +1,124 @@
+//! Who may connect: a token that is as good as its secrecy, compared in constant time by its digest.
+
+use std::path::{Path, PathBuf};
+
+use codex_linux_sandbox::shown;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+/// The shortest token that is taken: 128 bits as hexadecimal digits, or 192 as base64.
+const SHORTEST: usize = 32;
+
+/// Why there is no token to go by.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The file can't be read.
+    #[error("the token file {path}: {error}", path = shown(.path))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        error: std::io::Error,
+    },
+    /// Anybody could guess it.
+    #[error(
+        "the token file {path}: a token has {SHORTEST} characters at least, none of them blank; `openssl rand -hex 32` makes one",
+        path = shown(.0)
+    )]
+    Short(PathBuf),
+    /// It is no digest.
+    #[error("a SHA-256 digest is 64 hexadecimal digits")]
+    Digest,
+}
+
+/// What a connection over TCP has to show. The token itself is not kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenDigest([u8; 32]);
+
+impl std::fmt::Debug for TokenDigest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("TokenDigest")
+    }
+}
+
+impl TokenDigest {
+    /// The digest of the token that is in a file; blanks around it are not part of it.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`].
+    pub fn of_file(path: &Path) -> Result<Self, AuthError> {
+        let text =
+            std::fs::read(path).map_err(|error| AuthError::Unreadable { path: path.to_owned(), error })?;
+        let token = text.trim_ascii();
+        if token.len() < SHORTEST || token.iter().any(|byte| !byte.is_ascii_graphic()) {
+            return Err(AuthError::Short(path.to_owned()));
+        }
+        Ok(Self(Sha256::digest(token).into()))
+    }
+
+    /// A digest as hexadecimal digits.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::Digest`].
+    pub fn of_hex(text: &str) -> Result<Self, AuthError> {
+        let mut digest = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(AuthError::Digest);
+        }
+        for (byte, digits) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_other| AuthError::Digest)?;
+            if digits.starts_with('+') {
+                return Err(AuthError::Digest);
+            }
+            *byte = u8::from_str_radix(digits, 16).map_err(|_other| AuthError::Digest)?;
+        }
+        Ok(Self(digest))
+    }
+
+    /// Whether a header `Authorization` shows the token.
+    #[must_use]
+    pub fn admits(&self, authorization: Option<&[u8]>) -> bool {
+        let Some((scheme, token)) = authorization.and_then(|header| header.split_at_checked(7)) else {
+            return false;
+        };
+        // What is compared has one length whatever the token's.
+        let shown: [u8; 32] = Sha256::digest(token.trim_ascii()).into();
+        scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(shown.ct_eq(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AuthError, TokenDigest};
+
+    #[test]
+    fn the_token_opens_and_nothing_else_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        let token = "0123456789abcdef0123456789abcdef";
+        std::fs::write(&file, format!("{token}\n")).unwrap();
+        let digest = TokenDigest::of_file(&file).unwrap();
+        assert!(digest.admits(Some(format!("Bearer {token}").as_bytes())));
+        assert!(digest.admits(Some(format!("bearer {token}").as_bytes())));
+        for header in ["", "Bearer", "Bearer ", token, "Basic 0123456789abcdef0123456789abcdef"] {
+            assert!(!digest.admits(Some(header.as_bytes())), "{header}");
+        }
+        assert!(!digest.admits(Some(format!("Bearer {token}0").as_bytes())));
+        assert!(!digest.admits(None));
+        std::fs::write(&file, "short").unwrap();
+        assert!(matches!(TokenDigest::of_file(&file), Err(AuthError::Short(_))));
+    }
+
+    #[test]
+    fn a_digest_is_64_hexadecimal_digits() {
+        // `printf abc | sha256sum`
+        let digest =
+            TokenDigest::of_hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap();
+        assert!(digest.admits(Some(b"Bearer abc")));
+        for text in ["", "ba", &"+1".repeat(32), &"zz".repeat(32), &"é".repeat(32)] {
+            assert!(matches!(TokenDigest::of_hex(text), Err(AuthError::Digest)), "{text}");
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The task that holds a connection: answers to whom they belong, events in their queues, and a new connection where the
+//! old one is lost.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::process::Child;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+
+use super::watched::Producer;
+use super::{ClientError, Endpoint, Event};
+use crate::protocol::{
+    ClosedParams, EXTENSIONS_VERSION, ErrorCode, ExitedParams, Extensions, GapParams, Id, Incoming,
+    InitializeParams, InitializeResult, OutputParams, ReadParams, ReadResult, Reply, encode_notification,
+    encode_request,
+};
+use crate::transport::{Reader, Received, Writer};
+
+/// How long it is tried to resume a session, and how often.
+const PATIENCE: Duration = Duration::from_secs(45);
+const PAUSE: Duration = Duration::from_millis(100);
+/// How much is asked for at a time after a gap.
+const AT_A_TIME: usize = 256 * 1024;
+
+/// What the holder of a connection is asked.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Call(Call),
+    /// What has come of a process since its queue was full.
+    CatchUp(String),
+}
+
+/// A request of the user's.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) method: &'static str,
+    pub(super) params: Box<RawValue>,
+    pub(super) reply: oneshot::Sender<Result<Box<RawValue>, ClientError>>,
+    pub(super) watched: Option<(String, Producer)>,
+}
+
+/// A request that waits for its answer.
+enum Pending {
+    User {
+        method: &'static str,
+        params: Box<RawValue>,
+        reply: oneshot::Sender<Result<Box<RawValue>, ClientError>>,
+        starts: Option<String>,
+    },
+    CatchUp(String),
+}
+
+/// A connection and what belongs to it.
+pub(super) struct Link {
+    endpoint: Endpoint,
+    name: String,
+    session: String,
+    reader: Reader,
+    writer: Writer,
+    _child: Option<Child>,
+    asked: mpsc::UnboundedReceiver<Ask>,
+    pending: HashMap<i64, Pending>,
+    next: i64,
+    processes: HashMap<String, Producer>,
+    /// Those that have to be asked for again: something has come while it was answered.
+    again: Vec<String>,
+}
+
+impl Link {
+    pub(super) async fn open(
+        endpoint: Endpoint,
+        name: String,
+        asked: mpsc::UnboundedReceiver<Ask>,
+    ) -> Result<(Self, InitializeResult), ClientError> {
+        let (mut reader, mut writer, child) = endpoint.connect().await.map_err(ClientError::Unreachable)?;
+        let opened = handshake(&mut reader, &mut writer, &name, None).await?;
+        let link = Self {
+            endpoint,
+            name,
+            session: opened.session_id.clone(),
+            reader,
+            writer,
+            _child: child,
+            asked,
+            pending: HashMap::new(),
+            next: 2,
+            processes: HashMap::new(),
+            again: Vec::new(),
+        };
+        Ok((link, opened))
+    }
+
+    /// Serves until nobody asks any more, or the session is lost.
+    pub(super) async fn run(mut self) {
+        loop {
+            let served = tokio::select! {
+                ask = self.asked.recv() => match ask {
+                    Some(ask) => self.ask(ask).await,
+                    // Nobody is left.
+                    None => return,
+                },
+                received = self.reader.next() => match received {
+                    Some(Received::Message(message)) => {
+                        self.take(&message);
+                        self.ask_again().await
+                    }
+                    Some(Received::TooLong(_)) | None => Err(std::io::ErrorKind::ConnectionReset.into()),
+                },
+            };
+            if let Err(error) = served {
+                tracing::debug!("the connection is lost: {error}");
+                if self.resume().await.is_err() {
+                    // Queues and answers end with us.
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn ask(&mut self, ask: Ask) -> std::io::Result<()> {
+        match ask {
+            Ask::Call(Call { method, params, reply, watched }) => {
+                let starts = watched.map(|(id, producer)| {
+                    self.processes.insert(id.clone(), producer);
+                    id
+                });
+                self.request(Pending::User { method, params, reply, starts }).await
+            }
+            Ask::CatchUp(id) => self.catch_up(id).await,
+        }
+    }
+
+    async fn ask_again(&mut self) -> std::io::Result<()> {
+        for process in std::mem::take(&mut self.again) {
+            self.catch_up(process).await?;
+        }
+        Ok(())
+    }
+
+    async fn catch_up(&mut self, id: String) -> std::io::Result<()> {
+        let waits =
+            self.pending.values().any(|pending| matches!(pending, Pending::CatchUp(other) if *other == id));
+        if waits || !self.processes.contains_key(&id) {
+            return Ok(());
+        }
+        self.request(Pending::CatchUp(id)).await
+    }
+
+    async fn request(&mut self, pending: Pending) -> std::io::Result<()> {
+        let id = self.next;
+        self.next += 1;
+        let text = match &pending {
+            Pending::User { method, params, .. } => encode_request(&Id::Number(id), method, params),
+            Pending::CatchUp(process) => {
+                let after = self.processes.get(process).map(|watched| watched.last);
+                let params = ReadParams {
+                    process_id: process.clone(),
+                    after_seq: after,
+                    max_bytes: Some(AT_A_TIME),
+                    wait_ms: None,
+                };
+                encode_request(&Id::Number(id), "process/read", params)
+            }
+        };
+        self.pending.insert(id, pending);
+        self.writer.put(text.map_err(std::io::Error::other)?).await?;
+        self.writer.flush().await
+    }
+
+    fn take(&mut self, message: &[u8]) {
+        match Incoming::parse(message) {
+            Ok(Incoming::Answer { id: Id::Number(id), reply }) => self.answered(id, reply),
+            Ok(Incoming::Notification { method, params: Some(params) }) => {
+                if let Err(error) = self.event(&method, &params) {
+                    tracing::debug!("a notification that can't be read: {error}");
+                }
+            }
+            Ok(_) => {}
+            Err(malformed) => tracing::debug!("{malformed}"),
+        }
+    }
+
+    fn answered(&mut self, id: i64, reply: Reply) {
+        match self.pending.remove(&id) {
+            Some(Pending::User { reply: user, starts, .. }) => {
+                if let (Err(_), Some(process)) = (&reply, starts) {
+                    self.processes.remove(&process);
+                }
+                // Whoever does not wait any more has no use for it.
+                drop(user.send(reply.map_err(ClientError::Refused)));
+            }
+            Some(Pending::CatchUp(process)) => match reply {
+                Ok(read) => match serde_json::from_str(read.get()) {
+                    Ok(read) => self.caught_up(&process, read),
+                    Err(error) => tracing::debug!("an answer that can't be read: {error}"),
+                },
+                // It is forgotten: its queue ends.
+                Err(_unknown) => drop(self.processes.remove(&process)),
+            },
+            None => {}
+        }
+    }
+
+    fn caught_up(&mut self, process: &str, read: ReadResult) {
+        let Some(watched) = self.processes.get_mut(process) else { return };
+        if let Some(gap) = read.missed {
+            watched.put(gap.to_seq, Event::Gap(gap), None);
+        }
+        let is_empty = read.chunks.is_empty();
+        let was_cut = read.chunks.last().is_some_and(|chunk| chunk.seq + 1 == read.next_seq);
+        for chunk in read.chunks {
+            if chunk.seq > watched.last {
+                watched.put(chunk.seq, Event::Output { stream: chunk.stream, bytes: chunk.chunk.0 }, None);
+            }
+        }
+        watched.last = watched.last.max(read.next_seq.saturating_sub(1));
+        if let (Some(code), false, false) = (read.exit_code, watched.exited, was_cut && !read.closed) {
+            watched.put(watched.last, Event::Exited { code }, None);
+        }
+        if read.closed && !was_cut {
+            watched.put(watched.last, Event::Closed { result: None }, None);
+            self.processes.remove(process);
+        } else if watched.last >= watched.newest {
+            watched.set_behind(false);
+        } else if is_empty {
+            self.again.push(process.to_owned());
+        }
+    }
+
+    fn event(&mut self, method: &str, params: &RawValue) -> serde_json::Result<()> {
+        let (process, seq, event) = match method {
+            "process/output" => {
+                let OutputParams { process_id, seq, stream, chunk, .. } = serde_json::from_str(params.get())?;
+                (process_id, seq, Event::Output { stream, bytes: chunk.0 })
+            }
+            "process/exited" => {
+                let ExitedParams { process_id, seq, exit_code, .. } = serde_json::from_str(params.get())?;
+                (process_id, seq, Event::Exited { code: exit_code })
+            }
+            "process/closed" => {
+                let ClosedParams { process_id, seq, result, .. } = serde_json::from_str(params.get())?;
+                (process_id, seq, Event::Closed { result })
+            }
+            "process/gap" => {
+                let gap: GapParams = serde_json::from_str(params.get())?;
+                (gap.process_id.clone(), gap.to_seq, Event::Gap(gap))
+            }
+            _ => return Ok(()),
+        };
+        let Some(watched) = self.processes.get_mut(&process) else { return Ok(()) };
+        let is_last = matches!(event, Event::Closed { .. });
+        watched.tell(seq, event);
+        if is_last && watched.last == seq {
+            self.processes.remove(&process);
+        }
+        Ok(())
+    }
+
+    /// Makes a new connection, and goes on with the session.
+    async fn resume(&mut self) -> Result<(), ClientError> {
+        if !self.endpoint.lasts() {
+            return Err(ClientError::Lost);
+        }
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let connected = self.endpoint.connect().await.map_err(ClientError::Unreachable);
+            let resumed = match connected {
+                Ok((mut reader, mut writer, child)) => {
+                    handshake(&mut reader, &mut writer, &self.name, Some(&self.session))
+                        .await
+                        .map(|_result| (reader, writer, child))
+                }
+                Err(error) => Err(error),
+            };
+            match resumed {
+                Ok((reader, writer, child)) => {
+                    (self.reader, self.writer, self._child) = (reader, writer, child);
+                    if self.go_on().await.is_ok() {
+                        return Ok(());
+                    }
+                }
+                // The server has not seen yet that the old connection is gone.
+                Err(ClientError::Refused(error)) if error.kind() != ErrorCode::SessionAttached => {
+                    return Err(ClientError::Refused(error));
+                }
+                Err(_) if Instant::now() >= until => return Err(ClientError::Lost),
+                Err(_) => {}
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Asks again what was not answered and may be asked twice, and for what has come of each process.
+    async fn go_on(&mut self) -> std::io::Result<()> {
+        let mut before: Vec<_> = std::mem::take(&mut self.pending).into_iter().collect();
+        // In the order in which they were asked for.
+        before.sort_by_key(|(id, _)| *id);
+        for (_, pending) in before {
+            match pending {
+                Pending::User { method: "process/write" | "process/read" | "process/terminate", .. } => {
+                    self.request(pending).await?;
+                }
+                // Whether it was done nobody knows; the answer's end says so.
+                Pending::User { .. } | Pending::CatchUp(_) => {}
+            }
+        }
+        let processes: Vec<String> = self.processes.keys().cloned().collect();
+        for process in processes {
+            if let Some(watched) = self.processes.get(&process) {
+                watched.set_behind(true);
+            }
+            self.catch_up(process).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn handshake(
+    reader: &mut Reader,
+    writer: &mut Writer,
+    name: &str,
+    session: Option<&str>,
+) -> Result<InitializeResult, ClientError> {
+    let params = InitializeParams {
+        client_name: name.to_owned(),
+        resume_session_id: session.map(str::to_owned),
+        extensions: Some(Extensions { version: EXTENSIONS_VERSION }),
+    };
+    writer
+        .put(encode_request(&Id::Number(1), "initialize", params)?)
+        .await
+        .map_err(ClientError::Unreachable)?;
+    writer.flush().await.map_err(ClientError::Unreachable)?;
+    loop {
+        let Some(Received::Message(message)) = reader.next().await else { return Err(ClientError::Lost) };
+        if let Ok(Incoming::Answer { id: Id::Number(1), reply }) = Incoming::parse(&message) {
+            let result = serde_json::from_str(reply?.get())?;
+            let told = encode_notification("initialized", serde_json::Map::new())?;
+            writer.put(told).await.map_err(ClientError::Unreachable)?;
+            writer.flush().await.map_err(ClientError::Unreachable)?;
+            return Ok(result);
+        }
+    }
+}

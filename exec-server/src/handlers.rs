@@ -1,0 +1,120 @@
+//! Methods: one line each, and what they take.
+//!
+//! A handler is called in the order in which requests came, and says what is left to be done: what has to keep that order
+//! (taking an id, queueing input) is done by then, what may take time is not.
+
+mod environment;
+mod extensions;
+mod process;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::outgoing::Outgoing;
+use crate::process::Following;
+use crate::protocol::{ErrorCode, RpcError};
+use crate::server::Shared;
+use crate::session::Session;
+
+/// What a handler works with.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) server: Arc<Shared>,
+    pub(crate) session: Arc<Session>,
+    /// Where notifications go; tells when the connection is gone.
+    pub(crate) out: Outgoing,
+    pub(crate) client: Arc<str>,
+    pub(crate) peer: Arc<str>,
+    /// Whether the client has asked for what is ours.
+    pub(crate) extended: bool,
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) result: Box<RawValue>,
+    /// Whom the connection follows once the answer is on its way.
+    pub(crate) then: Option<Following>,
+}
+
+pub(crate) type Answered = Result<Answer, RpcError>;
+
+/// What is left to be done for an answer.
+pub(crate) type Rest = Pin<Box<dyn Future<Output = Answered> + Send>>;
+
+/// Who the methods are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Every client.
+    All,
+    /// Those that have asked for what is ours.
+    Extended,
+}
+
+type Handler = fn(&Context, Params) -> Result<Rest, RpcError>;
+
+/// Every method but `initialize`.
+const METHODS: &[(&str, Known, Handler)] = &[
+    ("environment/info", Known::All, environment::info),
+    ("environment/status", Known::All, environment::status),
+    ("process/start", Known::All, process::start),
+    ("process/read", Known::All, process::read),
+    ("process/write", Known::All, process::write),
+    ("process/signal", Known::All, process::signal),
+    ("process/terminate", Known::All, process::terminate),
+    ("process/resize", Known::Extended, extensions::resize),
+    ("process/closeStdin", Known::Extended, extensions::close_stdin),
+    ("process/list", Known::Extended, extensions::list),
+    ("process/attach", Known::Extended, extensions::attach),
+    ("policy/explain", Known::Extended, extensions::explain),
+];
+
+/// Parameters as they came.
+pub(crate) struct Params(pub(crate) Option<Box<RawValue>>);
+
+impl Params {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, RpcError> {
+        let text = self.0.as_deref().ok_or_else(|| RpcError::params("the member `params` is missing"))?;
+        serde_json::from_str(text.get()).map_err(|error| RpcError::params(format!("invalid params: {error}")))
+    }
+}
+
+/// The method by its name, as metrics have it.
+pub(crate) fn name(method: &str) -> &'static str {
+    METHODS.iter().map(|(name, _, _)| *name).find(|name| *name == method).unwrap_or("unknown")
+}
+
+/// Whether there is such a method for anybody.
+pub(crate) fn is_known(method: &str) -> bool {
+    METHODS.iter().any(|(name, known, _)| *name == method && *known == Known::All)
+}
+
+/// Begins what a request asks for.
+pub(crate) fn begin(context: &Context, method: &str, params: Params) -> Result<Rest, RpcError> {
+    let found =
+        METHODS.iter().find(|(name, known, _)| *name == method && (*known == Known::All || context.extended));
+    let (_, _, handler) = found.ok_or_else(|| unknown_method(method))?;
+    handler(context, params)
+}
+
+pub(crate) fn unknown_method(method: &str) -> RpcError {
+    let method = codex_linux_sandbox::shown(method);
+    RpcError::new(ErrorCode::MethodNotFound, format!("there is no method `{method}`"))
+}
+
+/// An answer that is there.
+fn answer(result: impl Serialize) -> Answered {
+    let result = serde_json::value::to_raw_value(&result)
+        .map_err(|error| RpcError::internal(format!("the answer has no form in JSON: {error}")))?;
+    Ok(Answer { result, then: None })
+}
+
+/// An answer that is there, where one may be waited for.
+fn now(result: impl Serialize) -> Result<Rest, RpcError> {
+    let answer = answer(result)?;
+    Ok(Box::pin(async move { Ok(answer) }))
+}

@@ -1,0 +1,274 @@
+//! `process/*` as every client knows it.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codex_core::exec::{
+    CallLimits, Detach, ExecRequest, Outcome, Process, Sandbox, SignalError, Stdio, TerminalSize,
+};
+use codex_core::output::feed::FeedOptions;
+use codex_core::output::{FeedReader, OutputBudget};
+use codex_core::policy::{NetworkAccess, ResolvedWrites};
+use nix::sys::signal::Signal;
+use tokio::time::{sleep, timeout};
+
+use super::{Answer, Answered, Context, Params, Rest, answer, now};
+use crate::audit;
+use crate::ceiling::Refusal;
+use crate::environment;
+use crate::process::Put;
+use crate::process::{Entry, Following, InputLane};
+use crate::protocol::{
+    ProcessParams, ReadParams, RpcError, SandboxKind, SignalName, SignalParams, StartParams, StartResult,
+    TerminateResult, WriteParams, WriteResult, WriteStatus,
+};
+use crate::session::Reservation;
+
+/// How long a start waits for others that are set up.
+const LONGEST_TURN: Duration = Duration::from_secs(5);
+
+pub(super) fn unknown_process(id: &str) -> RpcError {
+    RpcError::invalid(format!("unknown process id {}", codex_linux_sandbox::shown(id)))
+}
+
+/// `process/start`: takes the id at once, so that what follows for it finds it.
+pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError> {
+    let mut params: StartParams = params.read()?;
+    if params.argv.is_empty() {
+        return Err(RpcError::params("argv must not be empty"));
+    }
+    if params.network_proxy.is_some() {
+        return Err(RpcError::invalid("this server has no network proxy: nothing is started without it"));
+    }
+    if params.shell_snapshot.is_some() {
+        return Err(RpcError::invalid("this server makes no snapshots of shells"));
+    }
+    if !context.extended {
+        // To a client that has not asked for it, these members mean nothing.
+        (params.policy, params.limits, params.detach, params.size) = (None, None, None, None);
+    }
+    let has_input = params.tty || params.pipe_stdin == Some(true);
+    let (lane, pieces) = match has_input.then(|| InputLane::new(context.server.limits.input_bytes)) {
+        Some((lane, pieces)) => (Some(lane), Some(pieces)),
+        None => (None, None),
+    };
+    let entry = Entry::new(params.process_id.clone(), params.argv.clone(), params.tty, lane);
+    let reservation = context.session.reserve(entry)?;
+    let context = context.clone();
+    Ok(Box::pin(async move {
+        let (process, kind, reader) = launch(&context, &params, &reservation).await?;
+        if let Some(pieces) = pieces {
+            tokio::spawn(pieces.write_to(Arc::clone(&process)));
+        }
+        let entry = Arc::clone(&reservation.entry);
+        reservation.keep(process);
+        let answer = answer(StartResult { process_id: params.process_id, sandbox_type: Some(kind) })?;
+        let following =
+            Following { entry, after: Some(0), extended: context.extended, session: None, reader };
+        Ok(Answer { then: Some(following), ..answer })
+    }))
+}
+
+async fn launch(
+    context: &Context,
+    params: &StartParams,
+    reservation: &Reservation,
+) -> Result<(Arc<Process>, SandboxKind, Option<FeedReader>), RpcError> {
+    let server = Arc::clone(&context.server);
+    // Held until the command runs. Who has waited long goes on without.
+    let _turn = timeout(LONGEST_TURN, Arc::clone(&server.starts).acquire_owned()).await;
+    let (wanted, named) = (params.sandbox.clone(), params.policy.clone());
+    let without_network = params.enforce_managed_network == Some(true);
+    let granted = tokio::task::spawn_blocking(move || {
+        server.ceiling.grant(wanted.as_ref(), named.as_ref(), without_network)
+    });
+    let granted = granted.await.map_err(|error| RpcError::internal(error.to_string()))?;
+    note(context, params, granted.as_ref())?;
+    let sandbox = granted.map_err(|refusal| match refusal {
+        Refusal::Sandbox(_) => RpcError::internal(refusal.to_string()),
+        _ => RpcError::invalid(refusal.to_string()),
+    })?;
+    let kind = if sandbox.is_restricted() { SandboxKind::LinuxSeccomp } else { SandboxKind::None };
+    let request = request(context, params, &reservation.entry)?;
+    let process = Arc::new(Process::start(request, &sandbox));
+    // Before it can write anything.
+    let reader = process.reader(0);
+    if process.started().await {
+        return Ok((process, kind, reader));
+    }
+    let answer = process.wait().await;
+    match &*answer {
+        // It ran, and has ended by now.
+        Ok(result) if result.has_run() && result.outcome != Outcome::Cancelled => Ok((process, kind, reader)),
+        Ok(result) => Err(RpcError::internal(result.outcome.sentence())),
+        Err(error) => Err(RpcError::internal(error.to_string())),
+    }
+}
+
+fn request(context: &Context, params: &StartParams, entry: &Entry) -> Result<ExecRequest, RpcError> {
+    let server = &context.server;
+    let cwd = params.cwd.path().to_owned();
+    let env = environment::for_command(&server.variables, params.env_policy.as_ref(), &params.env, &cwd)
+        .map_err(|error| RpcError::params(error.to_string()))?;
+    let command = params.argv.iter().map(OsString::from).collect();
+    let mut request = ExecRequest::new(command, cwd, env);
+    request.arg0 = params.arg0.as_ref().map(OsString::from);
+    let limits = params.limits.unwrap_or_default();
+    let milliseconds = |time: Option<u64>| time.map(Duration::from_millis);
+    request.limits = CallLimits {
+        deadline: milliseconds(limits.deadline_ms),
+        idle: milliseconds(limits.idle_ms),
+        output: limits.output_bytes,
+        // `process/terminate` kills at once, unless the client says otherwise.
+        grace: milliseconds(limits.grace_ms).unwrap_or(Duration::ZERO),
+        ..CallLimits::default()
+    };
+    request.detach = if params.detach == Some(true) { Detach::Keep } else { Detach::Kill };
+    request.stdio = match (params.tty, params.pipe_stdin) {
+        (true, _) => {
+            let size = params.size.map(|size| TerminalSize { rows: size.rows, columns: size.columns });
+            Stdio::Terminal(size.unwrap_or_default())
+        }
+        (false, Some(true)) => Stdio::Piped,
+        (false, _) => Stdio::Capture,
+    };
+    // What is kept is the feed.
+    request.budget = OutputBudget { bytes: 0, lines: 0 };
+    request.feed = Some(FeedOptions {
+        retain: server.limits.retained_bytes,
+        stall: server.limits.stall,
+        ..FeedOptions::default()
+    });
+    request.cancellation = entry.end.clone();
+    Ok(request)
+}
+
+/// Says in the audit log what is about to be started, or why not. Without that, nothing is.
+fn note(
+    context: &Context,
+    params: &StartParams,
+    granted: Result<&Sandbox, &Refusal>,
+) -> Result<(), RpcError> {
+    if let Err(refusal) = granted {
+        tracing::info!(peer = &*context.peer, "refused: {refusal}");
+    }
+    let Some(log) = &context.server.audit else { return Ok(()) };
+    let policy = granted.ok().map(Sandbox::policy);
+    let roots = policy.and_then(|policy| match &policy.writes {
+        ResolvedWrites::Everywhere => None,
+        ResolvedWrites::Beneath(roots) => Some(roots),
+    });
+    let refused = granted.err().map(ToString::to_string);
+    log.append(&audit::Record {
+        time_ms: audit::now_ms(),
+        event: "start",
+        peer: &context.peer,
+        client: &context.client,
+        session: context.session.id.get(..8).unwrap_or_default(),
+        process: &params.process_id,
+        argv: &params.argv,
+        cwd: params.cwd.to_string(),
+        mode: policy.map(|policy| policy.mode.name()),
+        network: policy.map(|policy| policy.network == NetworkAccess::Enabled),
+        writable_roots: roots
+            .map(|roots| roots.iter().map(|root| root.path.to_string_lossy().into_owned()).collect()),
+        refused: refused.as_deref(),
+    })
+    .map_err(|error| RpcError::internal(format!("nothing is started: {error}")))
+}
+
+pub(super) fn read(context: &Context, params: Params) -> Result<Rest, RpcError> {
+    let params: ReadParams = params.read()?;
+    let entry =
+        context.session.find(&params.process_id).ok_or_else(|| unknown_process(&params.process_id))?;
+    let wait = Duration::from_millis(params.wait_ms.unwrap_or(0)).min(context.server.limits.longest_wait);
+    let (out, extended) = (context.out.clone(), context.extended);
+    Ok(Box::pin(async move {
+        let until = async {
+            tokio::select! {
+                () = sleep(wait), if !wait.is_zero() => {}
+                () = std::future::ready(()), if wait.is_zero() => {}
+                () = out.closing() => {}
+            }
+        };
+        let most = params.max_bytes.unwrap_or(usize::MAX);
+        let read = entry.read(params.after_seq.unwrap_or(0), most, until, extended).await;
+        answer(read.ok_or_else(|| unknown_process(&params.process_id))?)
+    }))
+}
+
+pub(super) fn write(context: &Context, params: Params) -> Result<Rest, RpcError> {
+    let WriteParams { process_id, chunk, write_id } = params.read()?;
+    let Some(entry) = context.session.find(&process_id) else {
+        return now(WriteResult { status: WriteStatus::UnknownProcess });
+    };
+    let Some(lane) = &entry.input else { return now(WriteResult { status: WriteStatus::StdinClosed }) };
+    match lane.put(write_id, chunk.0) {
+        Put::Now(status) => now(WriteResult { status }),
+        Put::Later(written) => Ok(Box::pin(async move {
+            // Where the process ends first, nobody reads it any more: as after its end.
+            drop(written.await);
+            answer(WriteResult { status: WriteStatus::Accepted })
+        })),
+    }
+}
+
+/// Does something with a process, as soon as it is there. One that is not, or has ended, is no error.
+pub(super) fn with_process(
+    context: &Context,
+    id: &str,
+    act: impl FnOnce(&Process) -> Result<(), SignalError> + Send + 'static,
+) -> Result<Rest, RpcError> {
+    let entry = context.session.find(id);
+    Ok(Box::pin(async move {
+        if let Some(entry) = entry
+            && let Some(process) = entry.process().await
+        {
+            match act(&process) {
+                Ok(()) | Err(SignalError::Ended) => {}
+                Err(error @ SignalError::Number(_)) => return Err(RpcError::params(error.to_string())),
+            }
+        }
+        answer(serde_json::json!({})) as Answered
+    }))
+}
+
+pub(super) fn signal(context: &Context, params: Params) -> Result<Rest, RpcError> {
+    let SignalParams { process_id, signal } = params.read()?;
+    match signal {
+        SignalName::Name(name) if name == "interrupt" => {
+            with_process(context, &process_id, Process::interrupt)
+        }
+        SignalName::Name(name) if context.extended => {
+            let number = number(&name).ok_or_else(|| {
+                RpcError::params(format!("there is no signal {}", codex_linux_sandbox::shown(&name)))
+            })?;
+            with_process(context, &process_id, move |process| process.signal(number))
+        }
+        SignalName::Number(number) if context.extended => {
+            with_process(context, &process_id, move |process| process.signal(number))
+        }
+        SignalName::Name(_) | SignalName::Number(_) => {
+            Err(RpcError::params("invalid params: unknown signal, expected `interrupt`"))
+        }
+    }
+}
+
+/// `SIGTERM`, `TERM`, `term`.
+fn number(name: &str) -> Option<i32> {
+    let name = name.to_ascii_uppercase();
+    let full = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    full.parse::<Signal>().ok().map(|signal| signal as i32)
+}
+
+pub(super) fn terminate(context: &Context, params: Params) -> Result<Rest, RpcError> {
+    let ProcessParams { process_id } = params.read()?;
+    let entry = context.session.find(&process_id);
+    let running = entry.as_ref().is_some_and(|entry| entry.is_running());
+    if let Some(entry) = entry {
+        // What it has left behind as well.
+        entry.end.cancel();
+    }
+    now(TerminateResult { running })
+}

@@ -1,0 +1,36 @@
+//! Sandboxed commands for agents elsewhere: JSON-RPC over standard streams, WebSocket and unix sockets.
+//!
+//! ```text
+//! transport ─▶ framing ─▶ connection ─▶ handlers ─▶ session ─▶ process ─▶ codex_core::exec
+//!     ▲                       │             │                     │
+//!     └────── outgoing ◀──────┴─────────────┼──── follow ◀────────┘
+//!                                        ceiling: what clients may ask for at most
+//! ```
+//!
+//! A client speaks the protocol of Codex CLI 0.169 (`docs/exec-server.md`), and gets for each command the same sandbox as
+//! the command line gives. What it asks for is compared with the server's own configuration, and refused where it is
+//! wider.
+
+mod audit;
+mod auth;
+mod ceiling;
+pub mod client;
+mod connection;
+mod environment;
+pub mod framing;
+mod handlers;
+mod limits;
+mod metrics;
+mod outgoing;
+mod process;
+pub mod protocol;
+mod server;
+mod session;
+mod transport;
+
+pub use audit::AuditError;
+pub use auth::{AuthError, TokenDigest};
+pub use ceiling::{CeilingOptions, Refusal};
+pub use limits::ServerLimits;
+pub use server::{Server, ServerOptions};
+pub use transport::{AddressError, Bound, ListenAddress, ListenError};

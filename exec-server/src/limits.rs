@@ -1,0 +1,65 @@
+//! Bounds, each with what happens at it.
+
+use std::time::Duration;
+
+/// The bounds of a server. `docs/exec-server.md` has the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// The longest message that is taken, in bytes. A longer line is answered as malformed; a longer WebSocket message
+    /// ends the connection with code 1009, since nobody knows where the next one begins.
+    pub message_bytes: usize,
+    /// How many bytes wait for a connection to take them. Who has more to send waits.
+    pub outgoing_bytes: usize,
+    /// How many bytes of requests a connection may have under way. At the bound, its next message waits.
+    pub in_flight_bytes: usize,
+    /// How many requests a connection may have under way. At the bound, its next message waits.
+    pub concurrent_requests: usize,
+    /// How many connections there may be. At the bound, the next one is refused.
+    pub connections: usize,
+    /// How many sessions there may be, detached ones included. At the bound, `initialize` is refused.
+    pub sessions: usize,
+    /// How many processes may run. At the bound, `process/start` is refused.
+    pub processes: usize,
+    /// How many processes are set up at the same time. The next one waits, but not for ever: a set-up that hangs must not hold
+    /// up the others.
+    pub starts: usize,
+    /// How many processes a session keeps that have ended. The oldest goes first.
+    pub ended_kept: usize,
+    /// How long a process is kept after its end.
+    pub ended_for: Duration,
+    /// How long a session is kept without a connection. Then its processes are ended.
+    pub session_for: Duration,
+    /// How many bytes of each process's output are kept. The oldest go first, and are told as a gap.
+    pub retained_bytes: usize,
+    /// For how long, in the whole life of a process, its output waits for slow readers before they miss some of it.
+    pub stall: Duration,
+    /// How many bytes wait for a process to read them. Beyond it, `process/write` is answered when they are written.
+    pub input_bytes: usize,
+    /// The longest time that `process/read` waits.
+    pub longest_wait: Duration,
+    /// How long pending answers may take when a connection or the server ends.
+    pub drain: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 64 << 20,
+            outgoing_bytes: 4 << 20,
+            in_flight_bytes: 128 << 20,
+            concurrent_requests: 1024,
+            connections: 256,
+            sessions: 1024,
+            processes: 4096,
+            starts: 8,
+            ended_kept: 256,
+            ended_for: Duration::from_secs(80),
+            session_for: Duration::from_secs(80),
+            retained_bytes: 1 << 20,
+            stall: Duration::from_secs(10),
+            input_bytes: 8 << 20,
+            longest_wait: Duration::from_secs(600),
+            drain: Duration::from_secs(2),
+        }
+    }
+}

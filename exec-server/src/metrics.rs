@@ -1,0 +1,126 @@
+//! Numbers about what the server does, as Prometheus reads them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// The upper bounds of a latency histogram, in microseconds.
+const BOUNDS: [u64; 10] =
+    [100, 250, 1_000, 2_500, 10_000, 25_000, 100_000, 1_000_000, 10_000_000, 60_000_000];
+
+/// A number that goes up.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicI64);
+
+impl Gauge {
+    pub(crate) fn up(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Goes up where it is below a bound.
+    pub(crate) fn up_below(&self, most: usize) -> bool {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let next = |now: i64| (now < most).then_some(now + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+
+    pub(crate) fn down(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Histogram {
+    buckets: [u64; BOUNDS.len()],
+    count: u64,
+    sum_us: u64,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) connections: Gauge,
+    pub(crate) connections_total: Counter,
+    pub(crate) connections_refused: Counter,
+    pub(crate) sessions: Gauge,
+    pub(crate) processes: Gauge,
+    pub(crate) processes_started: Counter,
+    pub(crate) processes_refused: Counter,
+    pub(crate) output_bytes: Counter,
+    pub(crate) missed_bytes: Counter,
+    pub(crate) malformed: Counter,
+    pub(crate) ignored: Counter,
+    requests: Mutex<BTreeMap<(&'static str, &'static str), Histogram>>,
+}
+
+impl Metrics {
+    /// Notes a request that was answered.
+    pub(crate) fn answered(&self, method: &'static str, result: &'static str, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let histogram = requests.entry((method, result)).or_default();
+        histogram.count += 1;
+        histogram.sum_us = histogram.sum_us.saturating_add(took);
+        for (bucket, bound) in histogram.buckets.iter_mut().zip(BOUNDS) {
+            *bucket += u64::from(took <= bound);
+        }
+    }
+
+    /// The text format, version 0.0.4.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, help, gauge) in [
+            ("connections_active", "Connections.", &self.connections),
+            ("sessions_active", "Sessions, detached ones included.", &self.sessions),
+            ("processes_active", "Processes that run.", &self.processes),
+        ] {
+            put(&mut text, name, "gauge", help, gauge.get());
+        }
+        for (name, help, counter) in [
+            ("connections_total", "Connections that were made.", &self.connections_total),
+            ("connections_refused_total", "Connections that were refused.", &self.connections_refused),
+            ("processes_started_total", "Processes that were started.", &self.processes_started),
+            ("processes_refused_total", "Starts that were refused or failed.", &self.processes_refused),
+            ("output_bytes_total", "Bytes of output that were sent.", &self.output_bytes),
+            ("missed_bytes_total", "Bytes of output that readers were too slow for.", &self.missed_bytes),
+            ("malformed_messages_total", "Messages that were none.", &self.malformed),
+            ("ignored_messages_total", "Notifications and answers that meant nothing.", &self.ignored),
+        ] {
+            put(&mut text, name, "counter", help, counter.0.load(Ordering::Relaxed));
+        }
+        const NAME: &str = "codex_exec_server_request_duration_seconds";
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut lines = format!("# HELP {NAME} Requests by method and result.\n# TYPE {NAME} histogram\n");
+        for ((method, result), histogram) in requests {
+            let labels = format!("method=\"{method}\",result=\"{result}\"");
+            for (bucket, bound) in histogram.buckets.iter().zip(BOUNDS) {
+                let bound = Duration::from_micros(bound).as_secs_f64();
+                lines += &format!("{NAME}_bucket{{{labels},le=\"{bound}\"}} {bucket}\n");
+            }
+            let (count, sum) = (histogram.count, Duration::from_micros(histogram.sum_us).as_secs_f64());
+            lines += &format!("{NAME}_bucket{{{labels},le=\"+Inf\"}} {count}\n");
+            lines += &format!("{NAME}_sum{{{labels}}} {sum}\n{NAME}_count{{{labels}}} {count}\n");
+        }
+        text + &lines
+    }
+}
+
+fn put(text: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+    let name = format!("codex_exec_server_{name}");
+    *text += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+}

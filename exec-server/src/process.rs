@@ -1,0 +1,155 @@
+//! A process of a session: from the moment its id is taken to the one it is forgotten.
+
+mod follow;
+mod input;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use codex_core::exec::{Ending, Outcome, Process};
+use codex_linux_sandbox::shown;
+use tokio::sync::SetOnce;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::now_ms;
+use crate::protocol::{Chunk, Listed, ReadResult, Stream};
+pub(crate) use follow::{Following, as_chunk, follow, gap};
+pub(crate) use input::{InputLane, Put};
+
+/// What shells add to the number of a signal.
+const SIGNAL_BASE: i32 = 128;
+/// The code of what was killed.
+const KILLED: i32 = SIGNAL_BASE + 9;
+
+/// A process by the id that the client has given it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    pub(crate) argv: Vec<String>,
+    pub(crate) tty: bool,
+    started_at_ms: u64,
+    /// Ends it, whether it is there yet or not.
+    pub(crate) end: CancellationToken,
+    /// Where it takes input.
+    pub(crate) input: Option<InputLane>,
+    /// Nothing where it could not be started.
+    process: SetOnce<Option<Arc<Process>>>,
+    exit_code: SetOnce<i32>,
+    over: AtomicBool,
+}
+
+impl Entry {
+    pub(crate) fn new(id: String, argv: Vec<String>, tty: bool, input: Option<InputLane>) -> Self {
+        Self {
+            id,
+            argv,
+            tty,
+            started_at_ms: now_ms(),
+            end: CancellationToken::new(),
+            input,
+            process: SetOnce::new(),
+            exit_code: SetOnce::new(),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    /// Says what became of the start.
+    pub(crate) fn started(&self, process: Option<Arc<Process>>) {
+        if self.process.set(process).is_err() {
+            tracing::warn!(process = shown(&self.id), "a process was started twice");
+        }
+    }
+
+    /// The process, once it is there. Nothing where it could not be started.
+    pub(crate) async fn process(&self) -> Option<Arc<Process>> {
+        self.process.wait().await.clone()
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&self) -> bool {
+        self.exit_code.get().is_none()
+    }
+
+    /// Waits for its end, and notes how that was.
+    pub(crate) async fn watch(&self, process: &Process) {
+        let code = match process.ended().await {
+            Some(Ending::Exited { code }) => code,
+            Some(Ending::Signalled { signal, .. }) => SIGNAL_BASE + signal,
+            None => match &*process.wait().await {
+                // We have killed it.
+                Ok(result) if result.outcome == Outcome::Cancelled => KILLED,
+                Ok(result) => result.outcome.exit_code(),
+                Err(_nothing_ran) => KILLED,
+            },
+        };
+        if self.exit_code.set(code).is_err() {
+            tracing::warn!(process = shown(&self.id), "a process has ended twice");
+        }
+        process.is_over().await;
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// How it has ended, once it has.
+    pub(crate) async fn exit_code(&self) -> i32 {
+        *self.exit_code.wait().await
+    }
+
+    /// Whether nothing of it is left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn listed(&self) -> Listed {
+        Listed {
+            process_id: self.id.clone(),
+            argv: self.argv.clone(),
+            tty: self.tty,
+            running: self.is_running(),
+            exit_code: self.exit_code.get().copied(),
+            started_at_ms: self.started_at_ms,
+        }
+    }
+
+    /// What `process/read` answers, waiting as long as `until` lets it.
+    pub(crate) async fn read(
+        &self,
+        after: u64,
+        most: usize,
+        until: impl Future<Output = ()>,
+        extended: bool,
+    ) -> Option<ReadResult> {
+        let process = self.process().await?;
+        let mut reader = process.reader(after)?;
+        let read = tokio::select! {
+            biased;
+            read = reader.next(most) => read,
+            () = until => reader.read(most),
+        };
+        let exit_code = match read.exited {
+            Some(_) => Some(self.exit_code().await),
+            None => self.exit_code.get().copied(),
+        };
+        let missed = read.missed.filter(|_| extended);
+        let chunks: Vec<Chunk> = read.chunks.iter().map(as_chunk).collect();
+        Some(ReadResult {
+            chunks,
+            next_seq: read.next_seq,
+            exited: exit_code.is_some(),
+            exit_code,
+            closed: read.closed.is_some() || self.is_over(),
+            failure: None,
+            sandbox_denied: false,
+            missed: missed.map(|missed| gap(&self.id, after, missed, None)),
+        })
+    }
+}
+
+/// A stream by its name on the wire.
+const fn stream(stream: codex_core::output::OutputStream) -> Stream {
+    use codex_core::output::OutputStream;
+    match stream {
+        OutputStream::Stdout => Stream::Stdout,
+        OutputStream::Stderr => Stream::Stderr,
+        OutputStream::Pty => Stream::Pty,
+    }
+}

@@ -1,0 +1,34 @@
+//! The messages, by the names that they have on the wire.
+//!
+//! JSON-RPC without the `jsonrpc` member, as clients of Codex CLI 0.169 speak it: `docs/exec-server.md` says what each
+//! method does. Types here hold what a message says and nothing more; what comes of it is decided in `handlers`.
+//!
+//! - `message`: the envelope, and what is wrong with one
+//! - `error`: error codes
+//! - `handshake`, `process`, `sandbox`: parameters and results
+//! - `uri`, `bytes`: paths as `file:` URIs, bytes as base64
+
+mod bytes;
+mod error;
+mod handshake;
+mod message;
+mod process;
+mod sandbox;
+mod uri;
+
+pub use bytes::Base64;
+pub use error::{ErrorCode, RpcError};
+pub use handshake::{
+    EXTENSIONS_VERSION, EnvironmentInfo, Extensions, InitializeParams, InitializeResult, Shell, Status,
+};
+pub use message::{Id, Incoming, Malformed, Reply, encode_notification, encode_reply, encode_request};
+pub use process::{
+    AttachParams, CancelParams, Chunk, ClosedParams, EnvInherit, EnvPolicy, ExitedParams, ExplainParams,
+    ExplainResult, GapParams, Limits, ListResult, Listed, MissedBytes, NamedPolicy, OutputParams,
+    PolicyValue, ProcessParams, ReadParams, ReadResult, ResizeParams, SandboxKind, SignalName, SignalParams,
+    Size, StartParams, StartResult, Stream, TerminateResult, WriteParams, WriteResult, WriteStatus,
+};
+pub use sandbox::{
+    Access, Entry, EntryPath, FileSystem, MissingPath, Network, Permissions, SandboxContext, Special,
+};
+pub use uri::{FileUri, UriError};

@@ -1,0 +1,233 @@
+//! A server: what all connections share, and how it begins and ends.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{AuditError, AuditLog};
+use crate::auth::TokenDigest;
+use crate::ceiling::{Ceiling, CeilingOptions};
+use crate::connection;
+use crate::environment;
+use crate::limits::ServerLimits;
+use crate::metrics::Metrics;
+use crate::protocol::EnvironmentInfo;
+use crate::session::Sessions;
+use crate::transport::{
+    Bound, ListenAddress, ListenError, Listener, bind, lines, same_user, serve_http, unix_peer,
+};
+
+/// What a server is made of.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// What clients may ask for at most.
+    pub ceiling: CeilingOptions,
+    /// The variables that commands' environments start from.
+    pub variables: Vec<(OsString, OsString)>,
+    /// What a connection over TCP has to show.
+    pub token: Option<TokenDigest>,
+    /// The file that says who ran what.
+    pub audit_log: Option<PathBuf>,
+    /// The bounds.
+    pub limits: ServerLimits,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) ceiling: Ceiling,
+    pub(crate) variables: Vec<(OsString, OsString)>,
+    pub(crate) token: Option<TokenDigest>,
+    pub(crate) audit: Option<AuditLog>,
+    pub(crate) limits: ServerLimits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) info: EnvironmentInfo,
+    pub(crate) shutdown: CancellationToken,
+    connections: Arc<Semaphore>,
+    /// Set-ups at the same time: more of them would only take the processors from one another, and from answers.
+    pub(crate) starts: Arc<Semaphore>,
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+}
+
+impl Server {
+    /// Prepares a server.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] where the audit log can't be opened.
+    pub fn new(options: ServerOptions) -> Result<Self, AuditError> {
+        let ServerOptions { ceiling, variables, token, audit_log, limits } = options;
+        let ceiling = Ceiling::new(ceiling);
+        let metrics = Arc::new(Metrics::default());
+        let shared = Shared {
+            info: environment::info(&variables, &ceiling),
+            ceiling,
+            variables,
+            token,
+            audit: audit_log.as_deref().map(AuditLog::open).transpose()?,
+            limits,
+            sessions: Arc::new(Sessions::new(limits, Arc::clone(&metrics))),
+            metrics,
+            shutdown: CancellationToken::new(),
+            connections: Arc::new(Semaphore::new(limits.connections.max(1))),
+            starts: Arc::new(Semaphore::new(limits.starts.max(1))),
+        };
+        Ok(Self { shared: Arc::new(shared), listeners: Vec::new() })
+    }
+
+    /// Listens at an address as well, and says where that is.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`].
+    pub async fn listen(&mut self, address: &ListenAddress) -> Result<Bound, ListenError> {
+        if *address == ListenAddress::Stdio && self.listeners.iter().any(|one| matches!(one, Listener::Stdio))
+        {
+            return Err(ListenError::StdioTwice);
+        }
+        let (listener, bound) = bind(address, self.shared.token.is_some()).await?;
+        self.listeners.push(listener);
+        Ok(bound)
+    }
+
+    /// Ends the server where it is cancelled: answers what was asked for, ends what runs.
+    #[must_use]
+    pub fn shutdown(&self) -> CancellationToken {
+        self.shared.shutdown.clone()
+    }
+
+    /// Serves until it is told to end or, where it listens at standard input, until that ends. Nothing that it has started
+    /// is left then.
+    pub async fn run(self) {
+        let Self { shared, listeners } = self;
+        let mut serving = JoinSet::new();
+        for listener in listeners {
+            let shared = Arc::clone(&shared);
+            serving.spawn(async move {
+                match listener {
+                    Listener::Stdio => {
+                        let (reader, writer) =
+                            lines(tokio::io::stdin(), tokio::io::stdout(), shared.limits.message_bytes);
+                        let ended = shared.shutdown.clone();
+                        connection::serve(shared, reader, writer, "stdio".into()).await;
+                        ended.cancel();
+                    }
+                    Listener::WebSocket(listener) => accept_tcp(shared, listener).await,
+                    Listener::Unix(listener, _file) => accept_unix(shared, listener).await,
+                }
+            });
+        }
+        shared.shutdown.cancelled().await;
+        let drained =
+            timeout(shared.limits.drain, async { while serving.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+        // All connections, those that no task of ours waits for included.
+        let most = u32::try_from(shared.limits.connections.max(1)).unwrap_or(u32::MAX);
+        drop(timeout(shared.limits.drain, shared.connections.acquire_many(most)).await);
+        let entries: Vec<_> = shared.sessions.all().iter().flat_map(|session| session.processes()).collect();
+        for session in shared.sessions.all() {
+            shared.sessions.forget(&session);
+        }
+        let over = async {
+            for entry in entries {
+                if let Some(process) = entry.process().await {
+                    process.is_over().await;
+                }
+            }
+        };
+        if timeout(shared.limits.drain * 2, over).await.is_err() {
+            tracing::warn!("some processes can't be ended");
+        }
+    }
+}
+
+/// What accepting failed with is waited out: at the bound of descriptors it would fail again at once.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.shutdown.cancelled() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("a connection can't be accepted: {error}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        // Small answers would wait for the peer's delayed acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, "TCP_NODELAY: {error}");
+        }
+        let local = stream.local_addr();
+        if shared.token.is_none() && local.is_ok_and(|local| same_user(local, peer) == Some(false)) {
+            shared.metrics.connections_refused.add(1);
+            tracing::warn!(%peer, "refused: the connection belongs to another user of this machine");
+            continue;
+        }
+        let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+            shared.metrics.connections_refused.add(1);
+            tracing::warn!(%peer, "refused: there are as many connections as are allowed");
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            serve_http(shared, stream, peer, permit).await;
+        });
+    }
+}
+
+async fn accept_unix(shared: Arc<Shared>, listener: UnixListener) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.shutdown.cancelled() => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _unnamed)) => stream,
+            Err(error) => {
+                tracing::warn!("a connection can't be accepted: {error}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let user = match unix_peer(&stream) {
+            Ok(user) => user,
+            Err(user) => {
+                shared.metrics.connections_refused.add(1);
+                tracing::warn!(?user, "refused: the connection belongs to another user");
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+            shared.metrics.connections_refused.add(1);
+            tracing::warn!("refused: there are as many connections as are allowed");
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let (source, sink) = stream.into_split();
+            let (reader, writer) = lines(source, sink, shared.limits.message_bytes);
+            connection::serve(shared, reader, writer, format!("unix uid {user}").into()).await;
+            drop(permit);
+        });
+    }
+}

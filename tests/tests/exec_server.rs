@@ -1,0 +1,25 @@
+//! `codex exec-server` over every transport, as its clients find it.
+//!
+//! A raw client sends bytes and takes what comes, so that what is on the wire is tested and not a library of ours.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test reports by failing")]
+
+#[path = "exec_server/raw.rs"]
+mod raw;
+
+#[path = "exec_server/ceiling.rs"]
+mod ceiling;
+#[path = "exec_server/client.rs"]
+mod client;
+#[path = "exec_server/conformance.rs"]
+mod conformance;
+#[path = "exec_server/extensions.rs"]
+mod extensions;
+#[path = "exec_server/faults.rs"]
+mod faults;
+#[path = "exec_server/front.rs"]
+mod front;
+#[path = "exec_server/real_client.rs"]
+mod real_client;
+#[path = "exec_server/sessions.rs"]
+mod sessions;

@@ -1,0 +1,139 @@
+//! What clients may ask for, and that no more comes of it.
+
+use std::os::unix::fs::symlink;
+
+use serde_json::{Value, json};
+
+use super::raw::{Server, Way};
+
+fn refused(server: &Server, params: &Value) -> String {
+    let (code, message) = server.ready().error("process/start", params);
+    assert_eq!(code, -32600, "{message}");
+    message
+}
+
+#[test]
+fn a_wider_policy_is_refused_and_named() {
+    let server = Server::start(Way::Unix);
+    let with = |sandbox: Value| {
+        let mut params = server.start_params("p", &["true"]);
+        params["sandbox"] = sandbox;
+        params
+    };
+    for wider in [
+        Value::Null,
+        json!({"permissions": {"type": "disabled"}}),
+        json!({"permissions": {"type": "external", "network": "restricted"}}),
+        json!({"permissions": {"type": "managed", "file_system": {"type": "unrestricted"}, "network": "restricted"}}),
+    ] {
+        assert!(refused(&server, &with(wider)).contains("exec_server.max_policy"));
+    }
+    assert!(refused(&server, &with(server.sandbox("enabled"))).contains("exec_server.network_access"));
+    let mut elsewhere = server.sandbox("restricted");
+    elsewhere["workspaceRoots"] = json!([server.uri("outside")]);
+    assert!(refused(&server, &with(elsewhere.clone())).contains("exec_server.writable_roots"));
+    // By a link inside the workspace as well.
+    symlink(server.path("outside"), server.path("ws/link")).unwrap();
+    elsewhere["workspaceRoots"] = json!([server.uri("ws/link")]);
+    assert!(refused(&server, &with(elsewhere)).contains("exec_server.writable_roots"));
+    // Words about the sandbox that would turn it off change nothing.
+    let mut bypass = server.sandbox("restricted");
+    bypass["sandboxOverride"] = json!("bypassSandboxFirstAttempt");
+    let mut params = with(bypass);
+    let outside = server.path("outside/made");
+    params["argv"] = json!(["touch", outside]);
+    assert_eq!(server.ready().run(&params).exit_code, Some(1));
+    assert!(!outside.exists());
+}
+
+#[test]
+fn the_configuration_widens_what_may_be_asked_for() {
+    let server = Server::with(Way::Stdio, "[exec_server]\nmax_policy = \"danger-full-access\"\n", &[]);
+    let mut raw = server.ready();
+    let outside = server.path("outside/made");
+    let mut params = server.start_params("p", &["touch", outside.to_str().unwrap()]);
+    assert_eq!(raw.run(&params).exit_code, Some(1));
+    (params["processId"], params["sandbox"]) = (json!("q"), Value::Null);
+    let result = raw.result("process/start", &params);
+    assert_eq!(result["sandboxType"], "none");
+    assert_eq!(raw.hear("q").exit_code, Some(0));
+    assert!(outside.exists());
+
+    let server = Server::with(Way::Stdio, "[exec_server]\nmax_policy = \"read-only\"\n", &[]);
+    let (_, message) = server.ready().error("process/start", &server.start_params("p", &["true"]));
+    assert!(message.contains("at most read-only"), "{message}");
+}
+
+#[test]
+fn rules_hold_or_are_refused() {
+    let server = Server::start(Way::Unix);
+    for name in [".git", ".aws", "kept", "open"] {
+        std::fs::create_dir(server.path("ws").join(name)).unwrap();
+    }
+    std::fs::write(server.path("outside/secret"), "secret").unwrap();
+    let entry = |path: Value, access: &str| json!({"path": path, "access": access});
+    let path = |name: &str| json!({"type": "path", "path": server.uri(name)});
+    let with = |id: &str, more: &[Value], script: &str| {
+        let mut params = server.start_params(id, &["sh", "-c", script]);
+        let entries = params["sandbox"]["permissions"]["file_system"]["entries"].as_array_mut().unwrap();
+        entries.extend(more.iter().cloned());
+        params
+    };
+    let mut raw = server.ready();
+    let rules = [entry(path("ws/kept"), "read"), entry(path("outside/secret"), "deny")];
+    for (index, (act, succeeds)) in [
+        ("touch open/x", true),
+        ("touch .git/x", false),
+        ("touch .aws/x", false),
+        ("touch kept/x", false),
+        // What can't be read is empty.
+        ("test -s ../outside/secret", false),
+        ("cat /etc/hostname", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let heard = raw.run(&with(&index.to_string(), &rules, act));
+        assert_eq!(heard.exit_code == Some(0), succeeds, "{act}: {}", String::from_utf8_lossy(&heard.stderr));
+    }
+    for rule in [
+        entry(json!({"type": "glob_pattern", "pattern": "codex-project-roots://**/*.env"}), "deny"),
+        entry(json!({"type": "special", "value": {"kind": "unknown"}}), "read"),
+        entry(json!({"type": "special", "value": {"kind": "root"}}), "deny"),
+        entry(
+            json!({"type": "special", "value": {"kind": "project_roots", "subpath": "../outside"}}),
+            "write",
+        ),
+        entry(
+            json!({"type": "special", "value": {"kind": "project_roots", "subpath": ".git/objects"}}),
+            "write",
+        ),
+        entry(path("ws"), "read"),
+    ] {
+        let message = refused(&server, &with("p", std::slice::from_ref(&rule), "true"));
+        assert!(message.contains("no form here"), "{rule}: {message}");
+    }
+}
+
+#[test]
+fn nothing_is_started_without_a_line_in_the_audit_log() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let config = format!("[exec_server]\naudit_log = {:?}\n", log.path());
+    let server = Server::with(Way::Stdio, &config, &[]);
+    let mut raw = server.ready();
+    raw.run(&server.start_params("p", &["echo", "a\nb"]));
+    let mut params = server.start_params("q", &["true"]);
+    params["sandbox"] = Value::Null;
+    raw.error("process/start", &params);
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((&lines[0]["argv"], &lines[0]["mode"]), (&json!(["echo", "a\nb"]), &json!("workspace-write")));
+    assert_eq!((&lines[0]["client"], &lines[0]["peer"]), (&json!("test"), &json!("stdio")));
+    assert!(lines[1]["refused"].as_str().unwrap().contains("danger-full-access"));
+
+    let server = Server::with(Way::Stdio, "[exec_server]\naudit_log = \"/dev/full\"\n", &[]);
+    let (code, message) = server.ready().error("process/start", &server.start_params("p", &["true"]));
+    assert_eq!(code, -32603);
+    assert!(message.starts_with("nothing is started: the audit log /dev/full"), "{message}");
+}

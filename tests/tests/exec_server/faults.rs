@@ -1,0 +1,113 @@
+//! Connections that are cut, readers that do not read, clients that ask for too much.
+
+use serde_json::{Value, json};
+
+use super::raw::{Server, Way, over_all};
+use super::sessions::wait_for_children;
+
+#[test]
+fn a_reader_that_does_not_read_holds_up_nobody_and_is_told_what_it_missed() {
+    for way in [Way::WebSocket, Way::Unix] {
+        let server = Server::start(way);
+        // Nothing is read from this one: its thread takes a message only when the test does.
+        let mut stuck = server.extended();
+        let mut params =
+            server.start_params("p", &["sh", "-c", "head -c 200000000 /dev/zero; echo done >&2"]);
+        params["limits"] = json!({"deadlineMs": 120_000});
+        let start = stuck.request("process/start", &params);
+        let mut other = server.ready();
+        let heard = other.run(&server.start_params("q", &["echo", "hello"]));
+        assert_eq!(heard.text(), "hello\n");
+        // The server's memory stays bounded while the flood goes on.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.process())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kib < 200_000, "{kib} KiB");
+        stuck.answer(start);
+        let heard = stuck.hear("p");
+        assert!(heard.is_whole());
+        let missed: u64 = heard.gaps.iter().map(|gap| gap["bytes"]["stdout"].as_u64().unwrap()).sum();
+        assert_eq!(heard.stdout.len() as u64 + missed, 200_000_000);
+        assert_eq!(heard.exit_code, Some(0));
+    }
+}
+
+#[test]
+fn who_reads_gets_all_of_a_flood() {
+    over_all(|server| {
+        let mut raw = server.extended();
+        // Everything is written before the answer to the start has been read.
+        let heard = raw.run(&server.start_params("p", &["head", "-c", "20000000", "/dev/zero"]));
+        assert_eq!((heard.stdout.len(), heard.gaps.len(), heard.is_whole()), (20_000_000, 0, true));
+    });
+}
+
+#[test]
+fn a_message_that_is_too_long_is_answered() {
+    for way in [Way::Stdio, Way::Unix] {
+        let server = Server::start(way);
+        let mut raw = server.ready();
+        raw.send_bytes(&b"x".repeat((64 << 20) + 1));
+        let answer = raw.next().unwrap();
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(-1), &json!(-32600)));
+        assert_eq!(raw.result("environment/status", &Value::Null), json!({"status": "ready"}));
+    }
+}
+
+#[test]
+fn connections_that_are_cut_anywhere_leave_a_healthy_server() {
+    let server = Server::with(Way::Unix, "", &["--session-timeout", "1ms"]);
+    let start = server.start_params("p", &["sleep", "600"]);
+    let handshake = [
+        json!({"id": 1, "method": "initialize", "params": {"clientName": "t"}}).to_string(),
+        json!({"method": "initialized"}).to_string(),
+        json!({"id": 2, "method": "process/start", "params": start}).to_string(),
+    ]
+    .join("\n");
+    for length in (0..=handshake.len()).step_by(97).chain([handshake.len()]) {
+        let mut raw = server.connect();
+        raw.send_bytes(&handshake.as_bytes()[..length]);
+        drop(raw);
+    }
+    assert_eq!(server.ready().result("environment/status", &Value::Null), json!({"status": "ready"}));
+    wait_for_children(&server, 0);
+}
+
+#[test]
+fn bounds_are_told() {
+    let server = Server::with(Way::Unix, "", &["--max-processes", "1", "--max-connections", "2"]);
+    let mut raw = server.ready();
+    let mut params = server.start_params("p", &["cat"]);
+    params["pipeStdin"] = json!(true);
+    raw.result("process/start", &params);
+    let (code, message) = raw.error("process/start", &server.start_params("q", &["true"]));
+    assert_eq!((code, &*message), (-32600, "1 processes run already, as many as this server allows"));
+    let _second = server.ready();
+    // It is closed before a word.
+    assert!(server.connect().next().is_none());
+}
+
+#[test]
+fn many_clients_with_many_processes_meet_no_error() {
+    let server = Server::start(Way::WebSocket);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut raw = server.ready();
+                for process in 0..10 {
+                    raw.request(
+                        "process/start",
+                        &server.start_params(&process.to_string(), &["sh", "-c", "echo a; echo b >&2"]),
+                    );
+                }
+                let mut ended = 0;
+                while ended < 10 {
+                    let message = raw.next().unwrap();
+                    assert!(message.get("error").is_none(), "{message}");
+                    ended += usize::from(message["method"] == "process/closed");
+                }
+            });
+        }
+    });
+    wait_for_children(&server, 0);
+}

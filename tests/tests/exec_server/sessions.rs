@@ -1,0 +1,126 @@
+//! What outlives a connection, and for how long.
+
+use serde_json::{Value, json};
+
+use super::raw::{PATIENCE, Raw, Server, Way};
+
+/// Resumes a session, as often as it takes for the server to see that the old connection is gone.
+fn resume(server: &Server, session: &Value) -> (Raw, Value) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let mut raw = server.connect();
+    loop {
+        let mut answer = raw.call("initialize", &json!({"clientName": "test", "resumeSessionId": session}));
+        if answer.get("error").is_none() {
+            raw.send(&json!({"method": "initialized"}));
+            return (raw, answer["result"].take());
+        }
+        assert_eq!(answer["error"]["code"], -32010, "{answer}");
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_cut_connection_loses_nothing() {
+    for way in [Way::WebSocket, Way::Unix] {
+        let server = Server::start(way);
+        let mut raw = server.connect();
+        let session = raw.handshake(&json!({"clientName": "test"}))["sessionId"].clone();
+        let mut params = server.start_params("p", &["cat"]);
+        params["pipeStdin"] = json!(true);
+        raw.result("process/start", &params);
+        raw.result("process/write", &json!({"processId": "p", "chunk": "b25lCg==", "writeId": "1"}));
+        assert_eq!(raw.notification()["params"]["seq"], 1);
+        // A poll under way does not keep the session.
+        raw.request("process/read", &json!({"processId": "p", "afterSeq": 1, "waitMs": 600_000}));
+        let held =
+            server.connect().call("initialize", &json!({"clientName": "x", "resumeSessionId": session}));
+        assert_eq!(held["error"]["code"], -32010, "{held}");
+        drop(raw);
+
+        let (mut raw, result) = resume(&server, &session);
+        assert_eq!(result["sessionId"], session);
+        // Written before, and not again.
+        for (chunk, id) in [("b25lCg==", "1"), ("dHdvCg==", "2")] {
+            raw.result("process/write", &json!({"processId": "p", "chunk": chunk, "writeId": id}));
+        }
+        let notification = raw.notification();
+        assert_eq!(
+            (&notification["params"]["seq"], &notification["params"]["chunk"]),
+            (&json!(2), &json!("dHdvCg=="))
+        );
+        let read = raw.result("process/read", &json!({"processId": "p", "afterSeq": 0, "waitMs": 0}));
+        let chunks: Vec<&Value> =
+            read["chunks"].as_array().unwrap().iter().map(|chunk| &chunk["chunk"]).collect();
+        assert_eq!(chunks, [&json!("b25lCg=="), &json!("dHdvCg==")]);
+        raw.result("process/terminate", &json!({"processId": "p"}));
+        assert_eq!(raw.hear("p").seqs, [3, 4]);
+        assert_eq!(server.end(), Some(0));
+    }
+}
+
+#[test]
+fn sessions_do_not_see_each_other() {
+    let server = Server::start(Way::Unix);
+    let (mut one, mut other) = (server.ready(), server.ready());
+    let mut params = server.start_params("p", &["cat"]);
+    params["pipeStdin"] = json!(true);
+    one.result("process/start", &params);
+    assert_eq!(other.error("process/read", &json!({"processId": "p"})).0, -32600);
+    assert_eq!(other.result("process/terminate", &json!({"processId": "p"})), json!({"running": false}));
+    other.result("process/start", &params);
+    other.result("process/terminate", &json!({"processId": "p"}));
+    assert_eq!(other.hear("p").exit_code, Some(137));
+    assert_eq!(one.result("process/read", &json!({"processId": "p"}))["exited"], false);
+}
+
+#[test]
+fn a_session_that_nobody_resumes_ends_with_its_processes() {
+    let server = Server::with(Way::Unix, "", &["--session-timeout", "1ms"]);
+    let mut raw = server.connect();
+    let session = raw.handshake(&json!({"clientName": "test"}))["sessionId"].clone();
+    // Its end is seen from outside: nobody reads the pipe any more.
+    let fifo = server.path("ws/fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    raw.result(
+        "process/start",
+        &server.start_params("p", &["sh", "-c", "exec 3<>fifo; echo x; exec sleep 600 3>fifo"]),
+    );
+    raw.notification();
+    drop(raw);
+    wait_for_children(&server, 0);
+    let answer =
+        server.connect().call("initialize", &json!({"clientName": "test", "resumeSessionId": session}));
+    assert_eq!(answer["error"]["code"], -32600, "{answer}");
+}
+
+#[test]
+fn an_ended_server_leaves_nothing() {
+    let server = Server::start(Way::WebSocket);
+    let mut raw = server.ready();
+    raw.result(
+        "process/start",
+        &server.start_params("p", &["sh", "-c", "trap '' TERM; echo on; sleep 600 & wait"]),
+    );
+    raw.notification();
+    let poll = raw.request("process/read", &json!({"processId": "p", "afterSeq": 1, "waitMs": 600_000}));
+    // The poll has been taken before the server is told.
+    raw.result("environment/status", &Value::Null);
+    assert_eq!(server.end(), Some(0));
+    // What was asked for is answered before the end.
+    assert_eq!(raw.answer(poll)["result"]["exited"], false);
+}
+
+/// The processes that a server has started.
+pub(crate) fn wait_for_children(server: &Server, count: usize) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let children = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.process())).unwrap();
+        let lists = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+        lists.map(|list| list.split_whitespace().count()).sum::<usize>()
+    };
+    while children() != count {
+        assert!(std::time::Instant::now() < deadline, "{} children", children());
+        std::thread::yield_now();
+    }
+}
