@@ -41,6 +41,7 @@ fn main(arguments: Vec<OsString>) -> i32 {
     match cli.verb {
         Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => commands::sandbox(&args, begun),
         Verb::Debug(Debug::Policy(args)) => commands::policy(&args),
+        Verb::Debug(Debug::Why(args)) => commands::why(&args),
         Verb::Doctor(args) => commands::doctor(&args),
         Verb::Completion(args) => commands::completion(&args),
     }

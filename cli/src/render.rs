@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
+use codex_core::denial::Denial;
 use codex_core::exec::ExecResult;
 
 use crate::exit_code;
@@ -12,6 +13,7 @@ pub(crate) mod doctor;
 pub(crate) mod policy;
 mod quote;
 mod table;
+pub(crate) mod why;
 
 /// One line to standard error, from us. There is nobody left to tell where that fails.
 pub(crate) fn complaint(message: &str) {
@@ -58,6 +60,19 @@ pub(crate) fn json(value: &impl serde::Serialize) -> i32 {
 /// The result of a captured run.
 pub(crate) fn result_json(result: &ExecResult) -> i32 {
     json(result)
+}
+
+/// How many denials are told after a command; all of them are in the JSON.
+const MOST_DENIALS: usize = 8;
+
+/// What was refused, in a few lines on standard error.
+pub(crate) fn denials(denials: &[Denial]) {
+    for denial in denials.iter().take(MOST_DENIALS) {
+        complaint(&format!("denied: {}", denial.line()));
+    }
+    if let Some(more) = denials.len().checked_sub(MOST_DENIALS).filter(|more| *more > 0) {
+        complaint(&format!("denied: {more} more"));
+    }
 }
 
 /// A command line, ready to be pasted into a shell.

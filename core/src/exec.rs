@@ -9,6 +9,7 @@
 mod accounting;
 mod bounds;
 mod cgroup;
+mod denied;
 mod input;
 mod level;
 mod limit_hit;
@@ -167,10 +168,9 @@ async fn attempt(
         None => None,
     };
     let plan = rung.plan_with(guarded.as_ref().map(|(_, protection)| protection))?;
-    let (mut warden, notes) = match guarded {
-        Some((warden, protection)) => (Some(warden), protection.notes),
-        None => (None, Vec::new()),
-    };
+    let (mut warden, mut protection) = guarded.unzip();
+    let notes =
+        protection.as_mut().map(|protection| std::mem::take(&mut protection.notes)).unwrap_or_default();
     let limits = sandbox.limits(request);
     let beside = processes_beside(&plan, stdio);
     let bounds = if limits.is_empty() {
@@ -209,7 +209,10 @@ async fn attempt(
         Some(warden) => off_the_runtime(stdio, move || warden.finish()).await.map_err(waiting)?,
         None => Vec::new(),
     };
-    Ok(ran.map(|result| ExecResult { quarantined: found, notes, ..result }))
+    let Some(ran) = ran else { return Ok(None) };
+    let mut result = ExecResult { quarantined: found, notes, ..ran };
+    result.denials = denied::denials(&result, request, sandbox, rung, protection.as_ref());
+    Ok(Some(result))
 }
 
 /// Starts the command under a plan.
@@ -289,6 +292,7 @@ fn result(
         left_behind: seen.left_behind,
         quarantined: Vec::new(),
         notes: Vec::new(),
+        denials: Vec::new(),
     }
 }
 
@@ -322,6 +326,7 @@ fn nothing_ran(outcome: Outcome, rung: &Rung, budget: OutputBudget) -> ExecResul
         memory_peak: None,
         quarantined: Vec::new(),
         notes: Vec::new(),
+        denials: Vec::new(),
     }
 }
 

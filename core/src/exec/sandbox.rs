@@ -12,13 +12,14 @@ use super::bounds::Bounds;
 use super::level::{PlanFailure, Rung, ladder, namespaces_refused};
 use super::request::{ExecRequest, Stdio};
 use super::warden::Post;
-use crate::config::Isolation;
+use crate::config::{Isolation, Settings};
+use crate::denial::Judge;
 use crate::enforcement::{Enforcement, Guarantee, Hold, Level, Means};
 use crate::limits::ResourceLimits;
 use crate::lower::lower_limits;
 use crate::policy::{
-    PlaceRules, PolicyError, Protection, ProtectionSettings, ResolvedPolicy, SandboxPolicy, SpecialMount,
-    Surroundings, resolve,
+    PlaceRules, PolicyError, Protection, ProtectionSettings, ResolvedPlaces, ResolvedPolicy, SandboxPolicy,
+    SpecialMount, Surroundings, resolve, special_mounts,
 };
 
 /// By what commands are confined.
@@ -101,6 +102,8 @@ pub struct SandboxOptions {
     pub secrets_filtered: bool,
     /// Uses no Landlock feature above this ABI.
     pub landlock_abi_at_most: Option<u8>,
+    /// The settings that the policy was made from: where denials name their rules. They decide nothing.
+    pub settings: Arc<Settings>,
 }
 
 impl SandboxOptions {
@@ -116,6 +119,7 @@ impl SandboxOptions {
             limits: ResourceLimits::NONE,
             secrets_filtered: true,
             landlock_abi_at_most: None,
+            settings: Arc::default(),
         }
     }
 }
@@ -216,6 +220,8 @@ pub struct Sandbox(Arc<Prepared>);
 #[derive(Debug)]
 struct Prepared {
     policy: ResolvedPolicy,
+    places: ResolvedPlaces,
+    codex_home: Option<PathBuf>,
     /// The levels at which commands may run, the best first. Never empty.
     rungs: Vec<Rung>,
     options: SandboxOptions,
@@ -241,7 +247,37 @@ impl Sandbox {
         let policy = resolve(policy, surroundings)?;
         let places = options.places.resolve()?;
         let rungs = ladder(&policy, &places, surroundings.codex_home, &options)?;
-        Ok(Self(Arc::new(Prepared { policy, rungs, options })))
+        let codex_home = surroundings.codex_home.map(Path::to_owned);
+        Ok(Self(Arc::new(Prepared { policy, places, codex_home, rungs, options })))
+    }
+
+    /// What the policy says about single operations, at the level at which the next command runs as far as is known.
+    #[must_use]
+    pub fn judge<'a>(&'a self, protection: Option<&'a Protection>, home: Option<&'a Path>) -> Judge<'a> {
+        self.judge_at(self.rung(), protection, home)
+    }
+
+    pub(super) fn judge_at<'a>(
+        &'a self,
+        rung: &Rung,
+        protection: Option<&'a Protection>,
+        home: Option<&'a Path>,
+    ) -> Judge<'a> {
+        let roots = rung.post.iter().flat_map(|post| &post.roots).map(|root| root.path.as_path());
+        // Without the list nothing would have run.
+        let special = special_mounts(roots).unwrap_or_default();
+        Judge {
+            policy: &self.0.policy,
+            places: &self.0.places,
+            protection,
+            special: special.into_iter().map(|mount| mount.place).collect(),
+            level: rung.expected.level,
+            unix_sockets: rung.unix_sockets,
+            settings: &self.0.options.settings,
+            home,
+            codex_home: self.0.codex_home.as_deref(),
+            root: nix::unistd::geteuid().is_root(),
+        }
     }
 
     /// The level at which the next command runs, as far as is known.
@@ -274,6 +310,11 @@ impl Sandbox {
     #[must_use]
     pub fn expected(&self) -> &Enforcement {
         &self.rung().expected
+    }
+
+    /// The settings that the policy was made from.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.options.settings
     }
 
     /// Where the helper comes from.

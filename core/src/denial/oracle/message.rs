@@ -1,0 +1,407 @@
+//! Reading what programs say when something fails: which object, which error, and who says so.
+//!
+//! The text is anybody's. Nothing here believes it: what is read is compared with the policy afterwards.
+
+use nix::errno::Errno;
+
+use super::super::judge::Operation;
+
+/// Longer lines are data, and longer names no paths.
+const LONGEST_LINE: usize = 4096;
+const LONGEST_PATH: usize = 1024;
+/// How many candidates of one line are looked at.
+const MOST_IN_A_LINE: usize = 8;
+
+/// What a line is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A file, as it is named.
+    Path(String),
+    /// A host, and a port where one is named.
+    Host {
+        /// By name or number.
+        host: String,
+        /// The port.
+        port: Option<u16>,
+    },
+    /// A socket for whomever.
+    Unnamed,
+}
+
+/// One failure that a program speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Of what.
+    pub target: Target,
+    /// What the line says was tried, where it does.
+    pub operation: Option<Operation>,
+    /// The error. `None` where a name could not be looked up.
+    pub errno: Option<Errno>,
+    /// Whether it is about looking up a name.
+    pub lookup: bool,
+    /// Who says so.
+    pub program: Option<String>,
+}
+
+impl Said {
+    /// What may have been tried, the likeliest first.
+    #[must_use]
+    pub fn operations(&self) -> &'static [Operation] {
+        use Operation::{Create, Metadata, Read, Remove, Rename, Unix, Write};
+        match self.operation {
+            Some(Write | Create) => &[Write, Create],
+            Some(Remove) => &[Remove],
+            Some(Rename) => &[Rename, Create],
+            Some(Metadata) => &[Metadata],
+            Some(Read) => &[Read],
+            Some(Unix) => &[Unix],
+            // A message does not always say what was tried; the error and the policy leave little choice.
+            _ => match self.errno {
+                Some(Errno::EBUSY) => &[Remove, Rename],
+                Some(Errno::EROFS) => &[Write, Create],
+                _ => &[Unix, Write, Create, Read],
+            },
+        }
+    }
+}
+
+/// The texts of errors, in the words of the C library, and as names. Matched without regard to case.
+const ERRORS: &[(&str, Errno)] = &[
+    ("read-only file system", Errno::EROFS),
+    ("permission denied", Errno::EACCES),
+    ("operation not permitted", Errno::EPERM),
+    ("device or resource busy", Errno::EBUSY),
+    ("resource busy", Errno::EBUSY),
+    ("connection refused", Errno::ECONNREFUSED),
+    ("network is unreachable", Errno::ENETUNREACH),
+    ("erofs", Errno::EROFS),
+    ("eacces", Errno::EACCES),
+    ("eperm", Errno::EPERM),
+    ("ebusy", Errno::EBUSY),
+    ("econnrefused", Errno::ECONNREFUSED),
+    ("enetunreach", Errno::ENETUNREACH),
+    ("os error 30", Errno::EROFS),
+    ("os error 13", Errno::EACCES),
+    ("os error 1)", Errno::EPERM),
+    ("os error 16", Errno::EBUSY),
+    ("errno 30", Errno::EROFS),
+    ("errno 13", Errno::EACCES),
+    ("accessdeniedexception", Errno::EACCES),
+];
+
+/// Texts of names that could not be looked up.
+const LOOKUPS: &[&str] = &[
+    "could not resolve host",
+    "couldn't resolve host",
+    "unable to resolve host address",
+    "temporary failure in name resolution",
+    "name or service not known",
+    "unknownhostexception",
+    "eai_again",
+    "enotfound",
+    "failed to lookup address information",
+    "no such host",
+    "could not resolve proxy",
+];
+
+/// Words that say what was tried, in the order in which they decide.
+const VERBS: &[(&str, Operation)] = &[
+    ("remove", Operation::Remove),
+    ("unlink", Operation::Remove),
+    ("rmdir", Operation::Remove),
+    ("delete", Operation::Remove),
+    ("rename", Operation::Rename),
+    ("cannot move", Operation::Rename),
+    ("permissions of", Operation::Metadata),
+    ("ownership of", Operation::Metadata),
+    ("setting times of", Operation::Metadata),
+    ("chmod", Operation::Metadata),
+    ("chown", Operation::Metadata),
+    ("utime", Operation::Metadata),
+    ("setxattr", Operation::Metadata),
+    ("mkdir", Operation::Create),
+    ("create", Operation::Create),
+    ("symlink", Operation::Create),
+    ("failed to open", Operation::Write),
+    ("for reading", Operation::Read),
+    ("cannot open directory", Operation::Read),
+    ("scandir", Operation::Read),
+    ("for writing", Operation::Write),
+    ("write", Operation::Write),
+    ("touch", Operation::Create),
+    ("connect", Operation::Unix),
+];
+
+/// Everything that a text speaks of, in its order.
+#[must_use]
+pub fn read(text: &str) -> Vec<Said> {
+    let mut found = Vec::new();
+    // Some say the object on one line, and the error on the next.
+    let mut before: &str = "";
+    for line in text.lines() {
+        let line = line.trim_end();
+        if line.len() > LONGEST_LINE {
+            before = "";
+            continue;
+        }
+        let said = of_line(line, before);
+        found.extend(said);
+        if !line.trim().is_empty() {
+            before = line;
+        }
+    }
+    found
+}
+
+fn of_line(line: &str, before: &str) -> Vec<Said> {
+    let lower = line.to_ascii_lowercase();
+    let program = program_of(line);
+    if let Some(text) = LOOKUPS.iter().find(|text| lower.contains(**text)) {
+        let hosts = hosts_of(line, text).or_else(|| hosts_of(before, ""));
+        return hosts
+            .map(|(host, port)| Said {
+                target: Target::Host { host, port },
+                operation: Some(Operation::Connect),
+                errno: None,
+                lookup: true,
+                program,
+            })
+            .into_iter()
+            .collect();
+    }
+    let Some((at, errno)) = ERRORS.iter().find_map(|(text, errno)| Some((find_word(&lower, text)?, *errno)))
+    else {
+        return Vec::new();
+    };
+    if matches!(errno, Errno::ECONNREFUSED | Errno::ENETUNREACH) {
+        let target = hosts_of(line, "").or_else(|| hosts_of(before, ""));
+        return target
+            .map(|(host, port)| Said {
+                target: Target::Host { host, port },
+                operation: Some(Operation::Connect),
+                errno: Some(errno),
+                lookup: false,
+                program,
+            })
+            .into_iter()
+            .collect();
+    }
+    let operation = VERBS.iter().find(|(verb, _)| lower.contains(verb)).map(|(_, operation)| *operation);
+    let said =
+        |target| Said { target, operation, errno: Some(errno), lookup: false, program: program.clone() };
+    let mut paths = paths_of(line, at);
+    if paths.is_empty() && before.len() <= LONGEST_LINE {
+        paths = paths_of(before, before.len());
+        paths.retain(|path| path.contains('/'));
+    }
+    if errno == Errno::EPERM && (lower.contains("socket") || lower.contains("connect")) {
+        if let Some((host, port)) = hosts_of(line, "") {
+            return vec![Said { operation: Some(Operation::Connect), ..said(Target::Host { host, port }) }];
+        }
+        let mut all: Vec<Said> = paths.into_iter().map(|path| said(Target::Path(path))).collect();
+        all.push(Said { operation: Some(Operation::Connect), ..said(Target::Unnamed) });
+        return all;
+    }
+    if errno == Errno::EPERM && paths.is_empty() {
+        return vec![Said { operation: Some(Operation::Connect), ..said(Target::Unnamed) }];
+    }
+    paths.into_iter().take(MOST_IN_A_LINE).map(|path| said(Target::Path(path))).collect()
+}
+
+/// Where a text stands that is no part of a longer word.
+fn find_word(line: &str, text: &str) -> Option<usize> {
+    line.match_indices(text).map(|(at, _)| at).find(|at| {
+        let before = line.get(..*at).and_then(|before| before.chars().next_back());
+        let after = line.get(at + text.len()..).and_then(|after| after.chars().next());
+        let joins =
+            |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+        // Java writes the name of an exception after its package.
+        !joins(before) && !joins(after)
+    })
+}
+
+/// The program that a line begins with: `cp: cannot …`.
+fn program_of(line: &str) -> Option<String> {
+    let (name, _) = line.split_once(':')?;
+    let name = name.trim_start_matches('/').rsplit('/').next()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+    (!name.is_empty() && name.len() <= 32 && name.chars().all(plain)).then(|| name.to_owned())
+}
+
+/// The paths that a line names: what stands in quotes, else what begins with `/`, `./` or `../`, else what stands right
+/// before the error.
+fn paths_of(line: &str, error: usize) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut push = |path: &str| {
+        let path = path.trim();
+        if !path.is_empty() && path.len() <= LONGEST_PATH && !found.iter().any(|known| known == path) {
+            found.push(path.to_owned());
+        }
+    };
+    for quoted in quoted(line) {
+        push(quoted);
+    }
+    for word in line.split(|c: char| c.is_whitespace() || "'\"`‘’“”()[]{},;<>=".contains(c)) {
+        let word = word.trim_end_matches([':', '.']).trim_start_matches(':');
+        let word = word.strip_prefix("file://").unwrap_or(word);
+        if word.starts_with('/') && !word.starts_with("//")
+            || word.starts_with("./")
+            || word.starts_with("../")
+        {
+            // Some put a line, or what comes next, behind a colon.
+            push(word);
+            if let Some((path, _)) = word.split_once(':') {
+                push(path);
+            }
+        }
+    }
+    // `tee: name: Permission denied`, `sh: 1: cannot create name: Read-only file system`.
+    if let Some(before) = line.get(..error) {
+        let before = before.trim_end().trim_end_matches(['(', '[', ':']).trim_end();
+        let last = before.rsplit(": ").next().unwrap_or(before);
+        push(last.rsplit(' ').next().unwrap_or(last));
+        push(last);
+    }
+    found
+}
+
+/// What stands in quotes of one kind.
+fn quoted(line: &str) -> Vec<&str> {
+    const PAIRS: [(char, char); 5] = [('\'', '\''), ('"', '"'), ('`', '`'), ('‘', '’'), ('`', '\'')];
+    let mut found = Vec::new();
+    for (open, close) in PAIRS {
+        let mut rest = line;
+        while let Some((_, after)) = rest.split_once(open)
+            && let Some((inner, behind)) = after.split_once(close)
+            && found.len() < MOST_IN_A_LINE
+        {
+            found.push(inner);
+            rest = behind;
+        }
+    }
+    found
+}
+
+/// The host that a line speaks of: a URL's, a numeric one with a port, or what stands behind the text given.
+fn hosts_of(line: &str, behind: &str) -> Option<(String, Option<u16>)> {
+    if !behind.is_empty() {
+        let lower = line.to_ascii_lowercase();
+        let after = lower.find(behind).and_then(|at| line.get(at + behind.len()..)).unwrap_or_default();
+        let first = after.trim_start_matches([':', ' ', '(']).split_whitespace().next().unwrap_or_default();
+        if let Some(host) = host_of(first.trim_matches(MARKS)).filter(|(host, _)| host.contains('.')) {
+            return Some(host);
+        }
+    }
+    let words = || line.split_whitespace().map(|word| word.trim_matches(MARKS));
+    let url = words().find(|word| word.contains("://")).and_then(host_of);
+    let named = || words().filter(|word| word.contains(['.', ':'])).find_map(host_of);
+    // curl: (7) Failed to connect to HOST port PORT
+    let spoken = || {
+        let all: Vec<&str> = words().collect();
+        all.windows(3).find_map(|three| match three {
+            [host, "port", port] => Some((plain_host(host)?, port.trim_end_matches([':', ',']).parse().ok())),
+            _ => None,
+        })
+    };
+    spoken().or(url).or_else(named).or_else(|| key_value(line))
+}
+
+const MARKS: [char; 16] = ['\'', '"', '`', '(', ')', ',', ';', '<', '>', '.', '‘', '’', '…', '{', '}', '='];
+
+/// `host='example.org', port=443`, as Python's libraries print it.
+fn key_value(line: &str) -> Option<(String, Option<u16>)> {
+    let (_, after) = line.split_once("host='")?;
+    let (host, rest) = after.split_once('\'')?;
+    let port = rest.split_once("port=").map(|(_, port)| port);
+    let digits = |port: &str| port.chars().take_while(char::is_ascii_digit).collect::<String>();
+    Some((plain_host(host)?, port.and_then(|port| digits(port).parse().ok())))
+}
+
+/// The host of a URL, of `host:port`, of `user@host:path`, or a plain name with a dot.
+#[must_use]
+pub fn host_of(word: &str) -> Option<(String, Option<u16>)> {
+    if let Some((scheme, rest)) = word.split_once("://") {
+        if scheme == "file" {
+            return None;
+        }
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let host = authority.rsplit('@').next()?;
+        let default = match scheme.rsplit(|c: char| !c.is_ascii_alphanumeric()).next()? {
+            "http" => Some(80),
+            "https" => Some(443),
+            "ssh" => Some(22),
+            "git" => Some(9418),
+            "ftp" => Some(21),
+            _ => None,
+        };
+        return with_port(host).map(|(host, port)| (host, port.or(default)));
+    }
+    let word = word.rsplit('@').next()?;
+    if let Ok(address) = word.parse::<std::net::IpAddr>() {
+        return Some((address.to_string(), None));
+    }
+    with_port(word).filter(|(host, port)| {
+        port.is_some()
+            || host.rsplit('.').next().is_some_and(|top| {
+                top.len() > 1
+                    && top.bytes().all(|b| b.is_ascii_alphabetic())
+                    && host.contains('.')
+                    && !looks_like_a_file(top)
+            })
+    })
+}
+
+/// Endings of files that a host has none of, or hardly.
+fn looks_like_a_file(ending: &str) -> bool {
+    matches!(
+        ending,
+        "py" | "js"
+            | "ts"
+            | "rs"
+            | "c"
+            | "h"
+            | "go"
+            | "java"
+            | "sh"
+            | "toml"
+            | "json"
+            | "lock"
+            | "txt"
+            | "md"
+            | "cpp"
+            | "mjs"
+            | "cjs"
+            | "log"
+            | "git"
+            | "html"
+            | "xml"
+            | "yml"
+            | "yaml"
+            | "rb"
+            | "php"
+            | "so"
+            | "Exception"
+    )
+}
+
+fn with_port(text: &str) -> Option<(String, Option<u16>)> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => match port.parse() {
+            Ok(port) => Some((plain_host(host)?, Some(port))),
+            // `git@host:path`
+            Err(_) if !port.is_empty() => None,
+            Err(_) => Some((plain_host(host)?, None)),
+        },
+        _ => Some((plain_host(text)?, None)),
+    }
+}
+
+fn plain_host(text: &str) -> Option<String> {
+    let bare = text.trim_matches(MARKS);
+    let inner = bare.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(bare);
+    let fits = !inner.is_empty()
+        && inner.len() <= 253
+        && inner.chars().all(|c| c.is_ascii_alphanumeric() || ".-:_".contains(c))
+        && inner.chars().any(|c| c.is_ascii_alphanumeric());
+    fits.then(|| inner.to_owned())
+}
