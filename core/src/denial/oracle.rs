@@ -73,18 +73,26 @@ fn confirm(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> 
 }
 
 fn confirm_path(said: &Said, path: &str, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
+    let errno = said.errno?;
     directories(ended).into_iter().find_map(|directory| {
         let absolute = plainly(&directory.join(path));
         said.operations().iter().find_map(|operation| {
+            // A directory is not written: something was to be made in it.
+            let in_it = *operation == Operation::Write && absolute.is_dir();
+            let operation = if in_it { Operation::Create } else { *operation };
+            let object = if in_it { absolute.join("…") } else { absolute.clone() };
             let verdict = match operation {
-                Operation::Unix => judge.unix(&absolute),
-                operation => judge.file(*operation, &absolute),
+                Operation::Unix => judge.unix(&object),
+                operation => judge.file(operation, &object),
             };
-            let Ok(Verdict::Denied(refusal)) = verdict else { return None };
-            (refusal.errno == Some(said.errno?)
-                && fits(*operation, &absolute)
-                && judge.possible_outside(*operation, &absolute))
-            .then(|| Denial::likely(*operation, path.to_owned(), *refusal, said.program.clone()))
+            let Ok(Verdict::Denied(mut refusal)) = verdict else { return None };
+            if in_it {
+                refusal.resolved = refusal.resolved.and_then(|place| place.parent().map(Path::to_owned));
+            }
+            (refusal.errno == Some(errno)
+                && fits(operation, &object)
+                && judge.possible_outside(operation, &object))
+            .then(|| Denial::likely(operation, path.to_owned(), *refusal, said.program.clone()))
         })
     })
 }
@@ -104,29 +112,36 @@ fn fits(operation: Operation, path: &Path) -> bool {
 fn confirm_host(said: &Said, host: &str, port: Option<u16>, judge: &Judge<'_>) -> Option<Denial> {
     let Verdict::Denied(refusal) = judge.connect(host, port) else { return None };
     let agrees = match (refusal.errno, said.errno) {
-        // On loopback of its own, nobody listening is an answer like any other, unless somebody does outside.
-        (Some(Errno::ECONNREFUSED), Some(Errno::ECONNREFUSED)) => port.is_some_and(listens_outside),
+        // On a loopback of its own, nobody listening is an answer like any other, unless somebody does outside.
+        (Some(Errno::ECONNREFUSED), Some(Errno::ECONNREFUSED) | None) => port.is_some_and(listens_outside),
         (Some(refused), Some(errno)) => refused == errno,
-        // A name: it could not be looked up, whatever it was told. At level landlock nobody can be asked.
-        (_, None) => said.lookup,
+        // A name that could not be looked up, or a failure without a reason.
+        (_, None) => true,
         (None, Some(_)) => false,
     };
     let target = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     agrees.then(|| Denial::likely(Operation::Connect, target, *refusal, said.program.clone()))
 }
 
-/// A socket that could not even be made, by a program that does not say for whom.
+/// Somebody could not be reached, and the program does not say whom. Its arguments may.
 fn confirm_unnamed(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
-    if said.errno != Some(Errno::EPERM) || judge.policy.network == NetworkAccess::Enabled {
+    if judge.policy.network == NetworkAccess::Enabled {
         return None;
     }
-    let host = ended.argv.iter().filter_map(|word| message::host_of(word.to_str()?)).next();
-    let (host, port) = host.unwrap_or_else(|| ("the network".to_owned(), None));
-    let Verdict::Denied(refusal) = judge.connect(&host, port) else { return None };
-    let target = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-    (refusal.errno == Some(Errno::EPERM))
-        .then(|| Denial::likely(Operation::Connect, target, *refusal, said.program.clone()))
+    let words = ended.argv.iter().filter_map(|word| word.to_str());
+    let mut parts = words.flat_map(|word| word.split(|c: char| c.is_whitespace() || "'\"()<>;,".contains(c)));
+    if let Some((host, port)) = parts.find(|part| part.contains("://")).and_then(message::host_of) {
+        return confirm_host(said, &host, port, judge);
+    }
+    // Any address that is not this machine's own stands for the network.
+    let Verdict::Denied(refusal) = judge.connect(ELSEWHERE, None) else { return None };
+    let agrees = said.lookup || (said.errno.is_some() && refusal.errno == said.errno);
+    agrees
+        .then(|| Denial::likely(Operation::Connect, "the network".to_owned(), *refusal, said.program.clone()))
 }
+
+/// An address for documentation (RFC 5737), which is nobody's.
+const ELSEWHERE: &str = "192.0.2.1";
 
 /// Where relative paths may start: the command's directory, and what its arguments lead it into (`-C DIR`, `cd DIR`).
 fn directories(ended: &Ended<'_>) -> Vec<PathBuf> {

@@ -47,7 +47,7 @@ pub(super) fn connect(judge: &Judge<'_>, host: &str, _port: Option<u16>) -> Verd
             toml: in_table.then(|| format!("{key} = true")),
             flag: Some("--network".to_owned()),
         }),
-        risk: Some("opens every host and port, this machine's own services among them".to_owned()),
+        risk: Some("every host and port, this machine's own services among them".to_owned()),
     }))
 }
 

@@ -55,11 +55,12 @@ impl Said {
             Some(Metadata) => &[Metadata],
             Some(Read) => &[Read],
             Some(Unix) => &[Unix],
+            Some(Operation::Connect | Operation::Signal | Operation::Use) => &[],
             // A message does not always say what was tried; the error and the policy leave little choice.
-            _ => match self.errno {
+            None => match self.errno {
                 Some(Errno::EBUSY) => &[Remove, Rename],
-                Some(Errno::EROFS) => &[Write, Create],
-                _ => &[Unix, Write, Create, Read],
+                Some(Errno::EROFS) => &[Write, Create, Metadata],
+                _ => &[Unix, Write, Create, Metadata, Read],
             },
         }
     }
@@ -104,6 +105,9 @@ const LOOKUPS: &[&str] = &[
     "could not resolve proxy",
 ];
 
+/// Texts that hide why nobody could be reached.
+const VAGUE: &[&str] = &["couldn't connect to server", "could not connect to server", "failed to connect to"];
+
 /// Words that say what was tried, in the order in which they decide.
 const VERBS: &[(&str, Operation)] = &[
     ("remove", Operation::Remove),
@@ -135,77 +139,108 @@ const VERBS: &[(&str, Operation)] = &[
 /// Everything that a text speaks of, in its order.
 #[must_use]
 pub fn read(text: &str) -> Vec<Said> {
+    let mut lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    // Lines that only point at the one above say nothing.
+    lines.retain(|line| line.len() <= LONGEST_LINE && !line.trim_matches([' ', '~', '^']).is_empty());
     let mut found = Vec::new();
-    // Some say the object on one line, and the error on the next.
-    let mut before: &str = "";
-    for line in text.lines() {
-        let line = line.trim_end();
-        if line.len() > LONGEST_LINE {
-            before = "";
-            continue;
-        }
-        let said = of_line(line, before);
-        found.extend(said);
-        if !line.trim().is_empty() {
-            before = line;
-        }
+    for (index, line) in lines.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|index| lines.get(index)).copied().unwrap_or_default();
+        let after = lines.get(index + 1).copied().unwrap_or_default();
+        found.extend(of_line(line, before, after));
     }
     found
 }
 
-fn of_line(line: &str, before: &str) -> Vec<Said> {
+/// What a line speaks of. Some name the object on the line before or after.
+fn of_line(line: &str, before: &str, after: &str) -> Vec<Said> {
     let lower = line.to_ascii_lowercase();
     let program = program_of(line);
+    let said = |target, operation, errno, lookup| Said {
+        target,
+        operation,
+        errno,
+        lookup,
+        program: program.clone(),
+    };
+    let connect = Some(Operation::Connect);
+    let to_host = |host: Option<(String, Option<u16>)>, errno, lookup| {
+        let target = host.map_or(Target::Unnamed, |(host, port)| Target::Host { host, port });
+        vec![said(target, connect, errno, lookup)]
+    };
     if let Some(text) = LOOKUPS.iter().find(|text| lower.contains(**text)) {
-        let hosts = hosts_of(line, text).or_else(|| hosts_of(before, ""));
-        return hosts
-            .map(|(host, port)| Said {
-                target: Target::Host { host, port },
-                operation: Some(Operation::Connect),
-                errno: None,
-                lookup: true,
-                program,
-            })
-            .into_iter()
-            .collect();
+        return to_host(hosts_of(line, text).or_else(|| hosts_of(before, "")), None, true);
     }
-    let Some((at, errno)) = ERRORS.iter().find_map(|(text, errno)| Some((find_word(&lower, text)?, *errno)))
+    if VAGUE.iter().any(|text| lower.contains(text)) {
+        // Who says no more than that names the host.
+        return hosts_of(line, "").map(|host| to_host(Some(host), None, false)).unwrap_or_default();
+    }
+    let errors = ERRORS.iter();
+    let Some((at, errno)) =
+        errors.filter_map(|(text, errno)| Some((find_word(&lower, text)?, *errno))).next()
     else {
         return Vec::new();
     };
     if matches!(errno, Errno::ECONNREFUSED | Errno::ENETUNREACH) {
-        let target = hosts_of(line, "").or_else(|| hosts_of(before, ""));
-        return target
-            .map(|(host, port)| Said {
-                target: Target::Host { host, port },
-                operation: Some(Operation::Connect),
-                errno: Some(errno),
-                lookup: false,
-                program,
-            })
+        let host = hosts_of(line, "")
+            .or_else(|| hosts_of(before, ""))
+            .or_else(|| hosts_of(after, "").filter(|_| after.contains("/dev/tcp/")));
+        return to_host(host, Some(errno), false);
+    }
+    let traced = lower.contains("error: [errno") && !before.is_empty();
+    let context = if traced { before.to_ascii_lowercase() } else { lower.clone() };
+    let verb = VERBS.iter().find(|(verb, _)| context.contains(verb)).map(|(_, operation)| *operation);
+    if errno == Errno::EPERM
+        && ["socket", "connect", "urlopen", "network"]
+            .iter()
+            .any(|word| lower.contains(word) || (traced && context.contains(word)))
+    {
+        let mut all = paths_of(line, at);
+        all.retain(|path| path.contains('/'));
+        let mut all: Vec<Said> = all
             .into_iter()
+            .map(|path| said(Target::Path(path), Some(Operation::Unix), Some(errno), false))
             .collect();
-    }
-    let operation = VERBS.iter().find(|(verb, _)| lower.contains(verb)).map(|(_, operation)| *operation);
-    let said =
-        |target| Said { target, operation, errno: Some(errno), lookup: false, program: program.clone() };
-    let mut paths = paths_of(line, at);
-    if paths.is_empty() && before.len() <= LONGEST_LINE {
-        paths = paths_of(before, before.len());
-        paths.retain(|path| path.contains('/'));
-    }
-    if errno == Errno::EPERM && (lower.contains("socket") || lower.contains("connect")) {
-        if let Some((host, port)) = hosts_of(line, "") {
-            return vec![Said { operation: Some(Operation::Connect), ..said(Target::Host { host, port }) }];
-        }
-        let mut all: Vec<Said> = paths.into_iter().map(|path| said(Target::Path(path))).collect();
-        all.push(Said { operation: Some(Operation::Connect), ..said(Target::Unnamed) });
+        all.extend(to_host(hosts_of(line, ""), Some(errno), false));
         return all;
     }
-    if errno == Errno::EPERM && paths.is_empty() {
-        return vec![Said { operation: Some(Operation::Connect), ..said(Target::Unnamed) }];
+    let mut paths = paths_of(line, at);
+    if !paths.iter().any(|path| path.contains('/')) {
+        for neighbour in [before, after] {
+            let mut there = paths_of(neighbour, 0);
+            there.retain(|path| path.contains('/'));
+            if find_error(neighbour).is_none() {
+                paths.extend(there);
+            }
+        }
     }
-    paths.into_iter().take(MOST_IN_A_LINE).map(|path| said(Target::Path(path))).collect()
+    paths.truncate(MOST_IN_A_LINE);
+    if let Some((from, to)) = pair(line) {
+        return vec![
+            said(
+                Target::Path(from),
+                Some(verb.filter(|verb| *verb == Operation::Remove).unwrap_or(Operation::Rename)),
+                Some(errno),
+                false,
+            ),
+            said(Target::Path(to), Some(Operation::Create), Some(errno), false),
+        ];
+    }
+    paths.into_iter().map(|path| said(Target::Path(path), verb, Some(errno), false)).collect()
+}
+
+/// Two names of one act: `'a' to 'b'`, `'a' -> 'b'`.
+fn pair(line: &str) -> Option<(String, String)> {
+    ["' to '", "' -> '", "' => '"].iter().find_map(|between| {
+        let (left, right) = line.split_once(between)?;
+        let from = left.rsplit('\'').next()?;
+        let to = right.split('\'').next()?;
+        (!from.is_empty() && !to.is_empty()).then(|| (from.to_owned(), to.to_owned()))
+    })
+}
+
+fn find_error(line: &str) -> Option<usize> {
+    let lower = line.to_ascii_lowercase();
+    ERRORS.iter().find_map(|(text, _)| find_word(&lower, text))
 }
 
 /// Where a text stands that is no part of a longer word.
@@ -241,28 +276,51 @@ fn paths_of(line: &str, error: usize) -> Vec<String> {
     for quoted in quoted(line) {
         push(quoted);
     }
-    for word in line.split(|c: char| c.is_whitespace() || "'\"`‘’“”()[]{},;<>=".contains(c)) {
+    let mut words = line.split(|c: char| c.is_whitespace() || "'\"`‘’“”()[]{},;<>=".contains(c)).peekable();
+    // A program that names itself by its path.
+    let names_itself = words.peek().is_some_and(|word| word.starts_with('/') && word.ends_with(':'))
+        && error > words.peek().map_or(0, |word| word.len() + 1);
+    if names_itself {
+        words.next();
+    }
+    for word in words {
         let word = word.trim_end_matches([':', '.']).trim_start_matches(':');
         let word = word.strip_prefix("file://").unwrap_or(word);
         if word.starts_with('/') && !word.starts_with("//")
             || word.starts_with("./")
             || word.starts_with("../")
         {
-            // Some put a line, or what comes next, behind a colon.
             push(word);
+            // Some put a line, or what comes next, behind a colon.
             if let Some((path, _)) = word.split_once(':') {
                 push(path);
             }
         }
     }
-    // `tee: name: Permission denied`, `sh: 1: cannot create name: Read-only file system`.
-    if let Some(before) = line.get(..error) {
-        let before = before.trim_end().trim_end_matches(['(', '[', ':']).trim_end();
-        let last = before.rsplit(": ").next().unwrap_or(before);
-        push(last.rsplit(' ').next().unwrap_or(last));
-        push(last);
+    if found.is_empty() {
+        found.extend(line.get(..error).and_then(bare_name));
     }
     found
+}
+
+/// A name without quotes right before the error: `tee: NAME: Permission denied`, `sh: 1: cannot create NAME: …`,
+/// `tar: NAME: Cannot open: …`.
+fn bare_name(before: &str) -> Option<String> {
+    let before = before.trim_end().trim_end_matches(['(', '[', ':']).trim_end();
+    let mut segments = before.rsplit(": ");
+    let mut segment = segments.next()?;
+    if segment.starts_with("Cannot ") || segment.starts_with("cannot ") && !segment.contains("create ") {
+        segment = segments.next()?;
+    }
+    let name = match segment.rsplit_once(' ') {
+        Some((phrase, name)) => {
+            let says_so = ["create", "open", "file", "directory", "touch", "write"];
+            says_so.iter().any(|word| phrase.ends_with(word)).then_some(name)?
+        }
+        // A program that names nothing but itself.
+        None => segments.next().map(|_program| segment)?,
+    };
+    (!name.is_empty() && name.len() <= LONGEST_PATH && !name.ends_with("Error")).then(|| name.to_owned())
 }
 
 /// What stands in quotes of one kind.
@@ -292,9 +350,15 @@ fn hosts_of(line: &str, behind: &str) -> Option<(String, Option<u16>)> {
             return Some(host);
         }
     }
+    if let Some((_, rest)) = line.split_once("/dev/tcp/") {
+        let mut parts = rest.split(['/', ':', ' ']);
+        return Some((plain_host(parts.next()?)?, parts.next().and_then(|port| port.parse().ok())));
+    }
     let words = || line.split_whitespace().map(|word| word.trim_matches(MARKS));
     let url = words().find(|word| word.contains("://")).and_then(host_of);
-    let named = || words().filter(|word| word.contains(['.', ':'])).find_map(host_of);
+    let named = || {
+        words().filter(|word| word.contains(['.', ':'])).find_map(|word| host_of(word.trim_end_matches(':')))
+    };
     // curl: (7) Failed to connect to HOST port PORT
     let spoken = || {
         let all: Vec<&str> = words().collect();
@@ -353,35 +417,36 @@ pub fn host_of(word: &str) -> Option<(String, Option<u16>)> {
 
 /// Endings of files that a host has none of, or hardly.
 fn looks_like_a_file(ending: &str) -> bool {
-    matches!(
-        ending,
-        "py" | "js"
-            | "ts"
-            | "rs"
-            | "c"
-            | "h"
-            | "go"
-            | "java"
-            | "sh"
-            | "toml"
-            | "json"
-            | "lock"
-            | "txt"
-            | "md"
-            | "cpp"
-            | "mjs"
-            | "cjs"
-            | "log"
-            | "git"
-            | "html"
-            | "xml"
-            | "yml"
-            | "yaml"
-            | "rb"
-            | "php"
-            | "so"
-            | "Exception"
-    )
+    ending.to_ascii_lowercase().ends_with("error")
+        || ending.ends_with("Exception")
+        || matches!(
+            ending,
+            "py" | "js"
+                | "ts"
+                | "rs"
+                | "c"
+                | "h"
+                | "go"
+                | "java"
+                | "sh"
+                | "toml"
+                | "json"
+                | "lock"
+                | "txt"
+                | "md"
+                | "cpp"
+                | "mjs"
+                | "cjs"
+                | "log"
+                | "git"
+                | "html"
+                | "xml"
+                | "yml"
+                | "yaml"
+                | "rb"
+                | "php"
+                | "so"
+        )
 }
 
 fn with_port(text: &str) -> Option<(String, Option<u16>)> {
