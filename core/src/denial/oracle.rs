@@ -5,6 +5,9 @@
 
 pub mod message;
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
@@ -48,8 +51,28 @@ pub fn explain(ended: &Ended<'_>, judge: &Judge<'_>) -> Vec<Denial> {
             fold.push(denial);
         }
     }
-    fold.finish()
+    told_once(fold.finish())
 }
+
+/// Without what says less than another: the network beside a host, a host beside its port.
+fn told_once(denials: Vec<Denial>) -> Vec<Denial> {
+    let says_more = |denial: &Denial| {
+        denials.iter().any(|other| match (denial.operation, other.operation) {
+            (Operation::Connect, Operation::Connect | Operation::Unix) if denial.target == THE_NETWORK => {
+                other.target != THE_NETWORK
+            }
+            (Operation::Connect, Operation::Connect) => {
+                other.target.strip_prefix(&denial.target).is_some_and(|rest| rest.starts_with(':'))
+            }
+            _ => false,
+        })
+    };
+    let less: Vec<bool> = denials.iter().map(says_more).collect();
+    denials.into_iter().zip(less).filter(|(_, less)| !less).map(|(denial, _)| denial).collect()
+}
+
+/// What is said for a host that nobody names.
+const THE_NETWORK: &str = "the network";
 
 /// Whether anything is to be explained. An ending by somebody's hand, or one before anything ran, is not.
 const fn ended_badly(outcome: &Outcome) -> bool {
@@ -67,7 +90,11 @@ const fn ended_badly(outcome: &Outcome) -> bool {
 fn confirm(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
     match &said.target {
         Target::Path(path) => confirm_path(said, path, ended, judge),
-        Target::Host { host, port } => confirm_host(said, host, *port, judge),
+        Target::Host { host, port } => match socket_named(ended) {
+            // The host is only what is told to whoever listens there.
+            Some(path) => confirm_socket(said, path, ended, judge),
+            None => confirm_host(said, host, *port, judge),
+        },
         Target::Unnamed => confirm_unnamed(said, ended, judge),
     }
 }
@@ -109,6 +136,20 @@ fn fits(operation: Operation, path: &Path) -> bool {
     }
 }
 
+/// The unix socket that the arguments name in place of a host: curl's option.
+fn socket_named<'a>(ended: &Ended<'a>) -> Option<&'a Path> {
+    let mut words = ended.argv.iter().skip_while(|word| *word != "--unix-socket").skip(1);
+    words.next().map(Path::new)
+}
+
+fn confirm_socket(said: &Said, path: &Path, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
+    let absolute = plainly(&ended.cwd.join(path));
+    let Ok(Verdict::Denied(refusal)) = judge.unix(&absolute) else { return None };
+    let target = path.to_string_lossy().into_owned();
+    (fits(Operation::Unix, &absolute) && judge.possible_outside(Operation::Unix, &absolute))
+        .then(|| Denial::likely(Operation::Unix, target, *refusal, said.program.clone()))
+}
+
 fn confirm_host(said: &Said, host: &str, port: Option<u16>, judge: &Judge<'_>) -> Option<Denial> {
     let Verdict::Denied(refusal) = judge.connect(host, port) else { return None };
     let agrees = match (refusal.errno, said.errno) {
@@ -136,8 +177,7 @@ fn confirm_unnamed(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<
     // Any address that is not this machine's own stands for the network.
     let Verdict::Denied(refusal) = judge.connect(ELSEWHERE, None) else { return None };
     let agrees = said.lookup || (said.errno.is_some() && refusal.errno == said.errno);
-    agrees
-        .then(|| Denial::likely(Operation::Connect, "the network".to_owned(), *refusal, said.program.clone()))
+    agrees.then(|| Denial::likely(Operation::Connect, THE_NETWORK.to_owned(), *refusal, said.program.clone()))
 }
 
 /// An address for documentation (RFC 5737), which is nobody's.

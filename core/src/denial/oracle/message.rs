@@ -140,8 +140,11 @@ const VERBS: &[(&str, Operation)] = &[
 #[must_use]
 pub fn read(text: &str) -> Vec<Said> {
     let mut lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    // Lines that only point at the one above say nothing.
-    lines.retain(|line| line.len() <= LONGEST_LINE && !line.trim_matches([' ', '~', '^']).is_empty());
+    // Lines that only point at the one above say nothing, nor do headings of a chain of causes.
+    lines.retain(|line| {
+        let bare = line.trim_matches([' ', '~', '^']);
+        line.len() <= LONGEST_LINE && !bare.is_empty() && bare != "Caused by:"
+    });
     let mut found = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|index| lines.get(index)).copied().unwrap_or_default();
@@ -188,9 +191,9 @@ fn of_line(line: &str, before: &str, after: &str) -> Vec<Said> {
     }
     let traced = lower.contains("error: [errno") && !before.is_empty();
     let context = if traced { before.to_ascii_lowercase() } else { lower.clone() };
-    let verb = VERBS.iter().find(|(verb, _)| context.contains(verb)).map(|(_, operation)| *operation);
+    let mut verb = verb_in(&context);
     if errno == Errno::EPERM
-        && ["socket", "connect", "urlopen", "network"]
+        && ["socket", "connect", "urlopen", "network", "/dev/tcp/"]
             .iter()
             .any(|word| lower.contains(word) || (traced && context.contains(word)))
     {
@@ -208,8 +211,9 @@ fn of_line(line: &str, before: &str, after: &str) -> Vec<Said> {
         for neighbour in [before, after] {
             let mut there = paths_of(neighbour, 0);
             there.retain(|path| path.contains('/'));
-            if find_error(neighbour).is_none() {
+            if find_error(neighbour).is_none() && !there.is_empty() {
                 paths.extend(there);
+                verb = verb.or_else(|| verb_in(&neighbour.to_ascii_lowercase()));
             }
         }
     }
@@ -236,6 +240,10 @@ fn pair(line: &str) -> Option<(String, String)> {
         let to = right.split('\'').next()?;
         (!from.is_empty() && !to.is_empty()).then(|| (from.to_owned(), to.to_owned()))
     })
+}
+
+fn verb_in(lower: &str) -> Option<Operation> {
+    VERBS.iter().find(|(verb, _)| lower.contains(verb)).map(|(_, operation)| *operation)
 }
 
 fn find_error(line: &str) -> Option<usize> {
