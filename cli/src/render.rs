@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
-use codex_core::denial::Denial;
+use codex_core::denial::{Denial, lines};
 use codex_core::exec::ExecResult;
 
 use crate::exit_code;
@@ -67,8 +67,8 @@ const MOST_DENIALS: usize = 8;
 
 /// What was refused, in a few lines on standard error.
 pub(crate) fn denials(denials: &[Denial]) {
-    for denial in denials.iter().take(MOST_DENIALS) {
-        complaint(&format!("denied: {}", denial.line()));
+    for line in lines(denials).iter().take(MOST_DENIALS) {
+        complaint(&format!("denied: {line}"));
     }
     if let Some(more) = denials.len().checked_sub(MOST_DENIALS).filter(|more| *more > 0) {
         complaint(&format!("denied: {more} more"));

@@ -42,7 +42,9 @@ fn quoted(document: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn every_option_is_in_the_manual() {
     let mut options = 0;
-    for verb in [&["--help"][..], &["sandbox", "--help"], &["debug", "policy", "--help"]] {
+    for verb in
+        [&["--help"][..], &["sandbox", "--help"], &["debug", "policy", "--help"], &["debug", "why", "--help"]]
+    {
         let help = String::from_utf8(codex(verb).stdout).expect("help is text");
         for line in help.lines().filter(|line| line.trim_start().starts_with('-')) {
             for option in line.split([' ', ',']).filter(|word| word.starts_with("--") && word.len() > 2) {

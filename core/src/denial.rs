@@ -20,5 +20,5 @@ mod tools;
 pub use fold::{Fold, MOST_TARGETS};
 pub use judge::{Judge, Operation, Refusal, Verdict};
 pub use oracle::{Ended, explain};
-pub use record::{Allow, Certainty, Denial, Rule};
+pub use record::{Allow, Certainty, Denial, Rule, lines};
 pub use tools::{TOOLS, ToolPlace};

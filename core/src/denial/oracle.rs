@@ -3,6 +3,7 @@
 //! A message alone proves nothing. It becomes a denial where, at the level that the command ran at, the policy refuses that
 //! operation on that object with that very error, and the user's own permissions would have let it happen.
 
+mod hosts;
 pub mod message;
 
 #[cfg(test)]
@@ -171,7 +172,7 @@ fn confirm_unnamed(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<
     }
     let words = ended.argv.iter().filter_map(|word| word.to_str());
     let mut parts = words.flat_map(|word| word.split(|c: char| c.is_whitespace() || "'\"()<>;,".contains(c)));
-    if let Some((host, port)) = parts.find(|part| part.contains("://")).and_then(message::host_of) {
+    if let Some((host, port)) = parts.find(|part| part.contains("://")).and_then(hosts::host_of) {
         return confirm_host(said, &host, port, judge);
     }
     // Any address that is not this machine's own stands for the network.

@@ -143,6 +143,15 @@ impl Denial {
     }
 }
 
+/// Denials as lines for [`CallReport::denials`](crate::output::CallReport::denials), the most telling first: what is sure before
+/// what is likely, what can be allowed before what can't.
+#[must_use]
+pub fn lines(denials: &[Denial]) -> Vec<String> {
+    let mut sorted: Vec<&Denial> = denials.iter().collect();
+    sorted.sort_by_key(|denial| (denial.certainty == Certainty::Likely, denial.allow.is_none()));
+    sorted.into_iter().map(Denial::line).collect()
+}
+
 fn number<S: Serializer>(errno: &Option<Errno>, serializer: S) -> Result<S::Ok, S::Error> {
     errno.map(|errno| errno as i32).serialize(serializer)
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::{Ended, explain, message};
 use crate::config::Settings;
-use crate::denial::{Denial, Judge};
+use crate::denial::{Denial, Judge, Operation, Verdict};
 use crate::enforcement::Level;
 use crate::exec::Outcome;
 use crate::policy::{
@@ -175,6 +175,49 @@ fn success_and_what_never_ran_are_not_explained() {
     assert_eq!(told(&Outcome::Exited { code: 2 }), 1);
     assert_eq!(told(&Outcome::Exited { code: 0 }), 0);
     assert_eq!(told(&Outcome::Cancelled), 0);
+}
+
+#[test]
+fn grants_are_narrow_or_absent() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path().canonicalize().unwrap();
+    furnish(&top);
+    let home = top.join("home");
+    for place in [".cargo/registry/index", ".cache/pip", ".ssh", ".config/app", "project"] {
+        fs::create_dir_all(home.join(place)).unwrap();
+    }
+    let world = World::new(&top);
+    let codex_home = home.join(".codex");
+    let judge = Judge { home: Some(&home), codex_home: Some(&codex_home), ..world.judge(Level::Namespaces) };
+    let flag = |path: &Path| match judge.file(Operation::Create, path).unwrap() {
+        Verdict::Denied(refusal) => refusal.allow.and_then(|allow| allow.flag),
+        Verdict::Allowed { .. } => Some("allowed".to_owned()),
+    };
+    let add = |path: &Path| Some(format!("--add-dir {}", path.display()));
+    assert_eq!(flag(&home.join(".cargo/registry/index/a/b")), add(&home.join(".cargo/registry")));
+    assert_eq!(flag(&home.join(".cache/pip/http/x")), add(&home.join(".cache/pip")));
+    assert_eq!(flag(&home.join(".config/app/settings")), add(&home.join(".config/app")));
+    assert_eq!(flag(&home.join("project/new")), add(&home.join("project")));
+    for none in [".ssh/config", ".bashrc", ".aws/credentials", ".codex/config.toml", ".newfile"] {
+        assert_eq!(flag(&home.join(none)), None, "{none}");
+    }
+    for none in ["/etc/hosts", "/usr/bin/new", "/new", "/proc/sys/kernel/x", "/dev/new"] {
+        assert_eq!(flag(Path::new(none)), None, "{none}");
+    }
+}
+
+#[test]
+fn a_daemons_socket_is_a_risk_and_an_agents_is_not_granted() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::new(directory.path());
+    let judge = world.judge(Level::Namespaces);
+    let refused = |path: &str| match judge.unix(Path::new(path)).unwrap() {
+        Verdict::Denied(refusal) => *refusal,
+        Verdict::Allowed { .. } => unreachable!("{path} is not listed"),
+    };
+    let docker = refused("/nowhere/docker.sock");
+    assert!(docker.allow.is_some() && docker.risk.unwrap().contains("root"));
+    assert_eq!(refused("/nowhere/ssh-XX/agent.7").allow, None);
 }
 
 proptest! {
