@@ -211,7 +211,7 @@ async fn attempt(
     };
     let Some(ran) = ran else { return Ok(None) };
     let mut result = ExecResult { quarantined: found, notes, ..ran };
-    result.denials = denied::denials(&result, request, sandbox, rung, protection.as_ref());
+    result.denials = denied::denials(&result, request, sandbox, rung, protection).await;
     Ok(Some(result))
 }
 

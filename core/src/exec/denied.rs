@@ -1,10 +1,12 @@
 //! The denials of a call that has ended: what our own code decided, and what the command spoke of.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 
 use super::level::Rung;
+use super::offload::off_the_runtime;
 use super::outcome::{ExecResult, Outcome};
 use super::quarantine::{Quarantined, Why};
 use super::request::{ExecRequest, Stdio};
@@ -16,12 +18,12 @@ use crate::limits::Limit;
 use crate::policy::Protection;
 
 /// Everything that is known to have been refused. A call that succeeded, and of which nothing was moved away, costs nothing.
-pub(super) fn denials(
+pub(super) async fn denials(
     result: &ExecResult,
     request: &ExecRequest,
     sandbox: &Sandbox,
     rung: &Rung,
-    protection: Option<&Protection>,
+    protection: Option<Protection>,
 ) -> Vec<Denial> {
     let succeeded = matches!(result.outcome, Outcome::Exited { code: 0 });
     if succeeded && result.quarantined.is_empty() && result.limit.is_none() {
@@ -37,11 +39,38 @@ pub(super) fn denials(
     }
     let captured = request.stdio != Stdio::Inherit;
     if !succeeded && captured && rung.expected.level != Level::None {
+        // Places are looked up that the command named, and the disk may let wait.
+        let said = Said::of(result, request, sandbox, rung, protection);
+        let likely = off_the_runtime(request.stdio, move || said.explain()).await;
+        // What can't be looked up is not told.
+        likely.unwrap_or_default().into_iter().for_each(|denial| fold.push(denial));
+    }
+    fold.finish()
+}
+
+/// What a failed command said, and all that it is judged by.
+struct Said {
+    outcome: Outcome,
+    text: Vec<u8>,
+    argv: Vec<OsString>,
+    cwd: PathBuf,
+    home: Option<PathBuf>,
+    sandbox: Sandbox,
+    rung: Rung,
+    protection: Option<Protection>,
+}
+
+impl Said {
+    fn of(
+        result: &ExecResult,
+        request: &ExecRequest,
+        sandbox: &Sandbox,
+        rung: &Rung,
+        protection: Option<Protection>,
+    ) -> Self {
         // Without a directory of its own, the command ran where we are.
-        let here = request.cwd.is_none().then(std::env::current_dir).and_then(Result::ok);
-        let cwd = request.cwd.as_deref().or(here.as_deref()).unwrap_or(Path::new("/"));
-        let home = request.env.iter().find(|(name, _)| name == "HOME").map(|(_, value)| Path::new(value));
-        let judge = sandbox.judge_at(rung, protection, home);
+        let here = || std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"));
+        let home = request.env.iter().find(|(name, _)| name == "HOME");
         let output = &result.output;
         let mut text = Vec::with_capacity(output.head.len() + output.tail.len() + 1);
         text.extend_from_slice(&output.head);
@@ -50,10 +79,23 @@ pub(super) fn denials(
             text.push(b'\n');
             text.extend_from_slice(&output.tail);
         }
-        let ended = Ended { outcome: &result.outcome, text: &text, argv: &request.command, cwd };
-        explain(&ended, &judge).into_iter().for_each(|denial| fold.push(denial));
+        Self {
+            outcome: result.outcome.clone(),
+            text,
+            argv: request.command.clone(),
+            cwd: request.cwd.clone().unwrap_or_else(here),
+            home: home.map(|(_, value)| PathBuf::from(value)),
+            sandbox: sandbox.clone(),
+            rung: rung.clone(),
+            protection,
+        }
     }
-    fold.finish()
+
+    fn explain(&self) -> Vec<Denial> {
+        let judge = self.sandbox.judge_at(&self.rung, self.protection.as_ref(), self.home.as_deref());
+        let ended = Ended { outcome: &self.outcome, text: &self.text, argv: &self.argv, cwd: &self.cwd };
+        explain(&ended, &judge)
+    }
 }
 
 /// What was made at a protected name, and moved away.
