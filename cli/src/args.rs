@@ -66,6 +66,18 @@ Examples:
 Exit codes:
       0 told to end, or standard input has ended; 2 usage or configuration; 125 can't listen";
 
+const WHY_EXAMPLES: &str = "\
+Examples:
+  codex debug why write ~/.cargo/registry/index
+  codex debug why --full-auto remove .git/hooks
+  codex debug why connect crates.io:443
+  codex debug why unix /var/run/docker.sock
+
+What is allowed here can still fail by ordinary permissions, or because it is not there.
+
+Exit codes:
+      0 allowed; 1 denied; 125 the policy is refused; 2 usage or configuration";
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -94,6 +106,9 @@ pub(crate) enum Debug {
     Remote(RemoteArgs),
     /// Show the policy in effect: each setting and its origin, the writable roots, what holds on this machine.
     Policy(PolicyArgs),
+    /// Say whether something is allowed, by which rule, and what would change it. Nothing is run.
+    #[command(after_long_help = WHY_EXAMPLES)]
+    Why(WhyArgs),
 }
 
 /// The words that lead to the verb by which commands are started.
@@ -183,6 +198,9 @@ pub(crate) struct SandboxArgs {
     /// With --pty: hand on all that the command writes, as it is.
     #[arg(long, requires = "pty", conflicts_with = "json")]
     pub(crate) passthrough: bool,
+    /// Say nothing about what was denied after a command that failed.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
     /// Print the helper's command line instead of running it; pasted into a shell, it does the same.
     #[arg(long, conflicts_with_all = ["json", "timeout", "grace", "pty"])]
     pub(crate) print_plan: bool,
@@ -222,6 +240,45 @@ pub(crate) struct RemoteArgs {
     /// The command and its arguments.
     #[arg(value_name = "COMMAND", required = true, last = true)]
     pub(crate) command: Vec<String>,
+}
+
+/// `codex debug why`.
+#[derive(Args, Debug)]
+pub(crate) struct WhyArgs {
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+    /// Print it as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What would be tried.
+    #[arg(value_name = "OPERATION")]
+    pub(crate) operation: WhyOperation,
+    /// On what: a path, HOST:PORT for connect, the number of a process outside for signal.
+    #[arg(value_name = "OBJECT")]
+    pub(crate) object: OsString,
+}
+
+/// Operations that can be asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WhyOperation {
+    /// Write to a file, or make it where it does not exist.
+    Write,
+    /// Make a name.
+    Create,
+    /// Remove a name.
+    Remove,
+    /// Rename it.
+    Rename,
+    /// Change mode, owner, times or attributes.
+    Metadata,
+    /// Read a file, or list a directory.
+    Read,
+    /// Connect to a port of a host.
+    Connect,
+    /// Connect to a unix socket.
+    Unix,
+    /// Send a signal to a process outside.
+    Signal,
 }
 
 /// `codex doctor`.
@@ -321,7 +378,7 @@ mod tests {
         let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
         match Cli::read(&arguments).unwrap().verb {
             Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => args,
-            Verb::Debug(Debug::Policy(_) | Debug::Remote(_))
+            Verb::Debug(Debug::Policy(_) | Debug::Remote(_) | Debug::Why(_))
             | Verb::Doctor(_)
             | Verb::ExecServer(_)
             | Verb::Completion(_) => {

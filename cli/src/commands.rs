@@ -6,6 +6,7 @@ mod exec_server;
 mod policy;
 mod remote;
 mod sandbox;
+mod why;
 
 pub(crate) use completion::completion;
 pub(crate) use doctor::{Examination, doctor};
@@ -13,3 +14,4 @@ pub(crate) use exec_server::exec_server;
 pub(crate) use policy::policy;
 pub(crate) use remote::remote;
 pub(crate) use sandbox::{Begun, sandbox};
+pub(crate) use why::why;

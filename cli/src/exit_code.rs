@@ -8,6 +8,8 @@ pub(crate) const SUCCESS: i32 = 0;
 pub(crate) const OUTPUT: i32 = 1;
 /// `codex doctor`: commands would be refused.
 pub(crate) const UNMET: i32 = 1;
+/// `codex debug why`: denied.
+pub(crate) const DENIED: i32 = 1;
 /// Usage or configuration.
 pub(crate) const USAGE: i32 = 2;
 /// The sandbox could not be set up, or the policy is refused. Nothing ran.

@@ -44,6 +44,7 @@ fn main(arguments: Vec<OsString>) -> i32 {
         Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => commands::sandbox(&args, begun),
         Verb::Debug(Debug::Remote(args)) => commands::remote(args),
         Verb::Debug(Debug::Policy(args)) => commands::policy(&args),
+        Verb::Debug(Debug::Why(args)) => commands::why(&args),
         Verb::Doctor(args) => commands::doctor(&args),
         Verb::ExecServer(args) => commands::exec_server(&args),
         Verb::Completion(args) => commands::completion(&args),

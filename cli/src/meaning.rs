@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use codex_core::config::{ConfigError, ConfigSources, FlagLayer, Loaded, Origin, Sourced, load};
@@ -128,6 +129,7 @@ impl Meaning {
         options.protection = settings.sandbox.protection();
         options.limits = settings.sandbox.limits();
         options.require = settings.sandbox.require.values().copied().collect();
+        options.settings = Arc::new(settings.clone());
         options.secrets_filtered = !settings.shell_environment_policy.ignore_default_excludes.value;
         options
     }

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
+use codex_core::denial::{Denial, lines};
 use codex_core::exec::ExecResult;
 
 use crate::exit_code;
@@ -13,6 +14,7 @@ pub(crate) mod policy;
 mod quote;
 pub(crate) mod screen;
 mod table;
+pub(crate) mod why;
 
 /// One line to standard error, from us. There is nobody left to tell where that fails.
 pub(crate) fn complaint(message: &str) {
@@ -76,6 +78,19 @@ pub(crate) fn json(value: &impl serde::Serialize) -> i32 {
 /// The result of a captured run.
 pub(crate) fn result_json(result: &ExecResult) -> i32 {
     json(result)
+}
+
+/// How many denials are told after a command; all of them are in the JSON.
+const MOST_DENIALS: usize = 8;
+
+/// What was refused, in a few lines on standard error.
+pub(crate) fn denials(denials: &[Denial]) {
+    for line in lines(denials).iter().take(MOST_DENIALS) {
+        complaint(&format!("denied: {line}"));
+    }
+    if let Some(more) = denials.len().checked_sub(MOST_DENIALS).filter(|more| *more > 0) {
+        complaint(&format!("denied: {more} more"));
+    }
 }
 
 /// A command line, ready to be pasted into a shell.

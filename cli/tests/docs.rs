@@ -46,6 +46,7 @@ fn every_option_is_in_the_manual() {
         &["--help"][..],
         &["sandbox", "--help"],
         &["debug", "policy", "--help"],
+        &["debug", "why", "--help"],
         &["exec-server", "--help"],
         &["debug", "remote", "--help"],
     ] {

@@ -26,6 +26,8 @@ mod source_file;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use escape::toml_string;
+pub(crate) use listing::limit_key;
 pub use listing::{SettingRow, rows};
 pub use load::{ConfigSources, FlagLayer, Loaded, load};
 pub use notice::{Notice, NoticeKind};

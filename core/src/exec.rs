@@ -9,6 +9,7 @@
 mod accounting;
 mod bounds;
 mod cgroup;
+mod denied;
 mod input;
 mod level;
 mod limit_hit;
@@ -172,10 +173,9 @@ async fn attempt(
         None => None,
     };
     let plan = rung.plan_with(guarded.as_ref().map(|(_, protection)| protection))?;
-    let (mut warden, notes) = match guarded {
-        Some((warden, protection)) => (Some(warden), protection.notes),
-        None => (None, Vec::new()),
-    };
+    let (mut warden, mut protection) = guarded.unzip();
+    let notes =
+        protection.as_mut().map(|protection| std::mem::take(&mut protection.notes)).unwrap_or_default();
     let limits = sandbox.limits(request);
     let beside = processes_beside(&plan, stdio);
     let bounds = if limits.is_empty() {
@@ -215,7 +215,10 @@ async fn attempt(
         None => Vec::new(),
     };
     sandbox.stand_by();
-    Ok(ran.map(|result| ExecResult { quarantined: found, notes, ..result }))
+    let Some(ran) = ran else { return Ok(None) };
+    let mut result = ExecResult { quarantined: found, notes, ..ran };
+    result.denials = denied::denials(&result, request, sandbox, rung, protection).await;
+    Ok(Some(result))
 }
 
 /// Starts the command under a plan.
@@ -297,6 +300,7 @@ fn result(
         left_behind: seen.left_behind,
         quarantined: Vec::new(),
         notes: Vec::new(),
+        denials: Vec::new(),
     }
 }
 
@@ -330,6 +334,7 @@ fn nothing_ran(outcome: Outcome, rung: &Rung, budget: OutputBudget) -> ExecResul
         memory_peak: None,
         quarantined: Vec::new(),
         notes: Vec::new(),
+        denials: Vec::new(),
     }
 }
 

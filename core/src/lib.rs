@@ -11,6 +11,7 @@
 //! configuration, `$TMPDIR`, the environment to start from) and gets values back.
 
 pub mod config;
+pub mod denial;
 pub mod enforcement;
 pub mod environment;
 pub mod exec;

@@ -17,3 +17,4 @@ pub use resolve::{
     PolicyError, ResolvedPolicy, ResolvedWrites, RootNote, RootOrigin, Surroundings, WritableRoot, resolve,
 };
 pub use special::{SpecialMount, special_mounts};
+pub(crate) use trace::resolve_path;

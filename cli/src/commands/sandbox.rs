@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::AsFd as _;
 
 use codex_arg0::AliasDirectory;
+use codex_core::denial::{Denial, Operation};
 use codex_core::exec::{
     Control, EarlyInit, ExecError, ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio,
     begin_early, process_exec_tool_call, watch,
@@ -85,7 +86,7 @@ fn guess(arguments: &[OsString]) -> Option<Footing> {
     let mut words = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
     match words.next()? {
         "sandbox" => {}
-        "debug" if words.next().is_some_and(|verb| verb != "policy") => {}
+        "debug" if words.next().is_some_and(|verb| verb != "policy" && verb != "why") => {}
         _ => return None,
     }
     let mut footing = Footing { network: Network::Off, confined: true };
@@ -225,6 +226,9 @@ fn tell(args: &SandboxArgs, result: &Result<ExecResult, ExecError>, ended_by: Op
     match result {
         Ok(result) if args.json => {
             let printed = render::result_json(result);
+            if !args.quiet {
+                render::denials(&result.denials);
+            }
             if printed == exit_code::SUCCESS { exit_code(result, ended_by) } else { printed }
         }
         Ok(result) => {
@@ -233,6 +237,14 @@ fn tell(args: &SandboxArgs, result: &Result<ExecResult, ExecError>, ended_by: Op
             }
             for moved in &result.quarantined {
                 render::complaint(&moved.to_string());
+            }
+            // What was moved away, and a limit that we ended it for, has been said.
+            let unsaid = |denial: &&Denial| {
+                denial.operation == Operation::Use && !matches!(result.outcome, Outcome::LimitExceeded { .. })
+            };
+            if !args.quiet {
+                let unsaid: Vec<Denial> = result.denials.iter().filter(unsaid).cloned().collect();
+                render::denials(&unsaid);
             }
             exit_code(result, ended_by)
         }

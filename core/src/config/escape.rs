@@ -22,7 +22,7 @@ pub(super) fn printable_path(path: &Path) -> String {
 }
 
 /// `text` as a basic string of TOML, on one line.
-pub(super) fn toml_string(text: &str) -> String {
+pub(crate) fn toml_string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for character in text.chars() {

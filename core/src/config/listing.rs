@@ -84,7 +84,7 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
 }
 
 /// The dotted key of a limit.
-pub(super) const fn limit_key(limit: Limit) -> &'static str {
+pub(crate) const fn limit_key(limit: Limit) -> &'static str {
     match limit {
         Limit::Memory => "sandbox.limits.memory",
         Limit::Processes => "sandbox.limits.processes",

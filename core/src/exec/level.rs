@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use codex_linux_sandbox::{
     CallersSignals, EarlyInit, Enforced, Footing, Isolation, Network, Plan, PlanError, PlanPath, SetupError,
-    Step, Support, probe_namespaces,
+    Step, Support, UnixSockets, probe_namespaces,
 };
 use nix::errno::Errno;
 
@@ -28,6 +28,7 @@ pub const NETWORK_DISABLED_VARIABLE: &str = "CODEX_SANDBOX_NETWORK_DISABLED";
 pub(super) struct Rung {
     pub(super) plan: Plan,
     pub(super) expected: Enforcement,
+    pub(super) unix_sockets: UnixSockets,
     /// What has to be looked after at this level. Nothing where nothing of the host's is writable.
     pub(super) post: Option<Post>,
 }
@@ -228,5 +229,5 @@ fn rung(
         return Err(SandboxError::SpecialMount(mount));
     }
     let post = (!roots.is_empty()).then_some(Post { roots, settings, codex_home });
-    Ok(Rung { plan, expected, post })
+    Ok(Rung { plan, expected, unix_sockets: enforced.unix_sockets, post })
 }

@@ -15,6 +15,7 @@ use super::accounting::Exceeded;
 use super::level::PlanFailure;
 use super::limit_hit::LimitHit;
 use super::quarantine::Quarantined;
+use crate::denial::Denial;
 use crate::enforcement::Enforcement;
 use crate::limits::Limit;
 use crate::output::{Captured, SpillReport, StreamText};
@@ -319,6 +320,8 @@ pub struct ExecResult {
     pub quarantined: Vec<Quarantined>,
     /// Where the protection of metadata has limits.
     pub notes: Vec<ProtectionNote>,
+    /// What the sandbox refused, as far as our own code decided it or the command spoke of it.
+    pub denials: Vec<Denial>,
 }
 
 impl ExecResult {
@@ -350,7 +353,7 @@ impl Serialize for ExecResult {
             spill: Option<&'a SpillReport>,
             streams_left_open: bool,
             left_behind: &'a [LeftBehind],
-            denials: [(); 0],
+            denials: &'a [Denial],
             enforcement: &'a Enforcement,
             limit: Option<LimitHit>,
             rusage: Option<ResourceUsage>,
@@ -383,7 +386,7 @@ impl Serialize for ExecResult {
             spill: self.spill.as_ref(),
             streams_left_open: self.streams_left_open,
             left_behind: &self.left_behind,
-            denials: [],
+            denials: &self.denials,
             enforcement: &self.enforcement,
             limit: self.limit,
             rusage: self.rusage,

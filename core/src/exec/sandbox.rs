@@ -14,13 +14,14 @@ use super::level::{PlanFailure, Rung, ladder, namespaces_refused};
 use super::request::{ExecRequest, Stdio};
 use super::standby::Standby;
 use super::warden::Post;
-use crate::config::Isolation;
+use crate::config::{Isolation, Settings};
+use crate::denial::Judge;
 use crate::enforcement::{Enforcement, Guarantee, Hold, Level, Means};
 use crate::limits::ResourceLimits;
 use crate::lower::lower_limits;
 use crate::policy::{
-    PlaceRules, PolicyError, Protection, ProtectionSettings, ResolvedPolicy, SandboxPolicy, SpecialMount,
-    Surroundings, resolve,
+    PlaceRules, PolicyError, Protection, ProtectionSettings, ResolvedPlaces, ResolvedPolicy, SandboxPolicy,
+    SpecialMount, Surroundings, resolve, special_mounts,
 };
 
 /// By what commands are confined.
@@ -109,6 +110,8 @@ pub struct SandboxOptions {
     /// What a command inherits without being told (umask, nice value, resource limits, control group) is then as it was in
     /// this process when its namespaces were made: after the call before, at most a minute ago.
     pub standby: bool,
+    /// The settings that the policy was made from: where denials name their rules. They decide nothing.
+    pub settings: Arc<Settings>,
 }
 
 impl SandboxOptions {
@@ -125,6 +128,7 @@ impl SandboxOptions {
             secrets_filtered: true,
             landlock_abi_at_most: None,
             standby: false,
+            settings: Arc::default(),
         }
     }
 }
@@ -225,6 +229,8 @@ pub struct Sandbox(Arc<Prepared>);
 #[derive(Debug)]
 struct Prepared {
     policy: ResolvedPolicy,
+    places: ResolvedPlaces,
+    codex_home: Option<PathBuf>,
     /// The levels at which commands may run, the best first. Never empty.
     rungs: Vec<Rung>,
     options: SandboxOptions,
@@ -252,8 +258,9 @@ impl Sandbox {
         let policy = resolve(policy, surroundings)?;
         let places = options.places.resolve()?;
         let rungs = ladder(&policy, &places, surroundings.codex_home, &options)?;
+        let codex_home = surroundings.codex_home.map(Path::to_owned);
         let standby = options.standby.then(Arc::default);
-        Ok(Self(Arc::new(Prepared { policy, rungs, options, standby })))
+        Ok(Self(Arc::new(Prepared { policy, places, codex_home, rungs, options, standby })))
     }
 
     /// Begins to make namespaces ready for the next call, where [`SandboxOptions::standby`] asks for it and none are.
@@ -271,6 +278,35 @@ impl Sandbox {
     /// What is kept ready for the next call.
     pub(super) fn standby(&self) -> Option<&Arc<Standby>> {
         self.0.standby.as_ref()
+    }
+
+    /// What the policy says about single operations, at the level at which the next command runs as far as is known.
+    #[must_use]
+    pub fn judge<'a>(&'a self, protection: Option<&'a Protection>, home: Option<&'a Path>) -> Judge<'a> {
+        self.judge_at(self.rung(), protection, home)
+    }
+
+    pub(super) fn judge_at<'a>(
+        &'a self,
+        rung: &Rung,
+        protection: Option<&'a Protection>,
+        home: Option<&'a Path>,
+    ) -> Judge<'a> {
+        let roots = rung.post.iter().flat_map(|post| &post.roots).map(|root| root.path.as_path());
+        // Without the list nothing would have run.
+        let special = special_mounts(roots).unwrap_or_default();
+        Judge {
+            policy: &self.0.policy,
+            places: &self.0.places,
+            protection,
+            special: special.into_iter().map(|mount| mount.place).collect(),
+            level: rung.expected.level,
+            unix_sockets: rung.unix_sockets,
+            settings: &self.0.options.settings,
+            home,
+            codex_home: self.0.codex_home.as_deref(),
+            root: nix::unistd::geteuid().is_root(),
+        }
     }
 
     /// The level at which the next command runs, as far as is known.
@@ -303,6 +339,11 @@ impl Sandbox {
     #[must_use]
     pub fn expected(&self) -> &Enforcement {
         &self.rung().expected
+    }
+
+    /// The settings that the policy was made from.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.options.settings
     }
 
     /// Where the helper comes from.

@@ -73,6 +73,15 @@ pub(super) fn trace(path: &Path, known: &mut Known) -> Result<Trace, Errno> {
     Ok(trace)
 }
 
+/// Where an absolute path leads, what does not exist taken as it was written.
+///
+/// # Errors
+///
+/// As [`trace`].
+pub(crate) fn resolve_path(path: &Path) -> Result<PathBuf, Errno> {
+    trace(path, &mut Known::default()).map(|trace| trace.resolved)
+}
+
 fn components(path: &Path) -> VecDeque<OsString> {
     path.components()
         .filter_map(|component| match component {

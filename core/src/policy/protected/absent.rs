@@ -28,6 +28,13 @@ impl AbsentNames {
         self.names.iter().map(|name| self.directory.join(name))
     }
 
+    /// Whether a path is one of them, or would lie below one.
+    #[must_use]
+    pub fn covers(&self, path: &Path) -> bool {
+        let below = path.strip_prefix(&self.directory);
+        below.is_ok_and(|place| self.names.iter().any(|name| place.starts_with(name)))
+    }
+
     /// Whether a path is among them.
     #[must_use]
     pub fn contains(&self, path: &Path) -> bool {

@@ -1,0 +1,24 @@
+//! What a sandbox refused, why, and what would allow it.
+//!
+//! ```text
+//! settings, resolved policy, level ─▶ judge ──────────────┐
+//! what a failed command said ─▶ oracle/message ─▶ oracle ─┴▶ fold ─▶ denials
+//! what our own code decided (quarantine, limits) ───────────▲
+//! ```
+//!
+//! The kernel enforces; nothing here decides about a command. [`Judge`] answers from the policy what the kernel would answer,
+//! for whoever asks, and [`explain`] compares what a failed command said with that.
+
+mod fold;
+mod grant;
+pub mod judge;
+pub mod oracle;
+mod record;
+mod secret;
+mod tools;
+
+pub use fold::{Fold, MOST_TARGETS};
+pub use judge::{Judge, Operation, Refusal, Verdict};
+pub use oracle::{Ended, explain};
+pub use record::{Allow, Certainty, Denial, Rule, lines};
+pub use tools::{TOOLS, ToolPlace};

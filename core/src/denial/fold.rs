@@ -1,0 +1,81 @@
+//! Denials folded by what they are about, with counts, in bounded memory.
+
+use super::record::Denial;
+
+/// How many different denials a call keeps. A flood tells nothing more after the first few.
+pub const MOST_TARGETS: usize = 64;
+
+/// Folds denials as they come.
+#[derive(Clone, Debug, Default)]
+pub struct Fold {
+    kept: Vec<Denial>,
+}
+
+impl Fold {
+    /// Takes one. The same operation on the same target counts; a new one beyond [`MOST_TARGETS`] is dropped.
+    pub fn push(&mut self, denial: Denial) {
+        let same = |known: &&mut Denial| {
+            known.operation == denial.operation
+                && known.certainty == denial.certainty
+                && (known.target == denial.target
+                    || (known.resolved_target.is_some() && known.resolved_target == denial.resolved_target))
+        };
+        if let Some(known) = self.kept.iter_mut().find(same) {
+            known.count = known.count.saturating_add(denial.count);
+        } else if self.kept.len() < MOST_TARGETS {
+            self.kept.push(denial);
+        }
+    }
+
+    /// What was folded, in the order in which it first came.
+    #[must_use]
+    pub fn finish(self) -> Vec<Denial> {
+        self.kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge::Operation;
+    use super::super::record::{Certainty, Denial};
+    use super::{Fold, MOST_TARGETS};
+
+    fn denial(target: &str) -> Denial {
+        Denial {
+            operation: Operation::Write,
+            target: target.to_owned(),
+            resolved_target: None,
+            promise: None,
+            rule: None,
+            errno: None,
+            certainty: Certainty::Likely,
+            pid: None,
+            program: None,
+            count: 1,
+            first_ms: None,
+            allow: None,
+            risk: None,
+        }
+    }
+
+    #[test]
+    fn the_same_is_counted_and_a_flood_is_bounded() {
+        let mut fold = Fold::default();
+        for index in 0..10 * MOST_TARGETS {
+            fold.push(denial("/same"));
+            fold.push(denial(&format!("/{index}")));
+        }
+        let kept = fold.finish();
+        assert_eq!(kept.len(), MOST_TARGETS);
+        assert_eq!(kept[0].count, 10 * MOST_TARGETS as u64);
+    }
+
+    #[test]
+    fn other_operations_stay_apart() {
+        let mut fold = Fold::default();
+        fold.push(denial("/same"));
+        fold.push(Denial { operation: Operation::Remove, ..denial("/same") });
+        fold.push(Denial { certainty: Certainty::Exact, ..denial("/same") });
+        assert_eq!(fold.finish().len(), 3);
+    }
+}

@@ -1,0 +1,226 @@
+//! What a failed command said, compared with the policy: likely denials, and none that the policy does not refuse.
+//!
+//! A message alone proves nothing. It becomes a denial where, at the level that the command ran at, the policy refuses that
+//! operation on that object with that very error, and the user's own permissions would have let it happen.
+
+mod hosts;
+pub mod message;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+
+use super::fold::Fold;
+use super::judge::{Judge, Operation, Verdict};
+use super::record::Denial;
+use crate::exec::Outcome;
+use crate::policy::NetworkAccess;
+use message::{Said, Target};
+
+/// How much of the end of a text is read.
+const TAIL: usize = 64 * 1024;
+/// How many things that a command said are looked up.
+const MOST_SAID: usize = 512;
+
+/// A command that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// How.
+    pub outcome: &'a Outcome,
+    /// What it wrote, as far as it is kept.
+    pub text: &'a [u8],
+    /// The program and its arguments.
+    pub argv: &'a [std::ffi::OsString],
+    /// Where it ran. Absolute.
+    pub cwd: &'a Path,
+}
+
+/// The denials that a command likely met. None for one that succeeded, and none that it did not speak of.
+#[must_use]
+pub fn explain(ended: &Ended<'_>, judge: &Judge<'_>) -> Vec<Denial> {
+    if !ended_badly(ended.outcome) {
+        return Vec::new();
+    }
+    let (_, tail) = ended.text.split_at(ended.text.len().saturating_sub(TAIL));
+    let mut fold = Fold::default();
+    for said in message::read(&String::from_utf8_lossy(tail)).into_iter().take(MOST_SAID) {
+        if let Some(denial) = confirm(&said, ended, judge) {
+            fold.push(denial);
+        }
+    }
+    told_once(fold.finish())
+}
+
+/// Without what says less than another: the network beside a host, a host beside its port.
+fn told_once(denials: Vec<Denial>) -> Vec<Denial> {
+    let says_more = |denial: &Denial| {
+        denials.iter().any(|other| match (denial.operation, other.operation) {
+            (Operation::Connect, Operation::Connect | Operation::Unix) if denial.target == THE_NETWORK => {
+                other.target != THE_NETWORK
+            }
+            (Operation::Connect, Operation::Connect) => {
+                other.target.strip_prefix(&denial.target).is_some_and(|rest| rest.starts_with(':'))
+            }
+            _ => false,
+        })
+    };
+    let less: Vec<bool> = denials.iter().map(says_more).collect();
+    denials.into_iter().zip(less).filter(|(_, less)| !less).map(|(denial, _)| denial).collect()
+}
+
+/// What is said for a host that nobody names.
+const THE_NETWORK: &str = "the network";
+
+/// Whether anything is to be explained. An ending by somebody's hand, or one before anything ran, is not.
+const fn ended_badly(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Exited { code } => *code != 0,
+        Outcome::Signalled { .. } | Outcome::TimedOut { .. } | Outcome::IdleTimedOut { .. } => true,
+        Outcome::NotExecuted { .. }
+        | Outcome::OutputExceeded { .. }
+        | Outcome::LimitExceeded { .. }
+        | Outcome::Cancelled
+        | Outcome::SetupFailed { .. } => false,
+    }
+}
+
+fn confirm(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
+    match &said.target {
+        Target::Path(path) => confirm_path(said, path, ended, judge),
+        Target::Host { host, port } => match socket_named(ended) {
+            // The host is only what is told to whoever listens there.
+            Some(path) => confirm_socket(said, path, ended, judge),
+            None => confirm_host(said, host, *port, judge),
+        },
+        Target::Unnamed => confirm_unnamed(said, ended, judge),
+    }
+}
+
+fn confirm_path(said: &Said, path: &str, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
+    let errno = said.errno?;
+    directories(ended).into_iter().find_map(|directory| {
+        let absolute = plainly(&directory.join(path));
+        said.operations().iter().find_map(|operation| {
+            // A directory is not written: something was to be made in it.
+            let in_it = *operation == Operation::Write && absolute.is_dir();
+            let operation = if in_it { Operation::Create } else { *operation };
+            let object = if in_it { absolute.join("…") } else { absolute.clone() };
+            let verdict = match operation {
+                Operation::Unix => judge.unix(&object),
+                operation => judge.file(operation, &object),
+            };
+            let Ok(Verdict::Denied(mut refusal)) = verdict else { return None };
+            if in_it {
+                refusal.resolved = refusal.resolved.and_then(|place| place.parent().map(Path::to_owned));
+            }
+            (refusal.errno == Some(errno)
+                && fits(operation, &object)
+                && judge.possible_outside(operation, &object))
+            .then(|| Denial::likely(operation, path.to_owned(), *refusal, said.program.clone()))
+        })
+    })
+}
+
+/// Whether there is something to do this to.
+fn fits(operation: Operation, path: &Path) -> bool {
+    match operation {
+        Operation::Create => path.symlink_metadata().is_err(),
+        Operation::Unix => {
+            use std::os::unix::fs::FileTypeExt as _;
+            path.metadata().is_ok_and(|status| status.file_type().is_socket())
+        }
+        _ => path.symlink_metadata().is_ok(),
+    }
+}
+
+/// The unix socket that the arguments name in place of a host: curl's option.
+fn socket_named<'a>(ended: &Ended<'a>) -> Option<&'a Path> {
+    let mut words = ended.argv.iter().skip_while(|word| *word != "--unix-socket").skip(1);
+    words.next().map(Path::new)
+}
+
+fn confirm_socket(said: &Said, path: &Path, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
+    let absolute = plainly(&ended.cwd.join(path));
+    let Ok(Verdict::Denied(refusal)) = judge.unix(&absolute) else { return None };
+    let target = path.to_string_lossy().into_owned();
+    (fits(Operation::Unix, &absolute) && judge.possible_outside(Operation::Unix, &absolute))
+        .then(|| Denial::likely(Operation::Unix, target, *refusal, said.program.clone()))
+}
+
+fn confirm_host(said: &Said, host: &str, port: Option<u16>, judge: &Judge<'_>) -> Option<Denial> {
+    let Verdict::Denied(refusal) = judge.connect(host, port) else { return None };
+    let agrees = match (refusal.errno, said.errno) {
+        // On a loopback of its own, nobody listening is an answer like any other, unless somebody does outside.
+        (Some(Errno::ECONNREFUSED), Some(Errno::ECONNREFUSED) | None) => port.is_some_and(listens_outside),
+        (Some(refused), Some(errno)) => refused == errno,
+        // A name that could not be looked up, or a failure without a reason.
+        (_, None) => true,
+        (None, Some(_)) => false,
+    };
+    let target = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    agrees.then(|| Denial::likely(Operation::Connect, target, *refusal, said.program.clone()))
+}
+
+/// Somebody could not be reached, and the program does not say whom. Its arguments may.
+fn confirm_unnamed(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
+    if judge.policy.network == NetworkAccess::Enabled {
+        return None;
+    }
+    let words = ended.argv.iter().filter_map(|word| word.to_str());
+    let mut parts = words.flat_map(|word| word.split(|c: char| c.is_whitespace() || "'\"()<>;,".contains(c)));
+    if let Some((host, port)) = parts.find(|part| part.contains("://")).and_then(hosts::host_of) {
+        return confirm_host(said, &host, port, judge);
+    }
+    // Any address that is not this machine's own stands for the network.
+    let Verdict::Denied(refusal) = judge.connect(ELSEWHERE, None) else { return None };
+    let agrees = said.lookup || (said.errno.is_some() && refusal.errno == said.errno);
+    agrees.then(|| Denial::likely(Operation::Connect, THE_NETWORK.to_owned(), *refusal, said.program.clone()))
+}
+
+/// An address for documentation (RFC 5737), which is nobody's.
+const ELSEWHERE: &str = "192.0.2.1";
+
+/// Where relative paths may start: the command's directory, and what its arguments lead it into (`-C DIR`, `cd DIR`).
+fn directories(ended: &Ended<'_>) -> Vec<PathBuf> {
+    let mut found = vec![ended.cwd.to_owned()];
+    let words: Vec<&str> =
+        ended.argv.iter().filter_map(|word| word.to_str()).flat_map(str::split_whitespace).collect();
+    for pair in words.windows(2) {
+        if let [option, directory] = pair
+            && matches!(*option, "-C" | "cd" | "--directory" | "--prefix")
+            && found.len() < 8
+        {
+            let trimmed = directory.trim_matches(|mark| matches!(mark, '\'' | '"' | ';'));
+            found.push(plainly(&ended.cwd.join(trimmed)));
+        }
+    }
+    found
+}
+
+/// A path without `.`; what `..` means is left to whoever follows links.
+fn plainly(path: &Path) -> PathBuf {
+    path.components()
+        .filter(|component| !matches!(component, Component::CurDir))
+        .map(Component::as_os_str)
+        .collect::<Vec<&OsStr>>()
+        .iter()
+        .collect()
+}
+
+/// Whether a TCP socket listens at this port outside of the sandbox, as far as we can see.
+fn listens_outside(port: u16) -> bool {
+    const LISTENING: &str = "0A";
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
+        let table = std::fs::read_to_string(table).unwrap_or_default();
+        table.lines().skip(1).any(|line| {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            let local = words.next().and_then(|address| address.rsplit(':').next());
+            local.and_then(|hex| u16::from_str_radix(hex, 16).ok()) == Some(port)
+                && words.nth(1) == Some(LISTENING)
+        })
+    })
+}

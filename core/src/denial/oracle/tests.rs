@@ -1,0 +1,231 @@
+//! The corpus: what real programs said when something failed in the sandbox, and what is to be told of it.
+//!
+//! Each case was recorded from a run of its command at its level, in a scene as the one made here: `{ws}` is the one writable
+//! root, `{out}` lies outside, at `{port}` somebody listens outside, at `{free}` nobody does. What a case expects was written
+//! down before the run, by what the command was meant to do.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use codex_linux_sandbox::UnixSockets;
+use nix::errno::Errno;
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use super::{Ended, explain, message};
+use crate::config::Settings;
+use crate::denial::{Denial, Judge, Operation, Verdict};
+use crate::enforcement::Level;
+use crate::exec::Outcome;
+use crate::policy::{
+    AbsentNames, NetworkAccess, Protection, ResolvedPlaces, ResolvedPolicy, ResolvedWrites, RootOrigin,
+    SandboxMode, WritableRoot,
+};
+
+#[derive(Deserialize)]
+struct Case {
+    level: String,
+    argv: Vec<String>,
+    code: i32,
+    text: String,
+    denials: Vec<String>,
+}
+
+const CORPUS: &str = include_str!("corpus.json");
+
+/// A policy that a root and the network are all of.
+struct World {
+    policy: ResolvedPolicy,
+    places: ResolvedPlaces,
+    protection: Protection,
+    settings: Settings,
+}
+
+impl World {
+    fn new(top: &Path) -> Self {
+        let ws = top.join("ws");
+        Self {
+            policy: ResolvedPolicy {
+                mode: SandboxMode::WorkspaceWrite,
+                writes: ResolvedWrites::Beneath(vec![WritableRoot {
+                    path: ws.clone(),
+                    asked: ws.clone(),
+                    origin: RootOrigin::PolicyCwd,
+                }]),
+                network: NetworkAccess::Restricted,
+                notes: Vec::new(),
+            },
+            places: ResolvedPlaces::default(),
+            protection: Protection {
+                read_only: vec![ws.join(".git/config"), ws.join(".git/hooks"), ws.join(".vscode")],
+                pinned: vec![ws.join(".git")],
+                absent: vec![AbsentNames { directory: ws.clone(), names: [".cursor".into()].into() }],
+                ..Protection::default()
+            },
+            settings: Settings::default(),
+        }
+    }
+
+    fn judge(&self, level: Level) -> Judge<'_> {
+        Judge {
+            policy: &self.policy,
+            places: &self.places,
+            protection: Some(&self.protection),
+            special: Vec::new(),
+            level,
+            unix_sockets: if level == Level::Namespaces { UnixSockets::Broker } else { UnixSockets::Refused },
+            settings: &self.settings,
+            home: None,
+            codex_home: None,
+            root: nix::unistd::geteuid().is_root(),
+        }
+    }
+}
+
+fn furnish(top: &Path) {
+    for place in
+        ["ws/.git/hooks", "ws/.git/objects", "ws/.git/refs", "ws/.vscode", "ws/sub", "out/dir", "out/empty"]
+    {
+        fs::create_dir_all(top.join(place)).unwrap();
+    }
+    for file in [
+        "ws/file",
+        "ws/.git/HEAD",
+        "ws/.git/config",
+        "ws/.git/hooks/pre-commit",
+        "ws/.vscode/tasks.json",
+        "out/file",
+        "out/dir/entry",
+    ] {
+        fs::write(top.join(file), "x\n").unwrap();
+    }
+}
+
+fn short(denial: &Denial) -> String {
+    let target = denial.resolved_target.as_ref().unwrap_or(&denial.target);
+    let errno = denial.errno.map_or_else(|| "-".to_owned(), |errno: Errno| format!("{errno:?}"));
+    format!("{} {target} {errno}", denial.operation.name())
+}
+
+#[test]
+fn the_corpus_is_told_as_it_is() {
+    let cases: Vec<Case> = serde_json::from_str(CORPUS).unwrap();
+    // Not in /tmp: a sandbox that runs beside the tests takes hooks away that come to be there.
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let top = directory.path().canonicalize().unwrap();
+    furnish(&top);
+    let _socket = UnixListener::bind(top.join("out/sock")).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let filled = |text: &str| {
+        let place = |name: &str| top.join(name).display().to_string();
+        text.replace("{ws}", &place("ws"))
+            .replace("{out}", &place("out"))
+            .replace("{home}", &place("home"))
+            .replace("{port}", &port)
+            .replace("{free}", &free)
+    };
+    let world = World::new(&top);
+    let (mut wrong, mut denied, mut silent) = (Vec::new(), 0, 0);
+    for case in &cases {
+        let level = if case.level == "namespaces" { Level::Namespaces } else { Level::Landlock };
+        let argv: Vec<OsString> = case.argv.iter().map(|word| filled(word).into()).collect();
+        let text = filled(&case.text);
+        let ended = Ended {
+            outcome: &Outcome::Exited { code: case.code },
+            text: text.as_bytes(),
+            argv: &argv,
+            cwd: &top.join("ws"),
+        };
+        let mut found: Vec<String> = explain(&ended, &world.judge(level)).iter().map(short).collect();
+        let mut expected: Vec<String> = case.denials.iter().map(|denial| filled(denial)).collect();
+        found.sort();
+        expected.sort();
+        if expected.is_empty() {
+            silent += 1
+        } else {
+            denied += 1
+        }
+        if found != expected {
+            wrong.push(format!(
+                "{} {:?}\n  found {found:?}\n  not {expected:?}\n{text}",
+                case.level, case.argv
+            ));
+        }
+    }
+    assert!(denied > 120 && silent > 40, "{denied} with denials, {silent} without");
+    assert!(wrong.is_empty(), "{} of {} are wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
+fn success_and_what_never_ran_are_not_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path().canonicalize().unwrap();
+    furnish(&top);
+    let world = World::new(&top);
+    let text = format!("sh: 1: cannot create {}: Read-only file system", top.join("out/new").display());
+    let told = |outcome: &Outcome| {
+        let ended = Ended { outcome, text: text.as_bytes(), argv: &[], cwd: &top };
+        explain(&ended, &world.judge(Level::Namespaces)).len()
+    };
+    assert_eq!(told(&Outcome::Exited { code: 2 }), 1);
+    assert_eq!(told(&Outcome::Exited { code: 0 }), 0);
+    assert_eq!(told(&Outcome::Cancelled), 0);
+}
+
+#[test]
+fn grants_are_narrow_or_absent() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path().canonicalize().unwrap();
+    furnish(&top);
+    let home = top.join("home");
+    for place in [".cargo/registry/index", ".cache/pip", ".ssh", ".config/app", "project"] {
+        fs::create_dir_all(home.join(place)).unwrap();
+    }
+    let world = World::new(&top);
+    let codex_home = home.join(".codex");
+    let judge = Judge { home: Some(&home), codex_home: Some(&codex_home), ..world.judge(Level::Namespaces) };
+    let flag = |path: &Path| match judge.file(Operation::Create, path).unwrap() {
+        Verdict::Denied(refusal) => refusal.allow.and_then(|allow| allow.flag),
+        Verdict::Allowed { .. } => Some("allowed".to_owned()),
+    };
+    let add = |path: &Path| Some(format!("--add-dir {}", path.display()));
+    assert_eq!(flag(&home.join(".cargo/registry/index/a/b")), add(&home.join(".cargo/registry")));
+    assert_eq!(flag(&home.join(".cache/pip/http/x")), add(&home.join(".cache/pip")));
+    assert_eq!(flag(&home.join(".config/app/settings")), add(&home.join(".config/app")));
+    assert_eq!(flag(&home.join("project/new")), add(&home.join("project")));
+    for none in [".ssh/config", ".bashrc", ".aws/credentials", ".codex/config.toml", ".newfile"] {
+        assert_eq!(flag(&home.join(none)), None, "{none}");
+    }
+    for none in ["/etc/hosts", "/usr/bin/new", "/new", "/proc/sys/kernel/x", "/dev/new"] {
+        assert_eq!(flag(Path::new(none)), None, "{none}");
+    }
+}
+
+#[test]
+fn a_daemons_socket_is_a_risk_and_an_agents_is_not_granted() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::new(directory.path());
+    let judge = world.judge(Level::Namespaces);
+    let refused = |path: &str| match judge.unix(Path::new(path)).unwrap() {
+        Verdict::Denied(refusal) => *refusal,
+        Verdict::Allowed { .. } => unreachable!("{path} is not listed"),
+    };
+    let docker = refused("/nowhere/docker.sock");
+    assert!(docker.allow.is_some() && docker.risk.unwrap().contains("root"));
+    assert_eq!(refused("/nowhere/ssh-XX/agent.7").allow, None);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_within_bounds(text in ".{0,400}", error in prop::sample::select(vec![
+        "Permission denied", "Read-only file system", "[Errno 1] Operation not permitted", "Connection refused", "EAI_AGAIN",
+    ])) {
+        let said = message::read(&format!("{text}: {error}\n{text}"));
+        prop_assert!(said.len() <= 3 * 9);
+    }
+}

@@ -1,0 +1,157 @@
+//! One denial, as data and as a line.
+
+use std::path::PathBuf;
+
+use codex_linux_sandbox::shown;
+use nix::errno::Errno;
+use serde::{Serialize, Serializer};
+
+use super::judge::{Operation, Refusal};
+use crate::config::Origin;
+
+/// How sure it is that the sandbox refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// Our own code decided it, or saw it.
+    Exact,
+    /// The command said that something failed, and the policy refuses just that with just that error. Nobody saw the call.
+    Likely,
+}
+
+/// The rule of the configuration behind a denial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// The dotted key of `config.toml`.
+    pub setting: &'static str,
+    /// The file that sets it. `None` where none does.
+    pub file: Option<PathBuf>,
+    /// The line of the value, counted from 1.
+    pub line: Option<usize>,
+    /// The same in words, or the flag, or `default`.
+    pub origin: String,
+}
+
+impl Rule {
+    pub(crate) fn new(setting: &'static str, origin: &Origin) -> Self {
+        let (file, line) = match origin {
+            Origin::File { path, line }
+            | Origin::Profile { path, line, .. }
+            | Origin::Project { path, line } => (Some(path.clone()), Some(*line)),
+            Origin::Default | Origin::Override(_) | Origin::Flag(_) => (None, None),
+        };
+        Self { setting, file, line, origin: origin.to_string() }
+    }
+}
+
+/// What would allow it: the narrowest grant that makes sense.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Allow {
+    /// The dotted key of `config.toml`. `None` where only a flag says so.
+    pub setting: Option<&'static str>,
+    /// Lines for the top of `config.toml`.
+    pub toml: Option<String>,
+    /// The same as options of `codex sandbox`.
+    pub flag: Option<String>,
+}
+
+/// Something that the sandbox refused.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Denial {
+    /// What was tried.
+    pub operation: Operation,
+    /// On what, as the command named it.
+    pub target: String,
+    /// Where that is, links followed.
+    pub resolved_target: Option<String>,
+    /// The promise that stands against it, by its number in the specification.
+    pub promise: Option<&'static str>,
+    /// The rule behind it.
+    pub rule: Option<Rule>,
+    /// The error that it was answered with, by its number.
+    #[serde(serialize_with = "number")]
+    pub errno: Option<Errno>,
+    /// How sure it is.
+    pub certainty: Certainty,
+    /// Which process tried it, by its number outside.
+    pub pid: Option<i32>,
+    /// The program that said so.
+    pub program: Option<String>,
+    /// How often it was seen.
+    pub count: u64,
+    /// When it was first seen, in milliseconds since the call began.
+    pub first_ms: Option<f64>,
+    /// What would allow it. `None` where nothing sane does.
+    pub allow: Option<Allow>,
+    /// What the grant would open, or why there is none.
+    pub risk: Option<String>,
+}
+
+impl Denial {
+    /// A denial that the judge confirmed.
+    pub(super) fn likely(
+        operation: Operation,
+        target: String,
+        refusal: Refusal,
+        program: Option<String>,
+    ) -> Self {
+        Self {
+            operation,
+            target,
+            resolved_target: refusal.resolved.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            promise: refusal.promise,
+            rule: refusal.rule,
+            errno: refusal.errno,
+            certainty: Certainty::Likely,
+            pid: None,
+            program,
+            count: 1,
+            first_ms: None,
+            allow: refusal.allow,
+            risk: refusal.risk,
+        }
+    }
+
+    /// In one line: what, on what, why, and what would allow it.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut line = format!("{} {}", self.operation.name(), shown(&self.target));
+        let facts: Vec<String> = [
+            self.errno.map(|errno| format!("{errno:?}")),
+            self.promise.map(str::to_owned),
+            matches!(self.certainty, Certainty::Likely).then(|| "likely".to_owned()),
+            (self.count > 1).then(|| format!("{} times", self.count)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        line.push_str(&format!(" ({})", facts.join(", ")));
+        if let Some(rule) = &self.rule {
+            line.push_str(&format!(": by {} ({})", rule.setting, rule.origin));
+        }
+        match &self.allow {
+            Some(Allow { flag: Some(flag), .. }) => line.push_str(&format!("; {flag} would allow it")),
+            Some(Allow { toml: Some(toml), .. }) => {
+                line.push_str(&format!("; {} would allow it", toml.replace('\n', "; ")));
+            }
+            Some(_) | None => {}
+        }
+        if let Some(risk) = &self.risk {
+            line.push_str(&format!(" [{risk}]"));
+        }
+        line
+    }
+}
+
+/// Denials as lines for [`CallReport::denials`](crate::output::CallReport::denials), the most telling first: what is sure before
+/// what is likely, what can be allowed before what can't.
+#[must_use]
+pub fn lines(denials: &[Denial]) -> Vec<String> {
+    let mut sorted: Vec<&Denial> = denials.iter().collect();
+    sorted.sort_by_key(|denial| (denial.certainty == Certainty::Likely, denial.allow.is_none()));
+    sorted.into_iter().map(Denial::line).collect()
+}
+
+fn number<S: Serializer>(errno: &Option<Errno>, serializer: S) -> Result<S::Ok, S::Error> {
+    errno.map(|errno| errno as i32).serialize(serializer)
+}

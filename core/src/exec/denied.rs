@@ -1,0 +1,146 @@
+//! The denials of a call that has ended: what our own code decided, and what the command spoke of.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+use super::level::Rung;
+use super::offload::off_the_runtime;
+use super::outcome::{ExecResult, Outcome};
+use super::quarantine::{Quarantined, Why};
+use super::request::{ExecRequest, Stdio};
+use super::sandbox::Sandbox;
+use crate::config::{Origin, Settings, limit_key};
+use crate::denial::{Certainty, Denial, Ended, Fold, Operation, Rule, explain};
+use crate::enforcement::Level;
+use crate::limits::Limit;
+use crate::policy::Protection;
+
+/// Everything that is known to have been refused. A call that succeeded, and of which nothing was moved away, costs nothing.
+pub(super) async fn denials(
+    result: &ExecResult,
+    request: &ExecRequest,
+    sandbox: &Sandbox,
+    rung: &Rung,
+    protection: Option<Protection>,
+) -> Vec<Denial> {
+    let succeeded = matches!(result.outcome, Outcome::Exited { code: 0 });
+    if succeeded && result.quarantined.is_empty() && result.limit.is_none() {
+        return Vec::new();
+    }
+    let settings = sandbox.settings();
+    let mut fold = Fold::default();
+    for moved in &result.quarantined {
+        fold.push(of_quarantined(moved, settings));
+    }
+    if let Some(hit) = result.limit {
+        fold.push(of_limit(hit.limit, hit.allowed, settings));
+    }
+    let captured = request.stdio != Stdio::Inherit;
+    if !succeeded && captured && rung.expected.level != Level::None {
+        // Places are looked up that the command named, and the disk may let wait.
+        let said = Said::of(result, request, sandbox, rung, protection);
+        let likely = off_the_runtime(request.stdio, move || said.explain()).await;
+        // What can't be looked up is not told.
+        likely.unwrap_or_default().into_iter().for_each(|denial| fold.push(denial));
+    }
+    fold.finish()
+}
+
+/// What a failed command said, and all that it is judged by.
+struct Said {
+    outcome: Outcome,
+    text: Vec<u8>,
+    argv: Vec<OsString>,
+    cwd: PathBuf,
+    home: Option<PathBuf>,
+    sandbox: Sandbox,
+    rung: Rung,
+    protection: Option<Protection>,
+}
+
+impl Said {
+    fn of(
+        result: &ExecResult,
+        request: &ExecRequest,
+        sandbox: &Sandbox,
+        rung: &Rung,
+        protection: Option<Protection>,
+    ) -> Self {
+        // Without a directory of its own, the command ran where we are.
+        let here = || std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"));
+        let home = request.env.iter().find(|(name, _)| name == "HOME");
+        let output = &result.output;
+        let mut text = Vec::with_capacity(output.head.len() + output.tail.len() + 1);
+        text.extend_from_slice(&output.head);
+        if !output.tail.is_empty() {
+            // What is missing in between ends a line.
+            text.push(b'\n');
+            text.extend_from_slice(&output.tail);
+        }
+        Self {
+            outcome: result.outcome.clone(),
+            text,
+            argv: request.command.clone(),
+            cwd: request.cwd.clone().unwrap_or_else(here),
+            home: home.map(|(_, value)| PathBuf::from(value)),
+            sandbox: sandbox.clone(),
+            rung: rung.clone(),
+            protection,
+        }
+    }
+
+    fn explain(&self) -> Vec<Denial> {
+        let judge = self.sandbox.judge_at(&self.rung, self.protection.as_ref(), self.home.as_deref());
+        let ended = Ended { outcome: &self.outcome, text: &self.text, argv: &self.argv, cwd: &self.cwd };
+        explain(&ended, &judge)
+    }
+}
+
+/// What was made at a protected name, and moved away.
+fn of_quarantined(moved: &Quarantined, settings: &Settings) -> Denial {
+    let protect = &settings.sandbox.protect;
+    let named = protect.iter().find(|name| moved.path.ends_with(&name.value));
+    let rule = match (&moved.why, named) {
+        (Why::Appeared | Why::Replaced | Why::LinkReplaced, Some(name)) => {
+            Rule::new("sandbox.protect", &name.origin)
+        }
+        (Why::Appeared | Why::Replaced | Why::LinkReplaced, None) => {
+            Rule::new("sandbox.protect", &Origin::Default)
+        }
+        _ => Rule::new("sandbox.git", &settings.sandbox.git.origin),
+    };
+    let target = moved.path.to_string_lossy().into_owned();
+    Denial {
+        risk: Some(format!("moved away: {}", moved.why)),
+        resolved_target: Some(target.clone()),
+        ..exact(Operation::Create, target, Some("P4"), Some(rule))
+    }
+}
+
+fn of_limit(limit: Limit, allowed: u64, settings: &Settings) -> Denial {
+    let rule = settings.sandbox.limits.get(&limit).map(|set| Rule::new(limit_key(limit), &set.origin));
+    Denial {
+        risk: Some(format!("ended above {}; a higher limit would let it go on", limit.shown(allowed))),
+        ..exact(Operation::Use, limit.name().to_owned(), None, rule)
+    }
+}
+
+fn exact(operation: Operation, target: String, promise: Option<&'static str>, rule: Option<Rule>) -> Denial {
+    Denial {
+        operation,
+        target,
+        resolved_target: None,
+        promise,
+        rule,
+        errno: None::<Errno>,
+        certainty: Certainty::Exact,
+        pid: None,
+        program: None,
+        count: 1,
+        first_ms: None,
+        allow: None,
+        risk: None,
+    }
+}
