@@ -1,10 +1,12 @@
 //! The verbs.
 
+mod apply_patch;
 mod completion;
 mod doctor;
 mod policy;
 mod sandbox;
 
+pub(crate) use apply_patch::apply_patch;
 pub(crate) use completion::completion;
 pub(crate) use doctor::{Examination, doctor};
 pub(crate) use policy::policy;

@@ -18,9 +18,9 @@ use std::ffi::OsString;
 use args::{Cli, Debug, Verb};
 use commands::Begun;
 
-/// Runs the program: the helper, where it was started under the helper's name, else the command line. Never returns.
+/// Runs the program: the helper or `apply_patch`, where it was started under one of these names, else the command line. Never returns.
 pub fn run_main() -> ! {
-    codex_arg0::run_main(main)
+    codex_arg0::run_main(main, commands::apply_patch)
 }
 
 fn main(arguments: Vec<OsString>) -> i32 {

@@ -25,6 +25,12 @@ pub(crate) fn refusal(message: &str, code: i32) -> i32 {
     code
 }
 
+/// What another program that this binary is says, under its own name.
+pub(crate) fn message(message: &str, code: i32) -> i32 {
+    if let Err(_unwritable) = std::io::stderr().write_all(message.as_bytes()) {}
+    code
+}
+
 /// Help, version, or a mistake in what was typed.
 pub(crate) fn usage(error: &clap::Error) -> i32 {
     match error.print() {
