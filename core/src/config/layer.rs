@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::problem::Place;
-use super::settings::{EnvironmentInherit, Isolation, Settings, Sourced, SourcedList};
+use super::provider::ProviderSettings;
+use super::settings::{ApprovalPolicy, EnvironmentInherit, Isolation, Settings, Sourced, SourcedList};
 use crate::enforcement::Guarantee;
 use crate::policy::{GitProtection, SandboxMode};
 
@@ -31,6 +32,10 @@ pub(super) struct Layer {
     pub(super) allow_read: Option<SourcedList<PathBuf>>,
     pub(super) private_tmp: Option<Sourced<bool>>,
     pub(super) allow_unix_sockets: Option<SourcedList<PathBuf>>,
+    pub(super) model: Option<Sourced<String>>,
+    pub(super) model_provider: Option<Sourced<String>>,
+    pub(super) model_providers: BTreeMap<String, ProviderSettings>,
+    pub(super) approval_policy: Option<Sourced<ApprovalPolicy>>,
 }
 
 /// A whole file or override: a layer, and layers that apply only when they are chosen.
@@ -72,6 +77,10 @@ impl Layer {
             allow_read,
             private_tmp,
             allow_unix_sockets,
+            model,
+            model_provider,
+            model_providers,
+            approval_policy,
         } = self;
         let workspace_write = &mut settings.workspace_write;
         let environment = &mut settings.shell_environment_policy;
@@ -98,6 +107,13 @@ impl Layer {
         replace(&mut sandbox.allow_read, allow_read);
         replace(&mut sandbox.private_tmp, private_tmp);
         replace(&mut sandbox.allow_unix_sockets, allow_unix_sockets);
+        let some = |Sourced { value, origin }| Sourced { value: Some(value), origin };
+        replace(&mut settings.model, model.map(some));
+        replace(&mut settings.model_provider, model_provider.map(some));
+        for (name, provider) in model_providers {
+            provider.lay_over(settings.model_providers.entry(name).or_default());
+        }
+        replace(&mut settings.approval_policy, approval_policy);
     }
 }
 

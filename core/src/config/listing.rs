@@ -64,6 +64,20 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     rows.list("sandbox.allow_read", &sandbox.allow_read, |allowed| path(allowed));
     rows.add("sandbox.private_tmp", sandbox.private_tmp.value.to_string(), &sandbox.private_tmp.origin);
     rows.list("sandbox.allow_unix_sockets", &sandbox.allow_unix_sockets, |socket| path(socket));
+    for (key, setting) in [("model", &settings.model), ("model_provider", &settings.model_provider)] {
+        if let Some(value) = &setting.value {
+            rows.add(key, toml_string(value), &setting.origin);
+        }
+    }
+    for (name, provider) in &settings.model_providers {
+        for (key, value, origin) in provider.rows() {
+            let mut keys = vec!["model_providers", name];
+            keys.extend(key);
+            rows.add(&toml_key(&keys), value, origin);
+        }
+    }
+    let approval = &settings.approval_policy;
+    rows.add("approval_policy", toml_string(approval.value.name()), &approval.origin);
     rows.0
 }
 

@@ -64,6 +64,10 @@ impl Tightening {
             allow_read: _,
             private_tmp,
             allow_unix_sockets: _,
+            model: _,
+            model_provider: _,
+            model_providers: _,
+            approval_policy: _,
         } = layer;
         self.mode(settings, sandbox_mode);
         self.network(settings, network_access);

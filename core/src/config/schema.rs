@@ -1,6 +1,7 @@
 //! The keys that configuration knows, as data.
 
 use super::nearest::nearest;
+use super::provider::ProviderKey;
 
 /// One setting with a value of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +25,23 @@ pub(super) enum Setting {
     AllowRead,
     PrivateTmp,
     AllowUnixSockets,
+    Model,
+    ModelProvider,
+    ApprovalPolicy,
 }
 
 impl Setting {
     /// What a value of this setting has to be, for messages.
     pub(super) const fn expected(self) -> &'static str {
         match self {
-            Self::SandboxMode | Self::Inherit | Self::LinuxSandboxExe | Self::Isolation | Self::Git => {
-                "a string"
-            }
+            Self::SandboxMode
+            | Self::Inherit
+            | Self::LinuxSandboxExe
+            | Self::Isolation
+            | Self::Git
+            | Self::Model
+            | Self::ModelProvider
+            | Self::ApprovalPolicy => "a string",
             Self::WritableRoots
             | Self::Exclude
             | Self::IncludeOnly
@@ -64,6 +73,10 @@ pub(super) enum Node {
     ProfileName,
     /// A table of the user's own names: profiles, each a table of [`PROFILE`].
     Profiles,
+    /// A table of the user's own names: servers of models, each a table of [`PROVIDER`].
+    Providers,
+    /// One key of such a server.
+    Provider(ProviderKey),
 }
 
 impl Node {
@@ -76,9 +89,20 @@ impl Node {
                 | Setting::Inherit
                 | Setting::LinuxSandboxExe
                 | Setting::Isolation
-                | Setting::Git,
+                | Setting::Git
+                | Setting::Model
+                | Setting::ModelProvider
+                | Setting::ApprovalPolicy,
+            )
+            | Self::Provider(
+                ProviderKey::Name | ProviderKey::BaseUrl | ProviderKey::EnvKey | ProviderKey::WireApi,
             ) => true,
-            Self::Setting(_) | Self::Table(_) | Self::Variables | Self::Profiles => false,
+            Self::Setting(_)
+            | Self::Table(_)
+            | Self::Variables
+            | Self::Profiles
+            | Self::Providers
+            | Self::Provider(_) => false,
         }
     }
 
@@ -86,7 +110,8 @@ impl Node {
     pub(super) const fn expected(self) -> &'static str {
         match self {
             Self::Setting(setting) => setting.expected(),
-            Self::Table(_) | Self::Variables | Self::Profiles => "a table",
+            Self::Table(_) | Self::Variables | Self::Profiles | Self::Providers => "a table",
+            Self::Provider(key) => key.expected(),
             Self::ProfileName => "a string",
         }
     }
@@ -114,7 +139,7 @@ const fn user_only(name: &'static str, node: Node) -> Key {
 }
 
 /// The keys at the top of a file, an override or a flag. The two that choose among profiles come first.
-pub(super) static ROOT: [Key; 7] = [
+pub(super) static ROOT: [Key; 11] = [
     user_only("profile", Node::ProfileName),
     user_only("profiles", Node::Profiles),
     setting("sandbox_mode", Setting::SandboxMode),
@@ -122,6 +147,10 @@ pub(super) static ROOT: [Key; 7] = [
     shared("shell_environment_policy", Node::Table(&ENVIRONMENT)),
     user_only("codex_linux_sandbox_exe", Node::Setting(Setting::LinuxSandboxExe)),
     shared("sandbox", Node::Table(&SANDBOX)),
+    user_only("model", Node::Setting(Setting::Model)),
+    user_only("model_provider", Node::Setting(Setting::ModelProvider)),
+    user_only("model_providers", Node::Providers),
+    user_only("approval_policy", Node::Setting(Setting::ApprovalPolicy)),
 ];
 
 /// The keys of a profile: all of [`ROOT`] but those that choose among profiles.
@@ -154,6 +183,24 @@ static SANDBOX: [Key; 9] = [
     user_only("allow_unix_sockets", Node::Setting(Setting::AllowUnixSockets)),
 ];
 
+/// The keys of a server of models.
+pub(super) static PROVIDER: [Key; 10] = [
+    provider("name", ProviderKey::Name),
+    provider("base_url", ProviderKey::BaseUrl),
+    provider("env_key", ProviderKey::EnvKey),
+    provider("wire_api", ProviderKey::WireApi),
+    provider("http_headers", ProviderKey::HttpHeaders),
+    provider("env_http_headers", ProviderKey::EnvHttpHeaders),
+    provider("query_params", ProviderKey::QueryParams),
+    provider("request_max_retries", ProviderKey::RequestMaxRetries),
+    provider("stream_max_retries", ProviderKey::StreamMaxRetries),
+    provider("stream_idle_timeout_ms", ProviderKey::StreamIdleTimeoutMs),
+];
+
+const fn provider(name: &'static str, key: ProviderKey) -> Key {
+    user_only(name, Node::Provider(key))
+}
+
 /// The key of `keys` called `name`.
 pub(super) fn find<'k>(keys: &'k [Key], name: &str) -> Option<&'k Key> {
     keys.iter().find(|key| key.name == name)
@@ -177,7 +224,12 @@ fn elsewhere(name: &str) -> Option<String> {
         }
         match key.node {
             Node::Table(inner) => find(inner, name).map(|inner| format!("`{}.{}`", key.name, inner.name)),
-            Node::Setting(_) | Node::Variables | Node::ProfileName | Node::Profiles => None,
+            Node::Setting(_)
+            | Node::Variables
+            | Node::ProfileName
+            | Node::Profiles
+            | Node::Providers
+            | Node::Provider(_) => None,
         }
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::provider::ProviderSettings;
 use crate::enforcement::Guarantee;
 use crate::policy::{GitProtection, NetworkAccess, ProtectionSettings, SandboxMode, SandboxPolicy};
 
@@ -127,6 +128,28 @@ impl Isolation {
     }
 }
 
+/// When a person is asked before a tool call runs: the value of `approval_policy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApprovalPolicy {
+    /// Never: what the sandbox refuses stays refused.
+    #[default]
+    Never,
+}
+
+impl ApprovalPolicy {
+    /// Every choice.
+    pub const ALL: [Self; 1] = [Self::Never];
+
+    /// The name used in configuration and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+        }
+    }
+}
+
 /// The `[sandbox_workspace_write]` table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkspaceWriteSettings {
@@ -233,6 +256,14 @@ pub struct Settings {
     pub sandbox: SandboxSettings,
     /// Lets commands reach the network whatever the mode. No key of a file says so, only a flag.
     pub network: Sourced<bool>,
+    /// The model that an agent asks.
+    pub model: Sourced<Option<String>>,
+    /// The server that has it, by its name in [`Settings::model_providers`].
+    pub model_provider: Sourced<Option<String>>,
+    /// Servers of models.
+    pub model_providers: BTreeMap<String, ProviderSettings>,
+    /// Who is asked before something runs.
+    pub approval_policy: Sourced<ApprovalPolicy>,
 }
 
 impl Default for Settings {
@@ -244,6 +275,10 @@ impl Default for Settings {
             codex_linux_sandbox_exe: Sourced::default(),
             sandbox: SandboxSettings::default(),
             network: Sourced::default(),
+            model: Sourced::default(),
+            model_provider: Sourced::default(),
+            model_providers: BTreeMap::new(),
+            approval_policy: Sourced::default(),
         }
     }
 }

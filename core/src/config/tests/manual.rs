@@ -1,7 +1,7 @@
 //! The examples of the manual, run.
 
 use super::Fixture;
-use crate::config::schema::{Node, ROOT};
+use crate::config::schema::{Node, PROVIDER, ROOT};
 use crate::policy::NAMES;
 
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
@@ -50,8 +50,14 @@ fn the_manual_knows_every_key() {
                     assert!(MANUAL.contains(&row), "{row}");
                 }
             }
+            Node::Providers => {
+                for inner in &PROVIDER {
+                    let row = format!("| `model_providers.NAME.{}` |", inner.name);
+                    assert!(MANUAL.contains(&row), "{row}");
+                }
+            }
             Node::Profiles => assert!(MANUAL.contains("| `profiles.NAME` |")),
-            Node::Setting(_) | Node::Variables | Node::ProfileName => {
+            Node::Setting(_) | Node::Variables | Node::ProfileName | Node::Provider(_) => {
                 let row = format!("| `{}` |", key.name);
                 assert!(MANUAL.contains(&row), "{row}");
             }
