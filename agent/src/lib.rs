@@ -5,7 +5,15 @@
 //!           │                                  └────▶ patch (in the sandbox)
 //!           └────▶ events, rollout
 //! ```
+//!
+//! The crate neither prints nor reads the process's environment: the caller hands in what it knows, and gets events.
 
 pub mod conversation;
+pub mod event;
+pub mod instructions;
 pub mod patch;
 pub mod provider;
+pub mod redact;
+pub mod rollout;
+pub mod tools;
+pub mod turn;

@@ -39,6 +39,7 @@ fn main(arguments: Vec<OsString>) -> i32 {
     };
     logging::start();
     match cli.verb {
+        Verb::Exec(args) => commands::exec(&args),
         Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => commands::sandbox(&args, begun),
         Verb::Debug(Debug::Policy(args)) => commands::policy(&args),
         Verb::Doctor(args) => commands::doctor(&args),

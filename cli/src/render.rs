@@ -9,6 +9,7 @@ use codex_core::exec::ExecResult;
 use crate::exit_code;
 
 pub(crate) mod doctor;
+pub(crate) mod exec;
 pub(crate) mod policy;
 mod quote;
 mod table;

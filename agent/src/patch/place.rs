@@ -5,9 +5,12 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Component, PathBuf};
 
 use codex_linux_sandbox::shown;
+
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
+
+use super::parse::{Change, Patch};
 
 /// Directories on the way are opened to lead on, and for nothing else.
 const ON_THE_WAY: OFlag =
@@ -108,6 +111,21 @@ pub(super) struct Parent {
 }
 
 impl Bounds {
+    /// Looks at the paths of a patch, and at nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaceError`] for the first one that can't be written.
+    pub fn check(&self, patch: &Patch) -> Result<(), PlaceError> {
+        for change in &patch.changes {
+            self.place(change.path())?;
+            if let Change::Update { move_to: Some(target), .. } = change {
+                self.place(target)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Finds the place that a path names. Nothing is looked up: `..` leaves the directory whose name comes before it, and a
     /// link on the way is refused later, so that both readings of a path are the same.
     pub(super) fn place(&self, written: &str) -> Result<Place, PlaceError> {
