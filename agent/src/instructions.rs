@@ -62,7 +62,8 @@ pub fn instructions(sandbox: &Sandbox, workspace: &Path) -> String {
         (NetworkAccess::Enabled, _) => "Network: on.".to_owned(),
         (NetworkAccess::Restricted, Level::Landlock) => "Network: off, the local one too.".to_owned(),
         (NetworkAccess::Restricted, _) => {
-            "Network: off. Within one command, programs can talk to each other over localhost.".to_owned()
+            "Network: off. Within one command or session, programs can talk to each other over localhost; to talk to a server that you \
+             start, do both in one session of a shell with a terminal.".to_owned()
         }
     });
     line(
