@@ -9,6 +9,8 @@ use codex_tests::harness::{Api, Invocation, Model, Run, Scene};
 use codex_tests::{cases, cases_by_level};
 use serde_json::{Value, json};
 
+#[path = "agent/calls.rs"]
+mod calls;
 #[path = "agent/endings.rs"]
 mod endings;
 #[path = "agent/faults.rs"]
@@ -16,6 +18,10 @@ mod faults;
 #[path = "agent/work.rs"]
 mod work;
 
+use calls::{
+    a_patch_reads_no_more_than_a_command, calls_run_at_once_but_for_patches,
+    long_output_is_kept_and_can_be_looked_up,
+};
 use endings::{
     a_message_that_does_not_fit_is_asked_for_again, a_session_goes_on, an_interrupt_leaves_nothing_behind,
     budgets_end_a_loop, mistakes_of_the_caller_exit_with_2, secrets_are_not_written_down,
@@ -47,6 +53,8 @@ cases!(
     a_conversation_that_is_too_long_loses_its_oldest_outputs,
     a_failing_test_is_fixed_in_a_crate,
     a_sessions_end_is_the_runs_end,
+    calls_run_at_once_but_for_patches,
+    long_output_is_kept_and_can_be_looked_up,
 );
 
 cases_by_level!(
@@ -55,7 +63,7 @@ cases_by_level!(
     nothing_leads_out,
 );
 
-codex_tests::cases_at!(Namespaces; a_server_in_a_session_is_talked_to);
+codex_tests::cases_at!(Namespaces; a_server_in_a_session_is_talked_to, a_patch_reads_no_more_than_a_command);
 
 /// `codex exec` in a scene, asking a model.
 fn exec(scene: &Scene, model: &Model, words: &[&str]) -> Invocation {

@@ -66,6 +66,11 @@ pub(super) enum ExecError {
 
 pub(crate) fn exec(args: &ExecArgs) -> i32 {
     let mut show = Show::new(args.options.json, args.options.color);
+    // Reading waits for somebody, who can still change their mind: signals do what they do to any program until then.
+    let words = match task(args) {
+        Ok(words) => words,
+        Err(error) => return show.refused(&error.to_string()),
+    };
     // Before there is a second thread.
     let signals = match Signals::block(false) {
         Ok(signals) => signals,
@@ -76,7 +81,7 @@ pub(crate) fn exec(args: &ExecArgs) -> i32 {
         Err(error) => return show.refused(&ExecError::Prepare(error.to_string()).to_string()),
     };
     let (sender, events) = unbounded_channel();
-    let (mut run, words) = match prepare(args, Arc::new(Events::new(sender)), &mut show) {
+    let (mut run, words) = match prepare(args, words, Arc::new(Events::new(sender)), &show) {
         Ok(prepared) => prepared,
         Err(error) => return show.refused(&error.to_string()),
     };
@@ -150,8 +155,22 @@ async fn listen(signals: &Signals, cancellation: &CancellationToken, ended_by: &
     }
 }
 
+/// What was typed and piped in.
+fn task(args: &ExecArgs) -> Result<Item, PromptError> {
+    let typed = match &args.verb {
+        Some(ExecVerb::Resume(resume)) => prompt_of_resumed(resume),
+        None => args.prompt.as_deref(),
+    };
+    prompt::read(typed, &args.options.image)
+}
+
 /// Makes everything ready. Nothing is asked and nothing run.
-fn prepare(args: &ExecArgs, events: Arc<Events>, show: &mut Show) -> Result<(Run, Vec<Item>), ExecError> {
+fn prepare(
+    args: &ExecArgs,
+    words: Item,
+    events: Arc<Events>,
+    show: &Show,
+) -> Result<(Run, Vec<Item>), ExecError> {
     let options = &args.options;
     let meaning = Meaning::of(&args.policy)?;
     let sandbox = meaning.sandbox()?;
@@ -168,8 +187,6 @@ fn prepare(args: &ExecArgs, events: Arc<Events>, show: &mut Show) -> Result<(Run
     }
     let schema = options.output_schema.as_deref().map(prompt::schema).transpose()?;
     let resumed = args.verb.as_ref().map(|ExecVerb::Resume(resume)| resume);
-    let typed = resumed.map_or(args.prompt.as_deref(), prompt_of_resumed);
-    let words = prompt::read(typed, &options.image)?;
     let redactor = Redactor::new(provider.secrets.iter().cloned().chain(secrets_around()));
     let codex_home = meaning.world.codex_home.as_deref();
     let limits = Limits {
@@ -182,6 +199,9 @@ fn prepare(args: &ExecArgs, events: Arc<Events>, show: &mut Show) -> Result<(Run
     let (rollout, thread_id) = if let Some(resume) = resumed {
         let path = session(codex_home.ok_or(ExecError::NoHome)?, resume, &workspace)?;
         let (rollout, meta, items) = Rollout::resume(&path, redactor)?;
+        if meta.cwd != workspace {
+            show.note(&format!("the session began in {}, and goes on here", shown(&meta.cwd)));
+        }
         said = items;
         (Some(rollout), meta.id)
     } else {

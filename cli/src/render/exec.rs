@@ -80,6 +80,11 @@ impl Show {
         super::refusal(message, exit_code::FAILED)
     }
 
+    /// Says what a person should know.
+    pub(crate) fn note(&self, message: &str) {
+        super::complaint(message);
+    }
+
     /// Says what begins.
     pub(crate) fn begins(&self, thread_id: &str, model: &str, provider: &str, sandbox: &Sandbox) {
         if self.json {

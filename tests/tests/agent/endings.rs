@@ -56,28 +56,38 @@ pub(super) fn budgets_end_a_loop(scene: &Scene) {
 }
 
 pub(super) fn an_interrupt_leaves_nothing_behind(scene: &Scene) {
-    let presence = Presence::new(scene, "held");
-    let held = presence.path().display();
-    let command = format!("exec 9>{held}; (setsid sleep 600 &); sleep 600");
-    let model =
-        Model::serve(Api::Responses, vec![call("shell", &json!({ "command": ["sh", "-c", command] }))]);
     let level = ["--isolation", scene.level().name()];
-    let mut running = exec_at(scene, &model, &level, &["--json", "-s", "workspace-write", "x"]).start();
-    while !running.line().expect("it ended before the command was told of").contains("item.started") {}
-    // The command has been told of; it is there when it holds the fifo.
-    while !presence.is_held() {
-        std::thread::yield_now();
-    }
-    running.signal(Signal::SIGINT);
-    let run = running.finish().expect_code(130);
-    assert!(presence.ended(), "{}", run.describe());
+    for (signal, answer) in [
+        (Signal::SIGINT, "cancelled"),
+        (Signal::SIGTERM, "cancelled"),
+        // Nobody could say anything any more.
+        (Signal::SIGKILL, "the session ended before this call had an answer"),
+    ] {
+        let presence = Presence::new(scene, signal.as_str());
+        let command = format!("exec 9>{}; (setsid sleep 600 &); sleep 600", presence.path().display());
+        let model =
+            Model::serve(Api::Responses, vec![call("shell", &json!({ "command": ["sh", "-c", command] }))]);
+        let mut running = exec_at(scene, &model, &level, &["--json", "-s", "workspace-write", "x"]).start();
+        while !running.line().expect("it ended before the command was told of").contains("item.started") {}
+        // The command is there when it holds the fifo.
+        while !presence.is_held() {
+            std::thread::yield_now();
+        }
+        running.signal(signal);
+        let run = running.finish();
+        match signal {
+            Signal::SIGKILL => assert_eq!(run.signal(), Some(signal), "{}", run.describe()),
+            signal => assert_eq!(run.code(), Some(128 + signal as i32), "{}", run.describe()),
+        }
+        assert!(presence.ended(), "{}", run.describe());
 
-    // The session is whole, and goes on.
-    let model = Model::serve(Api::Responses, vec![say("went on")]);
-    let run = exec_at(scene, &model, &level, &["resume", "--last", "more"]).run().expect_code(0);
-    assert_eq!(run.text(), "went on\n");
-    let outputs = model.outputs();
-    assert!(outputs.len() == 1 && outputs[0].contains("cancelled"), "{outputs:?}");
+        // The session is whole, and goes on.
+        let model = Model::serve(Api::Responses, vec![say("went on")]);
+        let run = exec_at(scene, &model, &level, &["resume", "--last", "more"]).run().expect_code(0);
+        assert_eq!(run.text(), "went on\n");
+        let outputs = model.outputs();
+        assert!(outputs.len() == 1 && outputs[0].contains(answer), "{outputs:?}");
+    }
 }
 
 pub(super) fn a_session_goes_on(scene: &Scene) {
