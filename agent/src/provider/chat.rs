@@ -1,7 +1,5 @@
 //! The Chat Completions API: `POST /chat/completions`.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::error::ModelError;
@@ -82,7 +80,8 @@ fn add(messages: &mut Vec<Value>, item: &Item) {
 pub(super) struct Assembly {
     text: String,
     reasoning: String,
-    calls: BTreeMap<u64, Call>,
+    /// With the index of each, where the server gives one.
+    calls: Vec<(Option<u64>, Call)>,
     usage: Option<Usage>,
     finished: bool,
 }
@@ -124,26 +123,33 @@ impl Assembly {
         self.text.push_str(text("refusal"));
         self.reasoning.push_str(text("reasoning_content"));
         self.reasoning.push_str(text("reasoning"));
-        for (place, call) in
-            delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten().enumerate()
-        {
+        for call in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
             let text = |pointer: &str| call.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            let index = call.get("index").and_then(Value::as_u64).unwrap_or(place as u64);
-            let known = self.calls.entry(index).or_insert_with(|| Call {
-                call_id: String::new(),
-                name: String::new(),
-                arguments: String::new(),
-                custom: false,
-            });
-            if known.call_id.is_empty() {
-                text("/id").clone_into(&mut known.call_id);
-            }
+            let known = self.call(call.get("index").and_then(Value::as_u64), text("/id"));
             // Some servers repeat the name in every piece.
             if known.name.is_empty() {
                 text("/function/name").clone_into(&mut known.name);
             }
             known.arguments.push_str(text("/function/arguments"));
         }
+    }
+
+    /// The call that a piece belongs to: that of its index; but some servers give none, and some the same to all.
+    fn call(&mut self, index: Option<u64>, id: &str) -> &mut Call {
+        let same = |(known, call): &(Option<u64>, Call)| match index {
+            Some(_) => *known == index && (id.is_empty() || call.call_id.is_empty() || call.call_id == id),
+            None => id.is_empty() || call.call_id == id,
+        };
+        let place = self.calls.iter().rposition(same).unwrap_or(self.calls.len());
+        if place == self.calls.len() {
+            let (name, arguments) = (String::new(), String::new());
+            self.calls.push((index, Call { call_id: id.to_owned(), name, arguments, custom: false }));
+        }
+        let (_, call) = &mut self.calls[place];
+        if call.call_id.is_empty() {
+            id.clone_into(&mut call.call_id);
+        }
+        call
     }
 
     /// The answer, where the model has said that it is whole: some servers just stop then.
@@ -158,7 +164,9 @@ impl Assembly {
         if !self.text.is_empty() {
             items.push(Item::Assistant { text: std::mem::take(&mut self.text) });
         }
-        items.extend(std::mem::take(&mut self.calls).into_values().map(Item::Call));
+        let mut calls = std::mem::take(&mut self.calls);
+        calls.sort_by_key(|(index, _)| index.unwrap_or(u64::MAX));
+        items.extend(calls.into_iter().map(|(_, call)| Item::Call(call)));
         Some(Answer { items, usage: self.usage })
     }
 }

@@ -123,6 +123,26 @@ fn an_answer_of_the_chat_api_with_arguments_in_pieces() {
 }
 
 #[test]
+fn calls_are_told_apart_whatever_their_indices() {
+    for (first, second) in [(json!(0), json!(1)), (json!(0), json!(0)), (Value::Null, Value::Null)] {
+        let mut assembly = chat::Assembly::default();
+        let mut piece = |index: &Value, id: Option<&str>, name: &str, arguments: &str| {
+            let call =
+                json!({ "index": index, "id": id, "function": { "name": name, "arguments": arguments } });
+            let delta = json!({ "choices": [{ "delta": { "tool_calls": [call] } }] });
+            assert_eq!(assembly.take(&event(&delta)), Ok(None));
+        };
+        piece(&first, Some("a"), "s", "{");
+        piece(&first, None, "", "}");
+        piece(&second, Some("b"), "t", "[");
+        piece(&second, Some("b"), "t", "]");
+        let finish = json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] });
+        assert_eq!(assembly.take(&event(&finish)), Ok(None));
+        assert_eq!(assembly.end().unwrap().items, [call("a", "s", "{}"), call("b", "t", "[]")]);
+    }
+}
+
+#[test]
 fn calls_get_names_of_their_own() {
     let known = [call("c", "x", "")];
     let mut answer = Answer {
