@@ -59,7 +59,7 @@ impl Tools {
                 Ok(answer) => (Status::Completed, answer),
                 Err(why) => (Status::Failed, why),
             },
-            Err(why) => (Status::Declined, format!("apply_patch refused: {why}\nNothing was changed.")),
+            Err(why) => (Status::Failed, format!("apply_patch refused: {why}\nNothing was changed.")),
         };
         self.events.completed(id, told(status));
         answer
