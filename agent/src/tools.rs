@@ -5,9 +5,11 @@
 
 mod arguments;
 mod command;
+mod forbidden;
 mod intercept;
 mod patching;
 mod planning;
+mod script;
 mod session;
 mod spec;
 
@@ -37,6 +39,8 @@ pub struct ToolContext {
     pub program: PathBuf,
     /// Where long output is kept.
     pub spill: Option<Arc<SpillDirectory>>,
+    /// What is not to be run, by the first words of commands.
+    pub forbid: Vec<Vec<String>>,
     /// Ends every command. The tools' own: [`Tools::stop`] cancels it.
     pub cancellation: CancellationToken,
 }

@@ -23,6 +23,11 @@ pub fn run_main() -> ! {
     codex_arg0::run_main(main, commands::apply_patch)
 }
 
+/// Whether whoever started the program reads events, and has to learn from one that there will be none.
+fn asks_for_events(arguments: &[OsString]) -> bool {
+    arguments.get(1).is_some_and(|verb| verb == "exec") && arguments.iter().any(|word| word == "--json")
+}
+
 fn main(arguments: Vec<OsString>) -> i32 {
     std::panic::set_hook(Box::new(|panic| {
         // One line, and no trace: what a person can do with it is report it.
@@ -35,7 +40,12 @@ fn main(arguments: Vec<OsString>) -> i32 {
     let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         // Help and version are errors to clap; it knows which stream each belongs to, and its exit code.
-        Err(error) => return render::usage(&error),
+        Err(error) => {
+            if error.use_stderr() && asks_for_events(&arguments) {
+                render::exec::usage(&error);
+            }
+            return render::usage(&error);
+        }
     };
     logging::start();
     match cli.verb {

@@ -24,7 +24,8 @@ use calls::{
 };
 use endings::{
     a_message_that_does_not_fit_is_asked_for_again, a_session_goes_on, an_interrupt_leaves_nothing_behind,
-    budgets_end_a_loop, mistakes_of_the_caller_exit_with_2, secrets_are_not_written_down,
+    budgets_end_a_loop, forbidden_commands_are_declined, mistakes_of_the_caller_exit_with_2,
+    secrets_are_not_written_down,
 };
 use faults::{
     a_conversation_that_is_too_long_loses_its_oldest_outputs, a_server_that_recovers_is_asked_again,
@@ -46,6 +47,7 @@ cases!(
     a_session_goes_on,
     mistakes_of_the_caller_exit_with_2,
     secrets_are_not_written_down,
+    forbidden_commands_are_declined,
     a_server_that_recovers_is_asked_again,
     a_server_that_stays_broken_fails_the_turn,
     an_answer_that_breaks_off_runs_nothing_twice,

@@ -13,7 +13,7 @@ use codex_core::output::{
 
 use super::arguments::Arguments;
 use super::session::{Session, no_directory, running_text};
-use super::{Tools, intercept, shown_directory};
+use super::{Tools, forbidden, intercept, shown_directory};
 use crate::event::{CommandExecution, Details, Status};
 
 /// When a `shell` call is ended where the model does not say.
@@ -66,13 +66,13 @@ impl Tools {
         let shell = arguments.text("shell")?.unwrap_or_else(|| default_shell().to_owned());
         let option = if arguments.flag("login")?.unwrap_or_default() { "-lc" } else { "-c" };
         let command = vec![shell, option.to_owned(), script.clone()];
-        self.no_more_than_the_policy(&arguments, &command, &directory)?;
         if script.trim().is_empty() {
             return Err("the command is empty. Nothing was run.".to_owned());
         }
         if let Some(found) = intercept::script(&script) {
             return Ok(self.intercepted(&found, &directory).await);
         }
+        self.no_more_than_the_policy(&arguments, &command, &directory)?;
         if let Some(why) = no_directory(&directory) {
             return Err(format!("{why}. Nothing was run."));
         }
@@ -111,10 +111,10 @@ impl Tools {
         let directory = self.directory(arguments.text("workdir")?.as_deref());
         let deadline =
             clamped(arguments.number("timeout_ms")?, SHELL_DEADLINE_MS, 1, LONGEST_SHELL_DEADLINE_MS);
-        self.no_more_than_the_policy(&arguments, &command, &directory)?;
         if let Some(found) = intercept::arguments(&command) {
             return Ok(self.intercepted(&found, &directory).await);
         }
+        self.no_more_than_the_policy(&arguments, &command, &directory)?;
         if let Some(why) = no_directory(&directory) {
             return Err(format!("{why}. Nothing was run."));
         }
@@ -127,7 +127,7 @@ impl Tools {
         Ok(self.ended_text(&running, &result, None, &TextBudget::default()))
     }
 
-    /// Refuses what only the user can give.
+    /// Refuses what the user does not want, and what only the user can give.
     fn no_more_than_the_policy(
         &self,
         arguments: &Arguments,
@@ -135,14 +135,15 @@ impl Tools {
         directory: &Path,
     ) -> Result<(), String> {
         let asked = arguments.text("sandbox_permissions")?;
-        let escalated = match asked.as_deref() {
-            None | Some("use_default") => false,
-            Some(_) => true,
+        let more = !matches!(asked.as_deref(), None | Some("use_default"))
+            || arguments.is_set("with_escalated_permissions");
+        let why = match forbidden::why_not(command, &self.context.forbid) {
+            Some(why) => format!("{why}. Nothing was run."),
+            None if more => "the approval policy is never: nobody can give a command more than the sandbox does. Nothing was \
+                             run; run it without asking for more, or do what is possible inside the sandbox."
+                .to_owned(),
+            None => return Ok(()),
         };
-        let older = arguments.is_set("with_escalated_permissions");
-        if !escalated && !older {
-            return Ok(());
-        }
         let id = self.events.name();
         let running = Running {
             item: id.clone(),
@@ -152,9 +153,7 @@ impl Tools {
         };
         let execution = self.execution(&running, Status::Declined);
         self.events.completed(id, Details::CommandExecution(Box::new(execution)));
-        Err("the approval policy is never: nobody can give a command more than the sandbox does. Nothing was run; run it \
-             without asking for more, or do what is possible inside the sandbox."
-            .to_owned())
+        Err(why)
     }
 
     /// A command as every tool call runs it.

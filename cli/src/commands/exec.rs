@@ -237,6 +237,7 @@ fn prepare(
         environment,
         program,
         spill: codex_home.and_then(spill),
+        forbid: settings.forbid.values().cloned().collect(),
         cancellation: CancellationToken::new(),
     };
     let run = Run {

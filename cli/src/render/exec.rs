@@ -30,6 +30,14 @@ enum Paint {
     Green,
 }
 
+/// A mistake in what was typed, as an event.
+pub(crate) fn usage(error: &clap::Error) {
+    let text = error.render().to_string();
+    let first = text.lines().next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    Show::new(true, ColorChoice::Never).write(&Event::Error { message });
+}
+
 impl Show {
     pub(crate) fn new(json: bool, color: ColorChoice) -> Self {
         let color = match color {
@@ -183,7 +191,9 @@ impl Show {
             self.line(&self.paint(Paint::Red, &format!("  denied: {}", cut(denial))));
         }
         let ending = match (command.status, command.exit_code, command.signal) {
-            (Status::Declined, ..) => "not run: it asks for more than the policy gives".to_owned(),
+            (Status::Declined, ..) => {
+                "not run: it is forbidden, or asks for more than the policy gives".to_owned()
+            }
             (_, Some(code), _) => format!("exit code {code}"),
             (_, _, Some(signal)) => format!("ended by signal {signal}"),
             _ if command.timed_out => "ended at its deadline".to_owned(),

@@ -36,6 +36,7 @@ pub(super) struct Layer {
     pub(super) model_provider: Option<Sourced<String>>,
     pub(super) model_providers: BTreeMap<String, ProviderSettings>,
     pub(super) approval_policy: Option<Sourced<ApprovalPolicy>>,
+    pub(super) forbid: Option<SourcedList<Vec<String>>>,
 }
 
 /// A whole file or override: a layer, and layers that apply only when they are chosen.
@@ -81,6 +82,7 @@ impl Layer {
             model_provider,
             model_providers,
             approval_policy,
+            forbid,
         } = self;
         let workspace_write = &mut settings.workspace_write;
         let environment = &mut settings.shell_environment_policy;
@@ -114,6 +116,7 @@ impl Layer {
             provider.lay_over(settings.model_providers.entry(name).or_default());
         }
         replace(&mut settings.approval_policy, approval_policy);
+        replace(&mut settings.forbid, forbid);
     }
 }
 

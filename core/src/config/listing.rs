@@ -78,6 +78,7 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     }
     let approval = &settings.approval_policy;
     rows.add("approval_policy", toml_string(approval.value.name()), &approval.origin);
+    rows.list("approvals.forbid", &settings.forbid, |words| toml_string(&words.join(" ")));
     rows.0
 }
 

@@ -206,6 +206,7 @@ impl<'a> Reader<'a> {
             Setting::ApprovalPolicy => {
                 layer.approval_policy = self.word(value, &ApprovalPolicy::ALL, ApprovalPolicy::name);
             }
+            Setting::Forbid => layer.forbid = self.list(value, expected, Self::first_words),
             Setting::AllowUnixSockets => layer.allow_unix_sockets = self.absolute_paths(value, expected),
         }
     }
@@ -292,6 +293,21 @@ impl<'a> Reader<'a> {
 
     fn pattern(&mut self, text: &str, _: &Value<'_>, patterns: &mut Vec<String>) {
         patterns.push(text.to_owned());
+    }
+
+    /// The first words of a command. Quotes and the like would be read as a shell does, and are not wanted here.
+    fn first_words(&mut self, text: &str, value: &Value<'_>, prefixes: &mut Vec<Vec<String>>) {
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        let plain = |word: &String| {
+            word.chars().all(|character| character.is_alphanumeric() || "-_./=:,@%+".contains(character))
+        };
+        if words.is_empty() || !words.iter().all(plain) {
+            return self.report(value.span().start, |key| ProblemKind::NotPlainWords {
+                key,
+                found: text.to_owned(),
+            });
+        }
+        prefixes.push(words);
     }
 
     fn guarantees(&mut self, text: &str, value: &Value<'_>, guarantees: &mut Vec<Guarantee>) {

@@ -28,6 +28,7 @@ pub(super) enum Setting {
     Model,
     ModelProvider,
     ApprovalPolicy,
+    Forbid,
 }
 
 impl Setting {
@@ -50,7 +51,8 @@ impl Setting {
             | Self::Unprotect
             | Self::DenyRead
             | Self::AllowRead
-            | Self::AllowUnixSockets => "an array of strings",
+            | Self::AllowUnixSockets
+            | Self::Forbid => "an array of strings",
             Self::NetworkAccess
             | Self::ExcludeTmpdirEnvVar
             | Self::ExcludeSlashTmp
@@ -139,7 +141,7 @@ const fn user_only(name: &'static str, node: Node) -> Key {
 }
 
 /// The keys at the top of a file, an override or a flag. The two that choose among profiles come first.
-pub(super) static ROOT: [Key; 11] = [
+pub(super) static ROOT: [Key; 12] = [
     user_only("profile", Node::ProfileName),
     user_only("profiles", Node::Profiles),
     setting("sandbox_mode", Setting::SandboxMode),
@@ -151,6 +153,7 @@ pub(super) static ROOT: [Key; 11] = [
     user_only("model_provider", Node::Setting(Setting::ModelProvider)),
     user_only("model_providers", Node::Providers),
     user_only("approval_policy", Node::Setting(Setting::ApprovalPolicy)),
+    shared("approvals", Node::Table(&APPROVALS)),
 ];
 
 /// The keys of a profile: all of [`ROOT`] but those that choose among profiles.
@@ -182,6 +185,8 @@ static SANDBOX: [Key; 9] = [
     setting("private_tmp", Setting::PrivateTmp),
     user_only("allow_unix_sockets", Node::Setting(Setting::AllowUnixSockets)),
 ];
+
+static APPROVALS: [Key; 1] = [setting("forbid", Setting::Forbid)];
 
 /// The keys of a server of models.
 pub(super) static PROVIDER: [Key; 10] = [

@@ -264,6 +264,8 @@ pub struct Settings {
     pub model_providers: BTreeMap<String, ProviderSettings>,
     /// Who is asked before something runs.
     pub approval_policy: Sourced<ApprovalPolicy>,
+    /// What no tool call may run: the first words of commands.
+    pub forbid: SourcedList<Vec<String>>,
 }
 
 impl Default for Settings {
@@ -279,6 +281,7 @@ impl Default for Settings {
             model_provider: Sourced::default(),
             model_providers: BTreeMap::new(),
             approval_policy: Sourced::default(),
+            forbid: SourcedList::default(),
         }
     }
 }

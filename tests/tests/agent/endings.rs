@@ -175,9 +175,40 @@ pub(super) fn mistakes_of_the_caller_exit_with_2(scene: &Scene) {
         ["exec", "-s", "workspace-write", "x"].map(str::to_owned).into_iter().chain(model.options());
     let run = scene.codex(outside_of_git).run().expect_code(2);
     assert!(run.error_text().contains("--skip-git-repo-check"), "{}", run.describe());
-    scene.codex(["exec", "--no-such-option"]).run().expect_code(2);
+    let run = scene.codex(["exec", "--json", "--no-such-option"]).run().expect_code(2);
+    assert!(
+        events(&run)[0]["message"].as_str().is_some_and(|it| it.contains("--no-such-option")),
+        "{}",
+        run.describe()
+    );
+    assert!(scene.codex(["exec", "--no-such-option"]).run().expect_code(2).text().is_empty());
     assert_eq!(model.requests().len(), 0);
     assert!(sessions(scene).is_empty());
+}
+
+pub(super) fn forbidden_commands_are_declined(scene: &Scene) {
+    // A project may forbid more.
+    scene.directory("workspace/.codex");
+    scene.file("workspace/.codex/config.toml", "approvals.forbid = ['touch b']\n");
+    let model = Model::serve(
+        Api::Responses,
+        vec![
+            run_command("true && touch a"),
+            call("shell", &json!({ "command": ["touch", "b"] })),
+            run_command("touch c"),
+            say("done"),
+        ],
+    );
+    let words = ["--json", "-s", "workspace-write", "-c", "approvals.forbid=[\"touch a\"]", "x"];
+    let run = exec(scene, &model, &words).run().expect_code(0);
+    let outputs = model.outputs();
+    for (output, name) in outputs.iter().zip(["a", "b"]) {
+        assert!(output.contains(&format!("begin with `touch {name}`")), "{outputs:?}");
+        assert!(!scene.workspace().join(name).exists());
+    }
+    assert!(scene.workspace().join("c").exists(), "{}", run.describe());
+    let declined = events(&run).iter().filter(|event| event["item"]["status"] == "declined").count();
+    assert_eq!(declined, 2, "{}", run.describe());
 }
 
 pub(super) fn secrets_are_not_written_down(scene: &Scene) {

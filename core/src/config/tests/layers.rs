@@ -54,6 +54,9 @@ request_max_retries = 0
 stream_max_retries = 0x10
 stream_idle_timeout_ms = 5_000
 
+[approvals]
+forbid = ["git  push"]
+
 [profiles.ci]
 sandbox_mode = "read-only"
 sandbox_workspace_write.writable_roots = []
@@ -118,6 +121,7 @@ fn every_key_is_read_and_listed() {
             "model_providers.\"a.b\".stream_max_retries = 16  config.toml:43",
             "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:44",
             "approval_policy = \"never\"  config.toml:5",
+            "approvals.forbid = [\"git push\"]  config.toml:47",
         ]
     );
     assert_eq!(
@@ -178,7 +182,7 @@ fn tables_merge_and_lists_replace() {
     assert_eq!(environment.set["A.B"].value, "it's \"q\"");
     let roots = &settings.workspace_write.writable_roots;
     assert!(roots.is_empty());
-    assert!(matches!(&roots.origin, Origin::Profile { name, line: 48, .. } if name == "ci"), "{roots:?}");
+    assert!(matches!(&roots.origin, Origin::Profile { name, line: 51, .. } if name == "ci"), "{roots:?}");
 }
 
 #[test]
