@@ -156,7 +156,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    use super::{AliasDirectory, AliasError, lock};
+    use super::{ALIASES, AliasDirectory, AliasError, lock};
     use crate::self_exe::self_exe;
 
     const ALIAS: &str = "codex-linux-sandbox";
@@ -187,7 +187,7 @@ mod tests {
         symlink("/bin/false", aliases.path().join(format!(".{ALIAS}.new"))).unwrap();
         AliasDirectory::provide(home.path()).unwrap();
         assert_eq!(fs::read_link(&link).unwrap(), self_exe().unwrap());
-        assert_eq!(aliases.path().read_dir().unwrap().count(), 1);
+        assert_eq!(aliases.path().read_dir().unwrap().count(), ALIASES.len());
     }
 
     #[test]

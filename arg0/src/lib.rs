@@ -1,7 +1,7 @@
 //! One binary, many names.
 //!
 //! `codex` is its own helper: started under the name `codex-linux-sandbox`, it applies a plan to itself and becomes a
-//! command. Which of the two it is, is decided from the arguments alone, before any thread exists: the helper has to be
+//! command. Started as `apply_patch`, it applies a patch. Which it is, is decided from the arguments alone, before any thread exists: the helper has to be
 //! single-threaded from its first instruction to the command's.
 //!
 //! - [`Route`] decides, and does nothing else.
@@ -21,12 +21,16 @@ pub use self_exe::{SELF_EXE, SelfExeError, self_exe};
 
 /// Goes where the name of the program leads, and never comes back.
 ///
-/// To be called first in `main`, before any thread exists. `main` gets the arguments, the program's name first, and its
-/// answer is the exit code.
-pub fn run_main(main: impl FnOnce(Vec<OsString>) -> i32) -> ! {
+/// To be called first in `main`, before any thread exists. `main` and `apply_patch` get the arguments, the program's name
+/// first, and their answer is the exit code.
+pub fn run_main(
+    main: impl FnOnce(Vec<OsString>) -> i32,
+    apply_patch: impl FnOnce(Vec<OsString>) -> i32,
+) -> ! {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     match Route::of(arguments.first().map(OsString::as_os_str)) {
         Route::LinuxSandbox => codex_linux_sandbox::run_main(),
+        Route::ApplyPatch => std::process::exit(apply_patch(arguments)),
         Route::Main => std::process::exit(main(arguments)),
     }
 }

@@ -10,10 +10,13 @@ pub enum Route {
     Main,
     /// The helper that applies a plan and becomes the command.
     LinuxSandbox,
+    /// The program that applies a patch.
+    ApplyPatch,
 }
 
 /// Every name that leads somewhere else than to the command line.
-pub const ALIASES: [(&str, Route); 1] = [(codex_linux_sandbox::PROGRAM, Route::LinuxSandbox)];
+pub const ALIASES: [(&str, Route); 2] =
+    [(codex_linux_sandbox::PROGRAM, Route::LinuxSandbox), ("apply_patch", Route::ApplyPatch)];
 
 impl Route {
     /// Decides by the file name of `argv[0]`: whole, letter case and all. Whoever starts the program without a name
@@ -43,6 +46,8 @@ mod tests {
             ("codex-linux-sandbox", Route::LinuxSandbox),
             ("/a/b/codex-linux-sandbox", Route::LinuxSandbox),
             ("./codex-linux-sandbox/", Route::LinuxSandbox),
+            ("/a/b/apply_patch", Route::ApplyPatch),
+            ("apply-patch", Route::Main),
             ("codex", Route::Main),
             ("", Route::Main),
             ("/", Route::Main),

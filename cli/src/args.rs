@@ -14,7 +14,10 @@ use codex_exec_server::ListenAddress;
 use codex_exec_server::client::Endpoint;
 
 mod duration;
+mod exec;
 mod limit;
+
+pub(crate) use exec::{ColorChoice, ExecArgs, ExecVerb, ResumeArgs};
 
 /// Runs commands under a policy that you set, and tells the truth about what happened.
 #[derive(Debug, Parser)]
@@ -81,6 +84,8 @@ Exit codes:
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Give a task to a model, whose commands and changes run in the sandbox.
+    Exec(ExecArgs),
     /// Run a command in the sandbox.
     Sandbox(SandboxArgs),
     /// Look at the sandbox from outside, or run a command in it.
@@ -142,31 +147,31 @@ impl Cli {
 #[derive(Args, Debug)]
 pub(crate) struct PolicyOptions {
     /// Which policy applies: read-only, workspace-write, external-sandbox or danger-full-access.
-    #[arg(short, long, value_name = "MODE", value_parser = modes(), conflicts_with = "full_auto")]
+    #[arg(short, long, global = true, value_name = "MODE", value_parser = modes(), conflicts_with = "full_auto")]
     pub(crate) sandbox: Option<SandboxMode>,
     /// Short for --sandbox workspace-write.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) full_auto: bool,
     /// The workspace: where the command runs, and what it may write under workspace-write.
-    #[arg(short = 'C', long, value_name = "DIR")]
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
     pub(crate) cd: Option<PathBuf>,
     /// One more directory that the command may write under workspace-write. Repeatable.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) add_dir: Vec<PathBuf>,
     /// Let the command reach the network.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) network: bool,
     /// How the level of isolation is chosen: auto, namespaces or landlock.
-    #[arg(long, value_name = "LEVEL", value_parser = isolations())]
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = isolations())]
     pub(crate) isolation: Option<Isolation>,
     /// Limit what the command may use: memory, processes, cpu_time, open_files, file_size or shm. Repeatable.
     #[arg(long = "limit", value_name = "NAME=AMOUNT", value_parser = limit::parse)]
     pub(crate) limits: Vec<(Limit, NonZeroU64)>,
     /// Override a setting of config.toml; the value is TOML, else taken literally. Repeatable.
-    #[arg(short = 'c', value_name = "KEY=VALUE")]
+    #[arg(short = 'c', global = true, value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
     /// Use a [profiles.NAME] table of config.toml.
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, global = true, value_name = "NAME")]
     pub(crate) profile: Option<String>,
 }
 
@@ -380,6 +385,7 @@ mod tests {
             Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => args,
             Verb::Debug(Debug::Policy(_) | Debug::Remote(_) | Debug::Why(_))
             | Verb::Doctor(_)
+            | Verb::Exec(_)
             | Verb::ExecServer(_)
             | Verb::Completion(_) => {
                 panic!("another verb")

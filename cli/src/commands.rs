@@ -1,15 +1,19 @@
 //! The verbs.
 
+mod apply_patch;
 mod completion;
 mod doctor;
+mod exec;
 mod exec_server;
 mod policy;
 mod remote;
 mod sandbox;
 mod why;
 
+pub(crate) use apply_patch::apply_patch;
 pub(crate) use completion::completion;
 pub(crate) use doctor::{Examination, doctor};
+pub(crate) use exec::exec;
 pub(crate) use exec_server::exec_server;
 pub(crate) use policy::policy;
 pub(crate) use remote::remote;

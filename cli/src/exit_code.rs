@@ -10,8 +10,14 @@ pub(crate) const OUTPUT: i32 = 1;
 pub(crate) const UNMET: i32 = 1;
 /// `codex debug why`: denied.
 pub(crate) const DENIED: i32 = 1;
+/// `codex exec`: the turn failed.
+pub(crate) const FAILED: i32 = 1;
 /// Usage or configuration.
 pub(crate) const USAGE: i32 = 2;
+/// `codex exec`: done, but the last message does not fit the schema.
+pub(crate) const UNFIT: i32 = 3;
+/// `codex exec --fail-on-command-error`: done, but the last command failed.
+pub(crate) const COMMAND_FAILED: i32 = 4;
 /// The sandbox could not be set up, or the policy is refused. Nothing ran.
 pub(crate) const REFUSED: i32 = codex_linux_sandbox::EXIT_SETUP_FAILED;
 /// A bug of ours. Nothing can be said about a command.

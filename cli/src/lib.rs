@@ -19,9 +19,14 @@ use std::ffi::OsString;
 use args::{Cli, Debug, Verb};
 use commands::Begun;
 
-/// Runs the program: the helper, where it was started under the helper's name, else the command line. Never returns.
+/// Runs the program: the helper or `apply_patch`, where it was started under one of these names, else the command line. Never returns.
 pub fn run_main() -> ! {
-    codex_arg0::run_main(main)
+    codex_arg0::run_main(main, commands::apply_patch)
+}
+
+/// Whether whoever started the program reads events, and has to learn from one that there will be none.
+fn asks_for_events(arguments: &[OsString]) -> bool {
+    arguments.get(1).is_some_and(|verb| verb == "exec") && arguments.iter().any(|word| word == "--json")
 }
 
 fn main(arguments: Vec<OsString>) -> i32 {
@@ -37,10 +42,16 @@ fn main(arguments: Vec<OsString>) -> i32 {
     let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         // Help and version are errors to clap; it knows which stream each belongs to, and its exit code.
-        Err(error) => return render::usage(&error),
+        Err(error) => {
+            if error.use_stderr() && asks_for_events(&arguments) {
+                render::exec::usage(&error);
+            }
+            return render::usage(&error);
+        }
     };
     logging::start();
     match cli.verb {
+        Verb::Exec(args) => commands::exec(&args),
         Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => commands::sandbox(&args, begun),
         Verb::Debug(Debug::Remote(args)) => commands::remote(args),
         Verb::Debug(Debug::Policy(args)) => commands::policy(&args),

@@ -10,6 +10,7 @@ use codex_core::exec::ExecResult;
 use crate::exit_code;
 
 pub(crate) mod doctor;
+pub(crate) mod exec;
 pub(crate) mod policy;
 mod quote;
 pub(crate) mod screen;
@@ -25,6 +26,12 @@ pub(crate) fn complaint(message: &str) {
 pub(crate) fn refusal(message: &str, code: i32) -> i32 {
     // Several problems of one file are several lines.
     message.lines().for_each(complaint);
+    code
+}
+
+/// What another program that this binary is says, under its own name.
+pub(crate) fn message(message: &str, code: i32) -> i32 {
+    if let Err(_unwritable) = std::io::stderr().write_all(message.as_bytes()) {}
     code
 }
 

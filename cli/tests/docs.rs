@@ -13,6 +13,7 @@ use codex_linux_sandbox::{
 };
 
 const CLI: &str = include_str!("../../docs/cli.md");
+const EXEC: &str = include_str!("../../docs/exec.md");
 const SPECIFICATION: &str = include_str!("../../docs/specification.md");
 const README: &str = include_str!("../../README.md");
 const CI: &str = include_str!("../../.ci/run");
@@ -42,18 +43,23 @@ fn quoted(document: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn every_option_is_in_the_manual() {
     let mut options = 0;
-    for verb in [
+    let verbs = [
         &["--help"][..],
         &["sandbox", "--help"],
         &["debug", "policy", "--help"],
         &["debug", "why", "--help"],
+        &["exec", "--help"],
+        &["exec", "resume", "--help"],
         &["exec-server", "--help"],
         &["debug", "remote", "--help"],
-    ] {
+    ];
+    for verb in verbs {
         let help = String::from_utf8(codex(verb).stdout).expect("help is text");
         for line in help.lines().filter(|line| line.trim_start().starts_with('-')) {
             for option in line.split([' ', ',']).filter(|word| word.starts_with("--") && word.len() > 2) {
-                let described = quoted(CLI).any(|words| words.split([' ', '=']).any(|word| word == option));
+                let described = quoted(CLI)
+                    .chain(quoted(EXEC))
+                    .any(|words| words.split([' ', '=']).any(|word| word == option));
                 assert!(described, "docs/cli.md does not describe {option} of {verb:?}");
                 options += 1;
             }

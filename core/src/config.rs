@@ -17,6 +17,7 @@ mod overrides;
 mod position;
 mod problem;
 mod project;
+mod provider;
 mod reader;
 mod schema;
 mod settings;
@@ -32,7 +33,8 @@ pub use listing::{SettingRow, rows};
 pub use load::{ConfigSources, FlagLayer, Loaded, load};
 pub use notice::{Notice, NoticeKind};
 pub use problem::{ConfigError, Place, Problem, ProblemKind};
+pub use provider::{ProviderSettings, WireApi};
 pub use settings::{
-    EnvironmentInherit, EnvironmentPolicy, ExecServerSettings, Isolation, Origin, SandboxSettings, Settings,
-    Sourced, SourcedList, WorkspaceWriteSettings,
+    ApprovalPolicy, EnvironmentInherit, EnvironmentPolicy, ExecServerSettings, Isolation, Origin,
+    SandboxSettings, Settings, Sourced, SourcedList, WorkspaceWriteSettings,
 };

@@ -137,7 +137,7 @@ fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest), MeaningError> {
 }
 
 /// The binary's other names, for the command's `PATH`. Going without is no reason not to run.
-fn aliases(meaning: &Meaning) -> Option<AliasDirectory> {
+pub(super) fn aliases(meaning: &Meaning) -> Option<AliasDirectory> {
     let codex_home = meaning.world.codex_home.as_deref().filter(|home| home.is_dir())?;
     match AliasDirectory::provide(codex_home) {
         Ok(aliases) => Some(aliases),
@@ -148,7 +148,7 @@ fn aliases(meaning: &Meaning) -> Option<AliasDirectory> {
     }
 }
 
-fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString)]) {
+pub(super) fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString)]) {
     // Without a PATH, a command looks in the system's default places; one with only the aliases would hide these.
     if let Some((_, path)) = env.iter_mut().find(|(name, _)| name == "PATH") {
         *path = aliases.first_in(Some(std::mem::take(path)));

@@ -5,7 +5,8 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use super::problem::Place;
-use super::settings::{EnvironmentInherit, Isolation, Settings, Sourced, SourcedList};
+use super::provider::ProviderSettings;
+use super::settings::{ApprovalPolicy, EnvironmentInherit, Isolation, Settings, Sourced, SourcedList};
 use crate::enforcement::Guarantee;
 use crate::limits::Limit;
 use crate::policy::{GitProtection, SandboxMode};
@@ -38,6 +39,11 @@ pub(super) struct Layer {
     pub(super) server_writable_roots: Option<SourcedList<PathBuf>>,
     pub(super) server_network_access: Option<Sourced<bool>>,
     pub(super) server_audit_log: Option<Sourced<PathBuf>>,
+    pub(super) model: Option<Sourced<String>>,
+    pub(super) model_provider: Option<Sourced<String>>,
+    pub(super) model_providers: BTreeMap<String, ProviderSettings>,
+    pub(super) approval_policy: Option<Sourced<ApprovalPolicy>>,
+    pub(super) forbid: Option<SourcedList<Vec<String>>>,
 }
 
 /// A whole file or override: a layer, and layers that apply only when they are chosen.
@@ -84,6 +90,11 @@ impl Layer {
             server_writable_roots,
             server_network_access,
             server_audit_log,
+            model,
+            model_provider,
+            model_providers,
+            approval_policy,
+            forbid,
         } = self;
         let workspace_write = &mut settings.workspace_write;
         let environment = &mut settings.shell_environment_policy;
@@ -118,6 +129,14 @@ impl Layer {
         let audit_log =
             server_audit_log.map(|Sourced { value, origin }| Sourced { value: Some(value), origin });
         replace(&mut server.audit_log, audit_log);
+        let some = |Sourced { value, origin }| Sourced { value: Some(value), origin };
+        replace(&mut settings.model, model.map(some));
+        replace(&mut settings.model_provider, model_provider.map(some));
+        for (name, provider) in model_providers {
+            provider.lay_over(settings.model_providers.entry(name).or_default());
+        }
+        replace(&mut settings.approval_policy, approval_policy);
+        replace(&mut settings.forbid, forbid);
     }
 }
 

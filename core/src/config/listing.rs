@@ -80,6 +80,21 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     if let Some(file) = &server.audit_log.value {
         rows.add("exec_server.audit_log", path(file), &server.audit_log.origin);
     }
+    for (key, setting) in [("model", &settings.model), ("model_provider", &settings.model_provider)] {
+        if let Some(value) = &setting.value {
+            rows.add(key, toml_string(value), &setting.origin);
+        }
+    }
+    for (name, provider) in &settings.model_providers {
+        for (key, value, origin) in provider.rows() {
+            let mut keys = vec!["model_providers", name];
+            keys.extend(key);
+            rows.add(&toml_key(&keys), value, origin);
+        }
+    }
+    let approval = &settings.approval_policy;
+    rows.add("approval_policy", toml_string(approval.value.name()), &approval.origin);
+    rows.list("approvals.forbid", &settings.forbid, |words| toml_string(&words.join(" ")));
     rows.0
 }
 

@@ -106,6 +106,18 @@ impl Reader<'_> {
                 self.variable(name, 0, &string_value(text), &mut document.layer);
                 self.path.pop();
             }
+            (Node::Providers, [name, rest @ ..]) => {
+                self.path.push(name.clone());
+                self.provider = Some(name.clone());
+                self.assign(Node::Table(&schema::PROVIDER), rest, text, document);
+                self.provider = None;
+                self.path.pop();
+            }
+            (Node::Provider(key), [name]) if key.is_table() => {
+                self.path.push(name.clone());
+                self.provider_entry(key, name, &string_value(text), &mut document.layer);
+                self.path.pop();
+            }
             (Node::Profiles, [name, rest @ ..]) => {
                 self.path.push(name.clone());
                 self.in_profile(name, document, |reader, inner| {
@@ -113,7 +125,7 @@ impl Reader<'_> {
                 });
                 self.path.pop();
             }
-            (Node::Setting(_) | Node::ProfileName | Node::Variables, _) => {
+            (Node::Setting(_) | Node::ProfileName | Node::Variables | Node::Provider(_), _) => {
                 self.report(0, |key| ProblemKind::WrongType {
                     key,
                     expected: node.expected(),

@@ -139,6 +139,17 @@ pub enum ProblemKind {
         /// The path that was there.
         found: String,
     },
+    /// The first words of a command are plain words, and these are none.
+    #[error(
+        "`{}`: expected the first words of a command, without quotes and signs of the shell, found `{}`",
+        printable(.key), printable(.found)
+    )]
+    NotPlainWords {
+        /// The key.
+        key: String,
+        /// What was there.
+        found: String,
+    },
     /// There is no such built-in protected name.
     #[error(
         "`{}`: `{}` is none of the built-in protected names{}",

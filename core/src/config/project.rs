@@ -74,6 +74,11 @@ impl Tightening {
             server_writable_roots: _,
             server_network_access: _,
             server_audit_log: _,
+            model: _,
+            model_provider: _,
+            model_providers: _,
+            approval_policy: _,
+            forbid,
         } = layer;
         self.mode(settings, sandbox_mode);
         self.network(settings, network_access);
@@ -97,6 +102,8 @@ impl Tightening {
         self.git(&mut sandbox.git, git);
         self.paths("sandbox.protect", &mut sandbox.protect, protect);
         self.paths("sandbox.deny_read", &mut sandbox.deny_read, deny_read);
+        append(&mut settings.forbid, forbid, |ours, theirs: &Vec<String>| ours == theirs);
+        let sandbox = &mut settings.sandbox;
         self.flag("sandbox.private_tmp", &mut sandbox.private_tmp, private_tmp, true);
         self.limits(&mut sandbox.limits, limits);
     }

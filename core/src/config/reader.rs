@@ -14,7 +14,7 @@ use super::layer::{Document, Layer, ProfileChoice};
 use super::nearest::nearest;
 use super::problem::{Problem, ProblemKind, Problems};
 use super::schema::{self, Key, Node, Setting};
-use super::settings::{EnvironmentInherit, Isolation, Sourced, SourcedList};
+use super::settings::{ApprovalPolicy, EnvironmentInherit, Isolation, Sourced, SourcedList};
 use super::source::Source;
 use crate::enforcement::Guarantee;
 use crate::limits::{Limit, parse_amount};
@@ -31,6 +31,8 @@ pub(super) struct Reader<'a> {
     pub(super) path: Vec<String>,
     /// The profile that is being read.
     profile: Option<String>,
+    /// The server of models that is being read.
+    pub(super) provider: Option<String>,
     problems: Problems,
 }
 
@@ -67,7 +69,7 @@ fn syntax_problems(errors: &[toml::de::Error], source: &Source<'_>) -> Vec<Probl
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a Source<'a>, home: Option<&'a Path>) -> Self {
         let home = home.filter(|home| home.is_absolute());
-        Self { source, home, path: Vec::new(), profile: None, problems: Problems::default() }
+        Self { source, home, path: Vec::new(), profile: None, provider: None, problems: Problems::default() }
     }
 
     /// The problems met.
@@ -139,7 +141,17 @@ impl<'a> Reader<'a> {
                     self.path.pop();
                 }
             }
-            (Node::Table(_) | Node::Variables | Node::Profiles, _) => {
+            (Node::Providers, DeValue::Table(table)) => {
+                for (name, value) in table {
+                    self.path.push(name.get_ref().clone().into_owned());
+                    self.provider = Some(name.get_ref().clone().into_owned());
+                    self.node(Node::Table(&schema::PROVIDER), value, document);
+                    self.provider = None;
+                    self.path.pop();
+                }
+            }
+            (Node::Provider(key), _) => self.provider_key(key, value, &mut document.layer),
+            (Node::Table(_) | Node::Variables | Node::Profiles | Node::Providers, _) => {
                 self.wrong_type(value, node.expected());
             }
         }
@@ -191,6 +203,12 @@ impl<'a> Reader<'a> {
             Setting::DenyRead => layer.deny_read = self.absolute_paths(value, expected),
             Setting::AllowRead => layer.allow_read = self.absolute_paths(value, expected),
             Setting::PrivateTmp => layer.private_tmp = self.boolean(value, expected),
+            Setting::Model => layer.model = self.sourced_text(value, expected),
+            Setting::ModelProvider => layer.model_provider = self.sourced_text(value, expected),
+            Setting::ApprovalPolicy => {
+                layer.approval_policy = self.word(value, &ApprovalPolicy::ALL, ApprovalPolicy::name);
+            }
+            Setting::Forbid => layer.forbid = self.list(value, expected, Self::first_words),
             Setting::AllowUnixSockets => layer.allow_unix_sockets = self.absolute_paths(value, expected),
             Setting::Limit(limit) => {
                 if let Some(amount) = self.amount(limit, value, expected) {
@@ -213,16 +231,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn wrong_type(&mut self, value: &Value<'_>, expected: &'static str) {
+    pub(super) fn wrong_type(&mut self, value: &Value<'_>, expected: &'static str) {
         let found = type_name(value.get_ref());
         self.report(value.span().start, |key| ProblemKind::WrongType { key, expected, found });
     }
 
-    fn sourced<T>(&self, content: T, value: &Value<'_>) -> Sourced<T> {
+    pub(super) fn sourced<T>(&self, content: T, value: &Value<'_>) -> Sourced<T> {
         Sourced { value: content, origin: self.source.origin(value.span().start, self.profile.as_deref()) }
     }
 
-    fn text<'v>(&mut self, value: &'v Value<'_>, expected: &'static str) -> Option<&'v str> {
+    pub(super) fn sourced_text(
+        &mut self,
+        value: &Value<'_>,
+        expected: &'static str,
+    ) -> Option<Sourced<String>> {
+        self.text(value, expected).map(|text| self.sourced(text.to_owned(), value))
+    }
+
+    pub(super) fn text<'v>(&mut self, value: &'v Value<'_>, expected: &'static str) -> Option<&'v str> {
         let text = value.get_ref().as_str();
         if text.is_none() {
             self.wrong_type(value, expected);
@@ -266,7 +292,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn word<T: Copy>(
+    pub(super) fn word<T: Copy>(
         &mut self,
         value: &Value<'_>,
         all: &[T],
@@ -315,6 +341,21 @@ impl<'a> Reader<'a> {
 
     fn pattern(&mut self, text: &str, _: &Value<'_>, patterns: &mut Vec<String>) {
         patterns.push(text.to_owned());
+    }
+
+    /// The first words of a command. Quotes and the like would be read as a shell does, and are not wanted here.
+    fn first_words(&mut self, text: &str, value: &Value<'_>, prefixes: &mut Vec<Vec<String>>) {
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        let plain = |word: &String| {
+            word.chars().all(|character| character.is_alphanumeric() || "-_./=:,@%+".contains(character))
+        };
+        if words.is_empty() || !words.iter().all(plain) {
+            return self.report(value.span().start, |key| ProblemKind::NotPlainWords {
+                key,
+                found: text.to_owned(),
+            });
+        }
+        prefixes.push(words);
     }
 
     fn guarantees(&mut self, text: &str, value: &Value<'_>, guarantees: &mut Vec<Guarantee>) {

@@ -1,6 +1,7 @@
 //! The keys that configuration knows, as data.
 
 use super::nearest::nearest;
+use super::provider::ProviderKey;
 use crate::limits::{Limit, expected};
 
 /// One setting with a value of its own.
@@ -30,6 +31,10 @@ pub(super) enum Setting {
     ServerNetworkAccess,
     ServerAuditLog,
     Limit(Limit),
+    Model,
+    ModelProvider,
+    ApprovalPolicy,
+    Forbid,
 }
 
 impl Setting {
@@ -42,7 +47,10 @@ impl Setting {
             | Self::Isolation
             | Self::Git
             | Self::ServerMaxPolicy
-            | Self::ServerAuditLog => "a string",
+            | Self::ServerAuditLog
+            | Self::Model
+            | Self::ModelProvider
+            | Self::ApprovalPolicy => "a string",
             Self::WritableRoots
             | Self::Exclude
             | Self::IncludeOnly
@@ -52,7 +60,8 @@ impl Setting {
             | Self::DenyRead
             | Self::AllowRead
             | Self::AllowUnixSockets
-            | Self::ServerWritableRoots => "an array of strings",
+            | Self::ServerWritableRoots
+            | Self::Forbid => "an array of strings",
             Self::NetworkAccess
             | Self::ExcludeTmpdirEnvVar
             | Self::ExcludeSlashTmp
@@ -77,6 +86,10 @@ pub(super) enum Node {
     ProfileName,
     /// A table of the user's own names: profiles, each a table of [`PROFILE`].
     Profiles,
+    /// A table of the user's own names: servers of models, each a table of [`PROVIDER`].
+    Providers,
+    /// One key of such a server.
+    Provider(ProviderKey),
 }
 
 impl Node {
@@ -91,9 +104,20 @@ impl Node {
                 | Setting::Isolation
                 | Setting::Git
                 | Setting::ServerMaxPolicy
-                | Setting::ServerAuditLog,
+                | Setting::ServerAuditLog
+                | Setting::Model
+                | Setting::ModelProvider
+                | Setting::ApprovalPolicy,
+            )
+            | Self::Provider(
+                ProviderKey::Name | ProviderKey::BaseUrl | ProviderKey::EnvKey | ProviderKey::WireApi,
             ) => true,
-            Self::Setting(_) | Self::Table(_) | Self::Variables | Self::Profiles => false,
+            Self::Setting(_)
+            | Self::Table(_)
+            | Self::Variables
+            | Self::Profiles
+            | Self::Providers
+            | Self::Provider(_) => false,
         }
     }
 
@@ -106,7 +130,8 @@ impl Node {
     pub(super) const fn expected(self) -> &'static str {
         match self {
             Self::Setting(setting) => setting.expected(),
-            Self::Table(_) | Self::Variables | Self::Profiles => "a table",
+            Self::Table(_) | Self::Variables | Self::Profiles | Self::Providers => "a table",
+            Self::Provider(key) => key.expected(),
             Self::ProfileName => "a string",
         }
     }
@@ -138,7 +163,7 @@ const fn user_only(name: &'static str, node: Node) -> Key {
 }
 
 /// The keys at the top of a file, an override or a flag. The two that choose among profiles come first.
-pub(super) static ROOT: [Key; 8] = [
+pub(super) static ROOT: [Key; 13] = [
     user_only("profile", Node::ProfileName),
     user_only("profiles", Node::Profiles),
     setting("sandbox_mode", Setting::SandboxMode),
@@ -147,6 +172,11 @@ pub(super) static ROOT: [Key; 8] = [
     user_only("codex_linux_sandbox_exe", Node::Setting(Setting::LinuxSandboxExe)),
     shared("sandbox", Node::Table(&SANDBOX)),
     user_only("exec_server", Node::Table(&EXEC_SERVER)),
+    user_only("model", Node::Setting(Setting::Model)),
+    user_only("model_provider", Node::Setting(Setting::ModelProvider)),
+    user_only("model_providers", Node::Providers),
+    user_only("approval_policy", Node::Setting(Setting::ApprovalPolicy)),
+    shared("approvals", Node::Table(&APPROVALS)),
 ];
 
 /// The keys of a profile: all of [`ROOT`] but those that choose among profiles.
@@ -196,6 +226,26 @@ static EXEC_SERVER: [Key; 4] = [
     user_only("audit_log", Node::Setting(Setting::ServerAuditLog)),
 ];
 
+static APPROVALS: [Key; 1] = [setting("forbid", Setting::Forbid)];
+
+/// The keys of a server of models.
+pub(super) static PROVIDER: [Key; 10] = [
+    provider("name", ProviderKey::Name),
+    provider("base_url", ProviderKey::BaseUrl),
+    provider("env_key", ProviderKey::EnvKey),
+    provider("wire_api", ProviderKey::WireApi),
+    provider("http_headers", ProviderKey::HttpHeaders),
+    provider("env_http_headers", ProviderKey::EnvHttpHeaders),
+    provider("query_params", ProviderKey::QueryParams),
+    provider("request_max_retries", ProviderKey::RequestMaxRetries),
+    provider("stream_max_retries", ProviderKey::StreamMaxRetries),
+    provider("stream_idle_timeout_ms", ProviderKey::StreamIdleTimeoutMs),
+];
+
+const fn provider(name: &'static str, key: ProviderKey) -> Key {
+    user_only(name, Node::Provider(key))
+}
+
 /// The key of `keys` called `name`.
 pub(super) fn find<'k>(keys: &'k [Key], name: &str) -> Option<&'k Key> {
     keys.iter().find(|key| key.name == name)
@@ -228,6 +278,11 @@ fn below(keys: &[Key], path: &str, name: &str) -> Option<String> {
                 .map(|inner| format!("{path}{}", inner.name))
                 .or_else(|| below(inner, &path, name))
         }
-        Node::Setting(_) | Node::Variables | Node::ProfileName | Node::Profiles => None,
+        Node::Setting(_)
+        | Node::Variables
+        | Node::ProfileName
+        | Node::Profiles
+        | Node::Providers
+        | Node::Provider(_) => None,
     })
 }

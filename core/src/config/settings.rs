@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
+use super::provider::ProviderSettings;
 use crate::enforcement::Guarantee;
 use crate::limits::{Limit, ResourceLimits};
 use crate::policy::{GitProtection, NetworkAccess, ProtectionSettings, SandboxMode, SandboxPolicy};
@@ -125,6 +126,28 @@ impl Isolation {
             Self::Auto => "auto",
             Self::Namespaces => "namespaces",
             Self::Landlock => "landlock",
+        }
+    }
+}
+
+/// When a person is asked before a tool call runs: the value of `approval_policy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApprovalPolicy {
+    /// Never: what the sandbox refuses stays refused.
+    #[default]
+    Never,
+}
+
+impl ApprovalPolicy {
+    /// Every choice.
+    pub const ALL: [Self; 1] = [Self::Never];
+
+    /// The name used in configuration and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
         }
     }
 }
@@ -273,6 +296,16 @@ pub struct Settings {
     pub exec_server: ExecServerSettings,
     /// Lets commands reach the network whatever the mode. No key of a file says so, only a flag.
     pub network: Sourced<bool>,
+    /// The model that an agent asks.
+    pub model: Sourced<Option<String>>,
+    /// The server that has it, by its name in [`Settings::model_providers`].
+    pub model_provider: Sourced<Option<String>>,
+    /// Servers of models.
+    pub model_providers: BTreeMap<String, ProviderSettings>,
+    /// Who is asked before something runs.
+    pub approval_policy: Sourced<ApprovalPolicy>,
+    /// What no tool call may run: the first words of commands.
+    pub forbid: SourcedList<Vec<String>>,
 }
 
 impl Default for Settings {
@@ -285,6 +318,11 @@ impl Default for Settings {
             sandbox: SandboxSettings::default(),
             exec_server: ExecServerSettings::default(),
             network: Sourced::default(),
+            model: Sourced::default(),
+            model_provider: Sourced::default(),
+            model_providers: BTreeMap::new(),
+            approval_policy: Sourced::default(),
+            forbid: SourcedList::default(),
         }
     }
 }

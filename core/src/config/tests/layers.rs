@@ -12,6 +12,9 @@ use crate::policy::{NAMES, NetworkAccess, SandboxMode, SandboxPolicy};
 
 const EVERYTHING: &str = r#"
 sandbox_mode = "workspace-write"
+model = "m"
+model_provider = "a.b"
+approval_policy = "never"
 codex_linux_sandbox_exe = "/opt/helper"
 
 [sandbox_workspace_write]
@@ -46,6 +49,21 @@ writable_roots = ["~/work"]
 network_access = true
 audit_log = "/var/log/codex"
 
+[model_providers."a.b"]
+name = "A"
+base_url = "https://a/v1"
+env_key = "A_KEY"
+wire_api = "chat"
+http_headers = { X = "secret" }
+env_http_headers.Y = "Y_KEY"
+query_params = { version = "1" }
+request_max_retries = 0
+stream_max_retries = 0x10
+stream_idle_timeout_ms = 5_000
+
+[approvals]
+forbid = ["git  push"]
+
 [profiles.ci]
 sandbox_mode = "read-only"
 sandbox_workspace_write.writable_roots = []
@@ -77,30 +95,44 @@ fn every_key_is_read_and_listed() {
         [
             "sandbox_mode = \"workspace-write\"  config.toml:2",
             "sandbox_workspace_write.writable_roots = [\"/data\", \"/home/me/cache\", \"/home/me/etc\"]  \
-             config.toml:6",
-            "sandbox_workspace_write.network_access = true  config.toml:7",
-            "sandbox_workspace_write.exclude_tmpdir_env_var = true  config.toml:8",
-            "sandbox_workspace_write.exclude_slash_tmp = true  config.toml:9",
-            "shell_environment_policy.inherit = \"core\"  config.toml:12",
-            "shell_environment_policy.ignore_default_excludes = true  config.toml:13",
-            "shell_environment_policy.exclude = [\"AWS_*\"]  config.toml:14",
-            "shell_environment_policy.set.\"A.B\" = \"it's \\\"q\\\"\"  config.toml:18",
-            "shell_environment_policy.set.CI = \"1\"  config.toml:17",
-            "shell_environment_policy.include_only = [\"PATH\", \"HOME\"]  config.toml:15",
-            "codex_linux_sandbox_exe = \"/opt/helper\"  config.toml:3",
-            "sandbox.isolation = \"landlock\"  config.toml:21",
-            "sandbox.require = [\"network\", \"inner-sockets\", \"writes\"]  config.toml:22",
-            "sandbox.git = \"read-only\"  config.toml:23",
-            "sandbox.protect = [\"Makefile\", \"ci/run\"]  config.toml:24",
-            "sandbox.unprotect = [\".husky\"]  config.toml:25",
-            "sandbox.deny_read = [\"/home/me/.ssh\", \"/srv/keys\"]  config.toml:26",
-            "sandbox.allow_read = [\"/home/me/.ssh/known_hosts\"]  config.toml:27",
-            "sandbox.private_tmp = true  config.toml:28",
-            "sandbox.allow_unix_sockets = [\"/run/docker.sock\"]  config.toml:29",
-            "exec_server.max_policy = \"read-only\"  config.toml:32",
-            "exec_server.writable_roots = [\"/home/me/work\"]  config.toml:33",
-            "exec_server.network_access = true  config.toml:34",
-            "exec_server.audit_log = \"/var/log/codex\"  config.toml:35",
+             config.toml:9",
+            "sandbox_workspace_write.network_access = true  config.toml:10",
+            "sandbox_workspace_write.exclude_tmpdir_env_var = true  config.toml:11",
+            "sandbox_workspace_write.exclude_slash_tmp = true  config.toml:12",
+            "shell_environment_policy.inherit = \"core\"  config.toml:15",
+            "shell_environment_policy.ignore_default_excludes = true  config.toml:16",
+            "shell_environment_policy.exclude = [\"AWS_*\"]  config.toml:17",
+            "shell_environment_policy.set.\"A.B\" = \"it's \\\"q\\\"\"  config.toml:21",
+            "shell_environment_policy.set.CI = \"1\"  config.toml:20",
+            "shell_environment_policy.include_only = [\"PATH\", \"HOME\"]  config.toml:18",
+            "codex_linux_sandbox_exe = \"/opt/helper\"  config.toml:6",
+            "sandbox.isolation = \"landlock\"  config.toml:24",
+            "sandbox.require = [\"network\", \"inner-sockets\", \"writes\"]  config.toml:25",
+            "sandbox.git = \"read-only\"  config.toml:26",
+            "sandbox.protect = [\"Makefile\", \"ci/run\"]  config.toml:27",
+            "sandbox.unprotect = [\".husky\"]  config.toml:28",
+            "sandbox.deny_read = [\"/home/me/.ssh\", \"/srv/keys\"]  config.toml:29",
+            "sandbox.allow_read = [\"/home/me/.ssh/known_hosts\"]  config.toml:30",
+            "sandbox.private_tmp = true  config.toml:31",
+            "sandbox.allow_unix_sockets = [\"/run/docker.sock\"]  config.toml:32",
+            "exec_server.max_policy = \"read-only\"  config.toml:35",
+            "exec_server.writable_roots = [\"/home/me/work\"]  config.toml:36",
+            "exec_server.network_access = true  config.toml:37",
+            "exec_server.audit_log = \"/var/log/codex\"  config.toml:38",
+            "model = \"m\"  config.toml:3",
+            "model_provider = \"a.b\"  config.toml:4",
+            "model_providers.\"a.b\".name = \"A\"  config.toml:41",
+            "model_providers.\"a.b\".base_url = \"https://a/v1\"  config.toml:42",
+            "model_providers.\"a.b\".env_key = \"A_KEY\"  config.toml:43",
+            "model_providers.\"a.b\".wire_api = \"chat\"  config.toml:44",
+            "model_providers.\"a.b\".http_headers.X = \"…\"  config.toml:45",
+            "model_providers.\"a.b\".query_params.version = \"…\"  config.toml:47",
+            "model_providers.\"a.b\".env_http_headers.Y = \"Y_KEY\"  config.toml:46",
+            "model_providers.\"a.b\".request_max_retries = 0  config.toml:48",
+            "model_providers.\"a.b\".stream_max_retries = 16  config.toml:49",
+            "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:50",
+            "approval_policy = \"never\"  config.toml:5",
+            "approvals.forbid = [\"git push\"]  config.toml:53",
         ]
     );
     assert_eq!(
@@ -161,7 +193,7 @@ fn tables_merge_and_lists_replace() {
     assert_eq!(environment.set["A.B"].value, "it's \"q\"");
     let roots = &settings.workspace_write.writable_roots;
     assert!(roots.is_empty());
-    assert!(matches!(&roots.origin, Origin::Profile { name, line: 39, .. } if name == "ci"), "{roots:?}");
+    assert!(matches!(&roots.origin, Origin::Profile { name, line: 57, .. } if name == "ci"), "{roots:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The examples of the manual, run.
 
 use super::Fixture;
-use crate::config::schema::{Key, Node, ROOT};
+use crate::config::schema::{Key, Node, PROVIDER, ROOT};
 use crate::policy::NAMES;
 
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
@@ -49,8 +49,14 @@ fn knows(keys: &[Key], path: &str) {
     for key in keys {
         match key.node {
             Node::Table(inner) => knows(inner, &format!("{path}{}.", key.name)),
+            Node::Providers => {
+                for inner in &PROVIDER {
+                    let row = format!("| `model_providers.NAME.{}` |", inner.name);
+                    assert!(MANUAL.contains(&row), "{row}");
+                }
+            }
             Node::Profiles => assert!(MANUAL.contains("| `profiles.NAME` |")),
-            Node::Setting(_) | Node::Variables | Node::ProfileName => {
+            Node::Setting(_) | Node::Variables | Node::ProfileName | Node::Provider(_) => {
                 let row = format!("| `{path}{}` |", key.name);
                 assert!(MANUAL.contains(&row), "{row}");
             }

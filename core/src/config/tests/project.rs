@@ -115,7 +115,7 @@ sandbox_mode = 1
     assert_eq!(notices[2], for_user(3, "shell_environment_policy.set"));
     assert_eq!(notices[3], for_user(4, "sandbox.isolation"));
     assert_eq!(notices[4], for_user(5, "profiles"));
-    assert!(notices[5].starts_with(".codex/config.toml:6: ignored: unknown key `model`"), "{notices:?}");
+    assert_eq!(notices[5], for_user(6, "model"));
     assert_eq!(
         notices[6],
         ".codex/config.toml:7: ignored: `sandbox_mode`: expected a string, found an integer"

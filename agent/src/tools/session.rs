@@ -1,0 +1,217 @@
+//! Commands that go on beyond one call.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use codex_core::exec::{ExecError, ExecResult, InputError, Process};
+use codex_core::output::{Capture, CollapsedCapture, FeedReader, OutputBudget, StreamText, TextBudget};
+use tokio::time::{Instant, timeout};
+
+use super::Tools;
+use super::arguments::Arguments;
+use super::command::{Running, budget, clamped};
+
+/// How many commands may go on at the same time.
+const MOST: usize = 64;
+/// The first name, so that it looks like none of the small numbers around it.
+const FIRST: u64 = 1000;
+/// How much of a feed is read at once: all that it keeps.
+const ALL: usize = usize::MAX;
+/// What Ctrl-C and Ctrl-D write.
+const INTERRUPT: &str = "\u{3}";
+const END: &str = "\u{4}";
+
+/// A command that goes on.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) process: Process,
+    pub(super) running: Running,
+    pub(super) tty: bool,
+    /// What the model has not seen yet. Held while somebody waits, so that no two calls share a piece.
+    reader: tokio::sync::Mutex<Option<FeedReader>>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    known: Mutex<BTreeMap<u64, Arc<Session>>>,
+    next: AtomicU64,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { known: Mutex::default(), next: AtomicU64::new(FIRST) }
+    }
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Session>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says why there is no room for one more.
+    pub(super) fn room(&self) -> Result<(), String> {
+        let known = self.lock();
+        if known.len() < MOST {
+            return Ok(());
+        }
+        let names: Vec<String> = known.keys().map(ToString::to_string).collect();
+        Err(format!(
+            "{MOST} commands go on already, and there is no room for more: interrupt one by write_stdin with \\u0003, or wait \
+             for one. Their sessions: {}",
+            names.join(", ")
+        ))
+    }
+
+    /// Keeps a command, under a name.
+    pub(super) fn keep(&self, mut session: Session) -> (u64, Arc<Session>) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        session.running.session_id = Some(id);
+        let session = Arc::new(session);
+        self.lock().insert(id, Arc::clone(&session));
+        (id, session)
+    }
+
+    fn find(&self, id: u64) -> Result<Arc<Session>, String> {
+        let known = self.lock();
+        known.get(&id).cloned().ok_or_else(|| {
+            let names: Vec<String> = known.keys().map(ToString::to_string).collect();
+            let names = if names.is_empty() {
+                "none goes on".to_owned()
+            } else {
+                format!("there are {}", names.join(", "))
+            };
+            format!("there is no session {id}: it has ended, or never was; {names}")
+        })
+    }
+
+    /// Ends all of them, and waits until they have. They are told of as they ended.
+    pub(super) async fn end_all(&self, tools: &Tools) {
+        let sessions = std::mem::take(&mut *self.lock());
+        for session in sessions.values() {
+            session.process.terminate();
+        }
+        for session in sessions.into_values() {
+            let result = session.process.wait().await;
+            session.process.is_over().await;
+            tools.told_end(&session.running, &result);
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn new(process: Process, running: Running, tty: bool) -> Self {
+        let reader = tokio::sync::Mutex::new(process.reader(0));
+        Self { process, running, tty, reader }
+    }
+
+    /// Waits for the end, or for as long as it may take. Gives the end, and what was written meanwhile.
+    pub(super) async fn wait(
+        &self,
+        limit: Duration,
+    ) -> (Option<Arc<Result<ExecResult, ExecError>>>, StreamText) {
+        let mut reader = self.reader.lock().await;
+        let end = timeout(limit, self.process.wait()).await.ok();
+        let (mut raw, mut view) =
+            (Capture::new(OutputBudget::default()), CollapsedCapture::new(OutputBudget::default()));
+        let mut missed = 0;
+        if let Some(reader) = &mut *reader {
+            loop {
+                let read = reader.read(ALL);
+                missed += read.missed.and_then(|missed| missed.bytes).map_or(0, |bytes| bytes.total());
+                if read.chunks.is_empty() {
+                    break;
+                }
+                for chunk in read.chunks {
+                    raw.push(&chunk.bytes);
+                    view.push(chunk.stream, &chunk.bytes);
+                }
+            }
+        }
+        drop(reader);
+        let mut text = view.finish(&raw.finish()).text();
+        if missed > 0 {
+            text = StreamText::whole(
+                format!("[… {missed} bytes before this were not read in time …]\n{}", text.text).as_bytes(),
+            );
+        }
+        (end, text)
+    }
+}
+
+impl Tools {
+    /// `write_stdin`.
+    pub(super) async fn write_stdin(&self, text: &str) -> Result<String, String> {
+        let known = &["session_id", "chars", "yield_time_ms", "max_output_tokens"];
+        let arguments = Arguments::read("write_stdin", text, known)?;
+        let id = arguments.number("session_id")?.ok_or_else(|| arguments.missing("session_id"))?;
+        let chars = arguments.text("chars")?.unwrap_or_default();
+        let budget = budget(arguments.number("max_output_tokens")?);
+        let default = if chars.is_empty() { 5_000 } else { 250 };
+        let limit = clamped(arguments.number("yield_time_ms")?, default, 250, 300_000);
+        let session = self.sessions.find(id)?;
+        let began = Instant::now();
+        let mut note = None;
+        match chars.as_str() {
+            "" => {}
+            // Without a terminal there is nobody who makes a signal of it.
+            INTERRUPT if !session.tty => if let Err(_ended) = session.process.interrupt() {},
+            END if !session.tty => session.process.close_input(),
+            chars => {
+                // A command that does not read holds up nobody for longer than the call may take.
+                match timeout(limit, session.process.write(chars.as_bytes())).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(InputError::Closed)) => {
+                        note = Some("its input is closed: nothing was written".to_owned())
+                    }
+                    Ok(Err(InputError::None)) => {
+                        return Err(format!(
+                            "session {id} has no input to write to; run the command anew with `tty` true. Only \\u0003, which \
+                             interrupts it, can be sent."
+                        ));
+                    }
+                    Err(_elapsed) => {
+                        note = Some("it does not read its input: not all was written".to_owned())
+                    }
+                }
+            }
+        }
+        let (end, output) = session.wait(limit.saturating_sub(began.elapsed())).await;
+        let mut answer = match end {
+            Some(result) => {
+                // Another call may have told of its end at the same moment.
+                if self.sessions.lock().remove(&id).is_some() {
+                    self.told_end(&session.running, &result);
+                }
+                self.ended_text(&session.running, &result, Some(&output), &budget)
+            }
+            None => running_text(id, began.elapsed(), &output, &budget),
+        };
+        if let Some(note) = note {
+            answer = format!("{note}\n{answer}");
+        }
+        Ok(answer)
+    }
+}
+
+/// What a model is told of a command that goes on.
+pub(super) fn running_text(id: u64, waited: Duration, output: &StreamText, budget: &TextBudget) -> String {
+    let head = format!(
+        "Process running with session ID {id}\nWall time: {:.4} seconds\nOutput:\n",
+        waited.as_secs_f64()
+    );
+    head + &output.within(budget).text
+}
+
+/// What is told where a command was meant to be somewhere else.
+pub(super) fn no_directory(directory: &PathBuf) -> Option<String> {
+    let shown = codex_linux_sandbox::shown(directory);
+    match directory.metadata() {
+        Ok(status) if status.is_dir() => None,
+        Ok(_) => Some(format!("the workdir {shown} is no directory")),
+        Err(error) => Some(format!("the workdir {shown}: {error}")),
+    }
+}

@@ -1,0 +1,338 @@
+//! The loop: the model is asked, its calls are answered, until it asks for nothing more.
+
+use std::sync::Arc;
+
+use jsonschema::Validator;
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::conversation::{Answer, Call, Item, Request, Usage};
+use crate::event::{Details, Event, Events, Failure};
+use crate::provider::{Client, ModelError, Notice};
+use crate::rollout::{Rollout, RolloutError};
+use crate::tools::{Tools, specs};
+
+/// How often a model is asked where nobody says otherwise: a loop without an end has to end.
+pub const DEFAULT_MAX_TURNS: u64 = 250;
+/// What is said of an output that had to go.
+const TRIMMED: &str = "[this output was left out to make room; run the command again to see it]";
+/// Outputs that are shorter make no room.
+const WORTH_TRIMMING: usize = 400;
+
+/// When a run is ended, whatever the model wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How often the model is asked.
+    pub turns: u64,
+    /// How many tokens it reads and writes, all in all.
+    pub tokens: Option<u64>,
+    /// Until when.
+    pub deadline: Option<Instant>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { turns: DEFAULT_MAX_TURNS, tokens: None, deadline: None }
+    }
+}
+
+/// What a run works with.
+#[derive(Debug)]
+pub struct Run {
+    /// The server.
+    pub client: Client,
+    /// The model.
+    pub model: String,
+    /// What it is told first.
+    pub instructions: String,
+    /// The name of the conversation.
+    pub thread_id: String,
+    /// What was said before.
+    pub items: Vec<Item>,
+    /// What the last words have to be like.
+    pub schema: Option<Value>,
+    /// When it is ended.
+    pub limits: Limits,
+    /// Where it is written down.
+    pub rollout: Option<Rollout>,
+    /// Where it is told.
+    pub events: Arc<Events>,
+    /// What the model may use.
+    pub tools: Tools,
+    /// Ends it.
+    pub cancellation: CancellationToken,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The model said its last word.
+    Done {
+        /// The word.
+        message: String,
+        /// Whether it is like the schema says. True where there is none.
+        fits: bool,
+        /// How the last command ended. Nothing where there was none.
+        last_command_went_well: Option<bool>,
+    },
+    /// It did not come so far.
+    Failed(String),
+    /// Somebody ended it.
+    Cancelled,
+}
+
+/// Why a turn failed.
+#[derive(Debug, thiserror::Error)]
+enum TurnError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Rollout(#[from] RolloutError),
+    #[error("the output schema is none: {0}")]
+    Schema(String),
+    #[error("the budget of {0} requests to the model is used up (--max-turns)")]
+    Turns(u64),
+    #[error("the budget of {0} tokens is used up (--max-tokens)")]
+    Tokens(u64),
+    #[error("the time is up (--timeout)")]
+    Time,
+    #[error("cancelled")]
+    Cancelled,
+    #[error("the model said nothing and asked for nothing")]
+    Nothing,
+}
+
+impl Run {
+    /// Says something to the model, and goes on until it has said its last word. Whatever it had started has ended then.
+    pub async fn say(&mut self, words: Vec<Item>) -> Ending {
+        let events = Arc::clone(&self.events);
+        events.tell(Event::TurnStarted {});
+        let mut usage = Usage::default();
+        let outcome = self.talk(words, &mut usage).await;
+        // Nothing outlives the run, and everything is told of before its end is.
+        self.tools.finish().await;
+        match outcome {
+            Ok((message, fits)) => {
+                events.tell(Event::TurnCompleted { usage });
+                let last_command_went_well = self.tools.last_command_went_well();
+                Ending::Done { message, fits, last_command_went_well }
+            }
+            Err(error) => {
+                let message = error.to_string();
+                events.tell(Event::TurnFailed { error: Failure { message: message.clone() } });
+                if matches!(error, TurnError::Cancelled) {
+                    Ending::Cancelled
+                } else {
+                    Ending::Failed(message)
+                }
+            }
+        }
+    }
+
+    async fn talk(&mut self, words: Vec<Item>, usage: &mut Usage) -> Result<(String, bool), TurnError> {
+        let validator = match &self.schema {
+            Some(schema) => Some(
+                jsonschema::validator_for(schema).map_err(|error| TurnError::Schema(error.to_string()))?,
+            ),
+            None => None,
+        };
+        for item in words {
+            self.keep(item)?;
+        }
+        let mut turns = 0;
+        let mut repaired = false;
+        loop {
+            if turns >= self.limits.turns {
+                return Err(TurnError::Turns(self.limits.turns));
+            }
+            turns += 1;
+            let answer = tokio::select! {
+                biased;
+                stop = stop(self.cancellation.clone(), self.limits.deadline) => return Err(stop),
+                answer = self.ask() => answer?,
+            };
+            if let Some(took) = answer.usage {
+                usage.add(took);
+            }
+            let mut last = None;
+            for item in &answer.items {
+                self.tell(item);
+                if let Item::Assistant { text } = item {
+                    last = Some(text.clone());
+                }
+                self.keep(item.clone())?;
+            }
+            let calls: Vec<_> = answer.calls().cloned().collect();
+            if calls.is_empty() {
+                let message = last.ok_or(TurnError::Nothing)?;
+                let Some(validator) = &validator else { return Ok((message, true)) };
+                let Err(why) = fits(validator, &message) else { return Ok((message, true)) };
+                if std::mem::replace(&mut repaired, true) {
+                    self.events.item(Details::Error {
+                        message: format!("the last message does not fit the output schema: {why}"),
+                    });
+                    return Ok((message, false));
+                }
+                let text = format!(
+                    "Your last message does not fit the output schema: {why}. Answer with JSON that does, and nothing else."
+                );
+                self.keep(Item::User { text, images: Vec::new() })?;
+                continue;
+            }
+            // What is over the budget asks for nothing more; what was asked for is not run.
+            if let Some(most) = self.limits.tokens.filter(|most| usage.total() >= *most) {
+                return Err(TurnError::Tokens(most));
+            }
+            let (answers, stopped) = self.answer(&calls).await;
+            for (call, text) in calls.into_iter().zip(answers) {
+                self.keep(Item::Output { call_id: call.call_id, text, custom: call.custom })?;
+            }
+            if let Some(stopped) = stopped {
+                return Err(stopped);
+            }
+        }
+    }
+
+    /// Answers calls. Where the run is to end, they are ended, and waited for: nobody goes while something runs.
+    async fn answer(&self, calls: &[Call]) -> (Vec<String>, Option<TurnError>) {
+        let answers = self.tools.answer(calls);
+        tokio::pin!(answers);
+        let stopped = tokio::select! {
+            biased;
+            answers = &mut answers => return (answers, None),
+            stopped = stop(self.cancellation.clone(), self.limits.deadline) => stopped,
+        };
+        self.tools.stop();
+        (answers.await, Some(stopped))
+    }
+
+    /// Asks the model, with less of the past where all of it is too much.
+    async fn ask(&mut self) -> Result<Answer, TurnError> {
+        let tools = specs();
+        loop {
+            let request = Request {
+                model: &self.model,
+                instructions: &self.instructions,
+                items: &self.items,
+                tools: &tools,
+                output_schema: self.schema.as_ref(),
+                thread_id: &self.thread_id,
+            };
+            let events = &self.events;
+            let mut tell = |Notice::Retry { why, after, attempt: (attempt, most) }: Notice| {
+                let after = after.as_secs_f64();
+                let message = format!("{why}; asking again in {after:.1} s ({attempt} of {most})");
+                events.item(Details::Error { message });
+            };
+            match self.client.ask(&request, &mut tell).await {
+                Ok(mut answer) => {
+                    answer.make_calls_distinct(&self.items);
+                    return Ok(answer);
+                }
+                Err(error @ ModelError::ContextOverflow { .. }) => match trim(&mut self.items) {
+                    0 => return Err(error.into()),
+                    count => self.events.item(Details::Error {
+                        message: format!(
+                            "{error}; the {count} oldest tool outputs are left out, and it is asked again"
+                        ),
+                    }),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn keep(&mut self, item: Item) -> Result<(), TurnError> {
+        if let Some(rollout) = &mut self.rollout {
+            rollout.add(&item)?;
+        }
+        self.items.push(item);
+        Ok(())
+    }
+
+    fn tell(&self, item: &Item) {
+        match item {
+            Item::Assistant { text } => self.events.item(Details::AgentMessage { text: text.clone() }),
+            Item::Reasoning { text, .. } if !text.trim().is_empty() => {
+                self.events.item(Details::Reasoning { text: text.clone() });
+            }
+            Item::Reasoning { .. } | Item::User { .. } | Item::Call(_) | Item::Output { .. } => {}
+        }
+    }
+}
+
+/// Waits for what ends a run from outside.
+async fn stop(cancellation: CancellationToken, deadline: Option<Instant>) -> TurnError {
+    let time = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = cancellation.cancelled() => TurnError::Cancelled,
+        () = time => TurnError::Time,
+    }
+}
+
+/// Says why a schema is none.
+///
+/// # Errors
+///
+/// The reason.
+pub fn check_schema(schema: &Value) -> Result<(), String> {
+    jsonschema::validator_for(schema).map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// Says why a message is not like the schema says.
+fn fits(validator: &Validator, message: &str) -> Result<(), String> {
+    let value: Value =
+        serde_json::from_str(message.trim()).map_err(|error| format!("it is no JSON ({error})"))?;
+    let errors: Vec<String> = validator
+        .iter_errors(&value)
+        .take(5)
+        .map(|error| format!("{error} at `{}`", error.instance_path()))
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+}
+
+/// Leaves out the oldest outputs, until half of what they take is gone. Says how many that were.
+fn trim(items: &mut [Item]) -> usize {
+    let size = |item: &Item| match item {
+        Item::Output { text, .. } if text.len() > WORTH_TRIMMING => text.len(),
+        _ => 0,
+    };
+    let all: usize = items.iter().map(size).sum();
+    let (mut gone, mut count) = (0, 0);
+    for item in items {
+        if all == 0 || gone * 2 >= all {
+            break;
+        }
+        let taken = size(item);
+        if let (Item::Output { text, .. }, true) = (item, taken > 0) {
+            TRIMMED.clone_into(text);
+            gone += taken;
+            count += 1;
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Item, TRIMMED, trim};
+
+    #[test]
+    fn the_oldest_outputs_go_first_until_there_are_none() {
+        let output =
+            |length: usize| Item::Output { call_id: "c".into(), text: "x".repeat(length), custom: false };
+        let mut items = [output(10), output(1000), output(500), output(900)];
+        assert_eq!(trim(&mut items), 2);
+        assert!(matches!(&items[1], Item::Output { text, .. } if text == TRIMMED));
+        assert_eq!(items[0], output(10));
+        assert_eq!(items[3], output(900));
+        assert_eq!((trim(&mut items), trim(&mut items)), (1, 0));
+    }
+}
