@@ -36,7 +36,8 @@ async fn outcome(process: &mut RemoteProcess) -> (Vec<u8>, u64, Option<i32>) {
         match event {
             Event::Output { stream: Stream::Stdout, bytes } => output.extend(bytes),
             Event::Output { .. } => {}
-            Event::Gap(gap) => missing += gap.bytes.unwrap().stdout,
+            // Asked for after it was gone, nobody knows how much it was.
+            Event::Gap(gap) => missing += gap.bytes.map_or(u64::from(u32::MAX), |bytes| bytes.stdout),
             Event::Exited { code } => exit = Some(code),
             Event::Closed { .. } => return (output, missing, exit),
         }
@@ -80,7 +81,10 @@ fn a_user_who_is_slow_catches_up_or_is_told() {
         let mut other = client.start(&params(&server, "other", &["sleep", "0.2"])).await.unwrap();
         assert_eq!(outcome(&mut other).await, (Vec::new(), 0, Some(0)));
         let (output, missing, exit) = outcome(&mut process).await;
-        assert_eq!((output.len() as u64 + missing, exit), (30_000_000, Some(0)));
+        let came = output.len() as u64;
+        assert_eq!(exit, Some(0));
+        let is_told = came + missing == 30_000_000 || (came < 30_000_000 && missing >= u64::from(u32::MAX));
+        assert!(is_told, "{came} bytes came, and {missing} are told as missing");
     });
 }
 
