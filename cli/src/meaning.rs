@@ -97,6 +97,11 @@ impl Meaning {
 
     /// The policy made ready.
     pub(crate) fn sandbox(&self) -> Result<Sandbox, MeaningError> {
+        self.sandbox_with(self.sandbox_options())
+    }
+
+    /// The same, built otherwise.
+    pub(crate) fn sandbox_with(&self, options: SandboxOptions) -> Result<Sandbox, MeaningError> {
         let settings = &self.config.settings;
         let policy = settings.policy();
         let workspace = match &self.workspace {
@@ -111,7 +116,7 @@ impl Meaning {
             codex_home: self.world.codex_home.as_deref(),
             named_in_files: &self.roots_named_in_files(),
         };
-        Ok(Sandbox::prepare(&policy, surroundings, self.sandbox_options())?)
+        Ok(Sandbox::prepare(&policy, surroundings, options)?)
     }
 
     /// How sandboxes are built, whatever the policy.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_core::denial::lines;
 use codex_core::exec::{ExecError, ExecRequest, ExecResult, Outcome, Process, Stdio, TerminalSize};
 use codex_core::output::feed::FeedOptions;
 use codex_core::output::{
@@ -229,6 +230,7 @@ impl Tools {
                 execution.duration_ms = Some((result.duration.as_secs_f64() * 1e6).round() / 1e3);
                 execution.timed_out = matches!(result.outcome, Outcome::TimedOut { .. });
                 execution.enforcement = result.enforcement.level.name().to_owned();
+                execution.denials = lines(&result.denials);
                 match result.outcome {
                     Outcome::Exited { code } => {
                         execution.exit_code = Some(code);
@@ -273,11 +275,13 @@ impl Tools {
         };
         let ending = ending(result);
         let limit = match result.outcome {
-            Outcome::TimedOut { .. } | Outcome::IdleTimedOut { .. } | Outcome::OutputExceeded { .. } => {
-                Some(result.outcome.sentence())
-            }
+            Outcome::TimedOut { .. }
+            | Outcome::IdleTimedOut { .. }
+            | Outcome::OutputExceeded { .. }
+            | Outcome::LimitExceeded { .. } => Some(result.outcome.sentence()),
             _ => None,
         };
+        let denials = lines(&result.denials);
         let report = CallReport {
             ending: &ending,
             exit_code: match result.outcome {
@@ -286,7 +290,7 @@ impl Tools {
             },
             limit: limit.as_deref(),
             duration: result.duration,
-            denials: &[],
+            denials: &denials,
             still_running: &[],
             streams_left_open: result.streams_left_open,
             spill: result.spill.as_ref(),

@@ -16,7 +16,7 @@ use codex_agent::rollout::{self, Meta, Rollout, RolloutError};
 use codex_agent::tools::{ToolContext, Tools};
 use codex_agent::turn::{DEFAULT_MAX_TURNS, Ending, Limits, Run};
 use codex_core::environment::SECRET_WORDS;
-use codex_core::exec::{Sandbox, watch};
+use codex_core::exec::{Sandbox, SandboxOptions, watch};
 use codex_core::output::SpillDirectory;
 use codex_core::output::spill::SweepLimits;
 use codex_core::policy::ResolvedWrites;
@@ -173,7 +173,8 @@ fn prepare(
 ) -> Result<(Run, Vec<Item>), ExecError> {
     let options = &args.options;
     let meaning = Meaning::of(&args.policy)?;
-    let sandbox = meaning.sandbox()?;
+    // While a model thinks, the namespaces of its next call can be made.
+    let sandbox = meaning.sandbox_with(SandboxOptions { standby: true, ..meaning.sandbox_options() })?;
     let settings = &meaning.config.settings;
     let provider =
         Provider::of(settings, options.oss.then_some(LOCAL_PROVIDER), |name| std::env::var_os(name))?;
