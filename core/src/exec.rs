@@ -9,8 +9,11 @@
 mod accounting;
 mod bounds;
 mod cgroup;
+mod child;
 mod denied;
+mod error;
 mod input;
+mod left_behind;
 mod level;
 mod limit_hit;
 mod offload;
@@ -41,12 +44,11 @@ use tokio::time::Instant;
 pub use accounting::{Exceeded, Meter, Root, Sample};
 pub use cgroup::{Cgroup, CgroupError, CgroupUsage, Delegation, NoCgroup};
 pub use codex_linux_sandbox::{CallersSignals, EarlyInit, Ending};
+pub use error::ExecError;
+pub use left_behind::{LeftBehind, MOST_LEFT_BEHIND};
 pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
 pub use limit_hit::{Evidence, LimitHit, limit_hit};
-pub use outcome::{
-    EXIT_CANCELLED, EXIT_TIMED_OUT, ExecError, ExecResult, LeftBehind, MOST_LEFT_BEHIND, Outcome,
-    ResourceUsage,
-};
+pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecResult, Outcome, ResourceUsage};
 pub use process::{InputError, Process, SignalError};
 pub use quarantine::{Quarantined, Why};
 pub use request::{

@@ -1,18 +1,15 @@
 //! How a run ended: every ending by its own name, and what is known of it.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use codex_linux_sandbox::{EXIT_SETUP_FAILED, Step, shown};
+use codex_linux_sandbox::{EXIT_SETUP_FAILED, Step};
 use nix::errno::Errno;
-use nix::unistd::Pid;
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
 
 use super::accounting::Exceeded;
-use super::level::PlanFailure;
+use super::left_behind::LeftBehind;
 use super::limit_hit::LimitHit;
 use super::quarantine::Quarantined;
 use crate::denial::Denial;
@@ -257,33 +254,6 @@ impl ResourceUsage {
     }
 }
 
-/// How many processes that a command has left behind a result names.
-pub const MOST_LEFT_BEHIND: usize = 32;
-
-/// A process that the command left behind: it was still running when the command had ended and its streams were drained.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LeftBehind {
-    /// Its number outside.
-    pub pid: i32,
-    /// What it runs: its arguments or, where it has none, its name. Cut after 200 characters; control characters as escapes.
-    pub command: String,
-}
-
-impl LeftBehind {
-    /// What `/proc` says of a process. Nothing of one that has ended meanwhile.
-    pub(super) fn of(pid: Pid) -> Option<Self> {
-        const LONGEST: usize = 200;
-        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let command = match arguments.strip_suffix(&[0]).unwrap_or(&arguments) {
-            // It has ended and not been collected, or belongs to the kernel, or has overwritten them.
-            [] => std::fs::read(format!("/proc/{pid}/comm")).ok()?.trim_ascii_end().to_vec(),
-            arguments => arguments.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect(),
-        };
-        let command = shown(OsStr::from_bytes(&command)).to_string().chars().take(LONGEST).collect();
-        Some(Self { pid: pid.as_raw(), command })
-    }
-}
-
 /// What is known of a run that has ended.
 #[derive(Clone, Debug)]
 pub struct ExecResult {
@@ -399,69 +369,4 @@ impl Serialize for ExecResult {
 /// Milliseconds to the microsecond: more digits would be noise.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// Why a request was not even started.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExecError {
-    /// What is to be kept out or protected can't be said.
-    #[error(transparent)]
-    Plan(#[from] PlanFailure),
-    /// No program, or one without a name.
-    #[error("the command is empty: name a program to run")]
-    EmptyCommand,
-    /// The kernel ends an argument at its first NUL byte.
-    #[error("argument {index} of the command contains a NUL byte, which no program can be given")]
-    NulInArgument {
-        /// Counted from 0, the program.
-        index: usize,
-    },
-    /// A variable that no environment can hold.
-    #[error(
-        "the environment variable {name} can't be set: its name is empty or contains `=`, or it contains a NUL byte",
-        name = shown(.name)
-    )]
-    Environment {
-        /// Its name.
-        name: OsString,
-    },
-    /// What goes on would hold streams that are the caller's.
-    #[error("what the command leaves behind can't go on where it has the caller's own streams: capture them")]
-    DetachWithStreams,
-    /// The command's working directory can't be entered.
-    #[error("working directory {path}: {why}", path = shown(.path), why = Self::directory(*.errno))]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// The kernel's answer.
-        errno: Errno,
-    },
-    /// The helper could not be started.
-    #[error("the sandbox helper {helper} can't be started: {why} ({errno:?})", helper = shown(.helper), why = .errno.desc())]
-    Helper {
-        /// The helper.
-        helper: PathBuf,
-        /// The kernel's answer.
-        errno: Errno,
-    },
-    /// A pipe, a file in memory or a descriptor for the run could not be had.
-    #[error("the run can't be prepared: {call}: {why} ({errno:?})", why = .errno.desc())]
-    Prepare {
-        /// The system call.
-        call: &'static str,
-        /// The kernel's answer.
-        errno: Errno,
-    },
-}
-
-impl ExecError {
-    const fn directory(errno: Errno) -> &'static str {
-        match errno {
-            Errno::ENOENT => "no such directory",
-            Errno::ENOTDIR => "not a directory",
-            Errno::EACCES => "no permission to enter it",
-            Errno::EINVAL => "not an absolute path",
-            _ => "it can't be looked at",
-        }
-    }
 }

@@ -7,8 +7,9 @@ use nix::errno::Errno;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::error::ExecError;
 use super::input::Input;
-use super::outcome::{ExecError, ExecResult};
+use super::outcome::ExecResult;
 use super::request::{Control, ExecRequest, Stdio};
 use super::sandbox::Sandbox;
 use super::terminal::TerminalSize;

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
-use super::outcome::ExecError;
+use super::error::ExecError;
 use super::streams::Sinks;
 use super::terminal::TerminalSize;
 use crate::limits::ResourceLimits;

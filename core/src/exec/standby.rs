@@ -18,9 +18,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, getegid, geteuid, getpid};
 
-use super::outcome::ExecError;
+use super::child::Child;
+use super::error::ExecError;
 use super::sandbox::Helper;
-use super::spawn::{self, Child};
+use super::spawn;
 use super::spawner;
 
 /// The descriptor at which the helper finds its end of the socket.

@@ -24,11 +24,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::accounting::{Exceeded, Meter};
+use super::child::Child;
+use super::error::ExecError;
 use super::input::{Input, Sink};
-use super::outcome::{ExecError, LeftBehind, ResourceUsage, Stop};
+use super::left_behind::LeftBehind;
+use super::outcome::{ResourceUsage, Stop};
 use super::process::State;
 use super::request::{CallLimits, Control, Detach};
-use super::spawn::{Child, Streams as Ends};
+use super::spawn::Streams as Ends;
 use super::streams::{Kept, Sinks, Streams};
 use super::sys;
 use super::told::Told;
