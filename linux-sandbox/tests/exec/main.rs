@@ -25,5 +25,6 @@ mod refused;
 #[path = "../harness/runs.rs"]
 mod runs;
 mod streams;
+mod stress;
 #[path = "../harness/tools.rs"]
 mod tools;

@@ -32,5 +32,7 @@ mod refused;
 mod runs;
 #[path = "../exec/streams.rs"]
 mod streams;
+#[path = "../exec/stress.rs"]
+mod stress;
 #[path = "../harness/tools.rs"]
 mod tools;
