@@ -274,8 +274,8 @@ pub struct ExecResult {
     /// Whether a descendant still held a stream open when the call returned, so that more could have come.
     pub streams_left_open: bool,
     /// What the command left behind: what was killed when the call returned or, where the request says so, still runs. The
-    /// first [`MOST_LEFT_BEHIND`] of them. Empty where the call ended the command itself, and where its streams were the
-    /// caller's.
+    /// first [`MOST_LEFT_BEHIND`](super::MOST_LEFT_BEHIND) of them. Empty where the call ended the command itself, and where
+    /// its streams were the caller's.
     pub left_behind: Vec<LeftBehind>,
     /// What the sandbox held.
     pub enforcement: Enforcement,
