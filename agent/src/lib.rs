@@ -11,7 +11,6 @@
 pub mod conversation;
 pub mod event;
 pub mod instructions;
-pub mod patch;
 pub mod provider;
 pub mod redact;
 pub mod rollout;

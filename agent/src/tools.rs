@@ -3,26 +3,24 @@
 //! Nothing here decides what is allowed: every command and every patch runs in the sandbox that the user's policy makes, and
 //! no argument of a call changes that policy.
 
-mod arguments;
-mod command;
 mod forbidden;
-mod intercept;
-mod patching;
 mod planning;
 mod script;
-mod session;
 mod spec;
+mod telling;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use codex_core::exec::Sandbox;
 use codex_core::output::SpillDirectory;
+use codex_tools::{Arguments, Asks, Bench, Engine, ExecCommand, Shell, Started, WriteStdin, quoted};
 use tokio_util::sync::CancellationToken;
 
 use crate::conversation::Call;
 use crate::event::{Events, Todo};
+use telling::Telling;
 
 pub use spec::specs;
 
@@ -48,25 +46,24 @@ pub struct ToolContext {
 /// The tools of one run.
 #[derive(Debug)]
 pub struct Tools {
-    context: ToolContext,
+    sandbox: Sandbox,
+    forbid: Vec<Vec<String>>,
+    cancellation: CancellationToken,
+    engine: Engine,
+    telling: Arc<Telling>,
     events: Arc<Events>,
-    sessions: session::Sessions,
     todo: Mutex<Option<(String, Vec<Todo>)>>,
-    /// How the last command ended: whether it went well.
-    last_command: Mutex<Option<bool>>,
 }
 
 impl Tools {
     /// Tools with nothing under way.
     #[must_use]
     pub fn new(context: ToolContext, events: Arc<Events>) -> Self {
-        Self {
-            context,
-            events,
-            sessions: session::Sessions::default(),
-            todo: Mutex::new(None),
-            last_command: Mutex::new(None),
-        }
+        let ToolContext { sandbox, workspace, environment, program, spill, forbid, cancellation } = context;
+        let telling = Arc::new(Telling::new(Arc::clone(&events), sandbox.expected().level.name().to_owned()));
+        let bench = Bench { workspace, environment, program, spill };
+        let engine = Engine::new(bench, Arc::clone(&telling) as Arc<_>);
+        Self { sandbox, forbid, cancellation, engine, telling, events, todo: Mutex::new(None) }
     }
 
     /// Answers calls, in their order. Those that stand next to one another run at the same time, but for patches: what a
@@ -95,37 +92,78 @@ impl Tools {
         answer.unwrap_or_else(|message| message)
     }
 
-    /// Where a call runs: the workspace, or what the call names, from there. What it may write is no matter of that.
-    fn directory(&self, named: Option<&str>) -> PathBuf {
-        named.map_or_else(|| self.context.workspace.clone(), |named| self.context.workspace.join(named))
+    async fn exec_command(&self, text: &str) -> Result<String, String> {
+        let arguments = Arguments::read("exec_command", text, ExecCommand::KNOWN)?;
+        let asked = ExecCommand::read(&arguments, &self.engine)?;
+        if asked.patch.is_none() {
+            self.no_more_than_the_policy(&asked.asks, &asked.command, &asked.directory)?;
+        }
+        Ok(self.engine.exec_command(asked, self.allowed()).await?.text)
+    }
+
+    async fn shell(&self, text: &str) -> Result<String, String> {
+        let arguments = Arguments::read("shell", text, Shell::KNOWN)?;
+        let asked = Shell::read(&arguments, &self.engine)?;
+        if asked.patch.is_none() {
+            self.no_more_than_the_policy(&asked.asks, &asked.command, &asked.directory)?;
+        }
+        Ok(self.engine.shell(asked, self.allowed()).await?.text)
+    }
+
+    async fn write_stdin(&self, text: &str) -> Result<String, String> {
+        let arguments = Arguments::read("write_stdin", text, WriteStdin::KNOWN)?;
+        Ok(self.engine.write_stdin(WriteStdin::read(&arguments)?).await?.text)
+    }
+
+    async fn apply_patch(&self, call: &Call) -> Result<String, String> {
+        let patch = match call.custom {
+            true => call.arguments.clone(),
+            false => codex_tools::patch_of(&call.arguments)?,
+        };
+        Ok(self.engine.apply_patch(&patch, &self.engine.directory(None), &self.allowed()).await.text)
+    }
+
+    /// What every call may do.
+    fn allowed(&self) -> codex_tools::Call<'_> {
+        codex_tools::Call::new(&self.sandbox, self.cancellation.child_token())
+    }
+
+    /// Refuses what the user does not want, and what only the user can give.
+    fn no_more_than_the_policy(
+        &self,
+        asks: &Asks,
+        command: &[String],
+        directory: &Path,
+    ) -> Result<(), String> {
+        let why = match forbidden::why_not(command, &self.forbid) {
+            Some(why) => format!("{why}. Nothing was run."),
+            None if asks.more() => "the approval policy is never: nobody can give a command more than the sandbox does. Nothing \
+                                    was run; run it without asking for more, or do what is possible inside the sandbox."
+                .to_owned(),
+            None => return Ok(()),
+        };
+        self.telling.declined(&Started { command: quoted(command), cwd: directory.to_owned() });
+        Err(why)
     }
 
     /// Whether the last command went well. Nothing where there was none.
     #[must_use]
     pub fn last_command_went_well(&self) -> Option<bool> {
-        *self.last_command.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note_command(&self, went_well: bool) {
-        *self.last_command.lock().unwrap_or_else(PoisonError::into_inner) = Some(went_well);
+        self.telling.last_command_went_well()
     }
 
     /// Ends every command, as soon as it can be.
     pub fn stop(&self) {
-        self.context.cancellation.cancel();
+        self.cancellation.cancel();
     }
 
     /// Ends everything that goes on, and waits until it has.
     pub async fn finish(&self) {
-        self.sessions.end_all(self).await;
+        self.engine.end_all().await;
         self.finish_plan();
     }
 }
 
 fn is_patch(call: &Call) -> bool {
     call.name == "apply_patch"
-}
-
-fn shown_directory(directory: &Path) -> String {
-    directory.to_string_lossy().into_owned()
 }

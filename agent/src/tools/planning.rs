@@ -2,10 +2,10 @@
 
 use std::sync::PoisonError;
 
+use codex_tools::Arguments;
 use serde_json::Value;
 
 use super::Tools;
-use super::arguments::Arguments;
 use crate::event::{Details, Event, Item, Todo};
 
 impl Tools {

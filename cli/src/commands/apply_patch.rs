@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use codex_agent::patch::program;
+use codex_tools::patch::program;
 
 use crate::exit_code;
 use crate::render;

@@ -6,7 +6,7 @@ use codex_linux_sandbox::shown;
 
 /// The arguments of one call.
 #[derive(Debug)]
-pub(super) struct Arguments {
+pub struct Arguments {
     tool: &'static str,
     map: Map<String, Value>,
     known: &'static [&'static str],
@@ -14,17 +14,30 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// Reads arguments, of which these are known.
-    pub(super) fn read(
-        tool: &'static str,
-        text: &str,
-        known: &'static [&'static str],
-    ) -> Result<Self, String> {
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong, as all of these do: for a model.
+    pub fn read(tool: &'static str, text: &str, known: &'static [&'static str]) -> Result<Self, String> {
         let text = if text.trim().is_empty() { "{}" } else { text };
         let map = match serde_json::from_str(text) {
             Ok(Value::Object(map)) => map,
             Ok(_) => return Err(format!("the arguments of {tool} have to be a JSON object")),
             Err(error) => return Err(format!("the arguments of {tool} are no valid JSON: {error}")),
         };
+        Self::of(tool, map, known)
+    }
+
+    /// Arguments that are an object already.
+    ///
+    /// # Errors
+    ///
+    /// Names what is unknown.
+    pub fn of(
+        tool: &'static str,
+        map: Map<String, Value>,
+        known: &'static [&'static str],
+    ) -> Result<Self, String> {
         let unknown: Vec<String> = map
             .keys()
             .filter(|key| !known.contains(&key.as_str()))
@@ -49,31 +62,53 @@ impl Arguments {
         format!("the argument `{key}` of {} has to be {expected}. Nothing was run.", self.tool)
     }
 
-    pub(super) fn text(&self, key: &'static str) -> Result<Option<String>, String> {
+    /// A text.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none.
+    pub fn text(&self, key: &'static str) -> Result<Option<String>, String> {
         self.get(key)
             .map(|value| value.as_str().map(str::to_owned).ok_or_else(|| self.wrong(key, "a string")))
             .transpose()
     }
 
-    pub(super) fn needed_text(&self, key: &'static str) -> Result<String, String> {
+    /// A text that has to be there.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not.
+    pub fn needed_text(&self, key: &'static str) -> Result<String, String> {
         self.text(key)?.ok_or_else(|| self.missing(key))
     }
 
-    pub(super) fn missing(&self, key: &str) -> String {
+    /// What is said where an argument is missing.
+    #[must_use]
+    pub fn missing(&self, key: &str) -> String {
         format!("the argument `{key}` of {} is missing. Nothing was run.", self.tool)
     }
 
     /// Whether a flag is there and true, in whatever form.
-    pub(super) fn is_set(&self, key: &str) -> bool {
+    #[must_use]
+    pub fn is_set(&self, key: &str) -> bool {
         self.map.get(key).is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)))
     }
 
-    pub(super) fn flag(&self, key: &'static str) -> Result<Option<bool>, String> {
+    /// A flag.
+    ///
+    /// # Errors
+    ///
+    /// Where it is neither true nor false.
+    pub fn flag(&self, key: &'static str) -> Result<Option<bool>, String> {
         self.get(key).map(|value| value.as_bool().ok_or_else(|| self.wrong(key, "true or false"))).transpose()
     }
 
     /// A number that is not negative. Some models write whole numbers with a fraction of zero.
-    pub(super) fn number(&self, key: &'static str) -> Result<Option<u64>, String> {
+    ///
+    /// # Errors
+    ///
+    /// Where it is none.
+    pub fn number(&self, key: &'static str) -> Result<Option<u64>, String> {
         let read = |value: &Value| {
             value.as_u64().or_else(|| {
                 let number = value.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0)?;
@@ -85,11 +120,21 @@ impl Arguments {
             .transpose()
     }
 
-    pub(super) fn list(&self, key: &'static str) -> Result<Option<&Vec<Value>>, String> {
+    /// An array.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none.
+    pub fn list(&self, key: &'static str) -> Result<Option<&Vec<Value>>, String> {
         self.get(key).map(|value| value.as_array().ok_or_else(|| self.wrong(key, "an array"))).transpose()
     }
 
-    pub(super) fn texts(&self, key: &'static str) -> Result<Option<Vec<String>>, String> {
+    /// An array of texts.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none.
+    pub fn texts(&self, key: &'static str) -> Result<Option<Vec<String>>, String> {
         let Some(list) = self.list(key)? else { return Ok(None) };
         let texts: Option<Vec<String>> = list.iter().map(|value| value.as_str().map(str::to_owned)).collect();
         texts.map(Some).ok_or_else(|| self.wrong(key, "an array of strings"))

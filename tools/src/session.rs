@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use codex_core::exec::{ExecError, ExecResult, InputError, Process};
+use codex_core::exec::{ExecError, ExecResult, InputError, Process, SignalError};
 use codex_core::output::{Capture, CollapsedCapture, FeedReader, OutputBudget, StreamText, TextBudget};
 use tokio::time::{Instant, timeout};
 
-use super::Tools;
-use super::arguments::Arguments;
-use super::command::{Running, budget, clamped};
+use crate::arguments::Arguments;
+use crate::command::{budget, clamped};
+use crate::engine::{Answer, Engine, Held, Observer, Running};
+use crate::text::{ended_text, running_text};
 
 /// How many commands may go on at the same time.
 const MOST: usize = 64;
@@ -26,17 +27,18 @@ const END: &str = "\u{4}";
 
 /// A command that goes on.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) process: Process,
-    pub(super) running: Running,
-    pub(super) tty: bool,
+pub(crate) struct Session {
+    pub(crate) process: Process,
+    pub(crate) running: Running,
+    tty: bool,
+    _held: Option<Held>,
     /// What the model has not seen yet. Held while somebody waits, so that no two calls share a piece.
     reader: tokio::sync::Mutex<Option<FeedReader>>,
 }
 
 /// All of them.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     known: Mutex<BTreeMap<u64, Arc<Session>>>,
     next: AtomicU64,
 }
@@ -53,7 +55,7 @@ impl Sessions {
     }
 
     /// Says why there is no room for one more.
-    pub(super) fn room(&self) -> Result<(), String> {
+    pub(crate) fn room(&self) -> Result<(), String> {
         let known = self.lock();
         if known.len() < MOST {
             return Ok(());
@@ -67,12 +69,11 @@ impl Sessions {
     }
 
     /// Keeps a command, under a name.
-    pub(super) fn keep(&self, mut session: Session) -> (u64, Arc<Session>) {
+    pub(crate) fn keep(&self, mut session: Session) -> u64 {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         session.running.session_id = Some(id);
-        let session = Arc::new(session);
-        self.lock().insert(id, Arc::clone(&session));
-        (id, session)
+        self.lock().insert(id, Arc::new(session));
+        id
     }
 
     fn find(&self, id: u64) -> Result<Arc<Session>, String> {
@@ -89,7 +90,7 @@ impl Sessions {
     }
 
     /// Ends all of them, and waits until they have. They are told of as they ended.
-    pub(super) async fn end_all(&self, tools: &Tools) {
+    pub(crate) async fn end_all(&self, observer: &dyn Observer) {
         let sessions = std::mem::take(&mut *self.lock());
         for session in sessions.values() {
             session.process.terminate();
@@ -97,19 +98,19 @@ impl Sessions {
         for session in sessions.into_values() {
             let result = session.process.wait().await;
             session.process.is_over().await;
-            tools.told_end(&session.running, &result);
+            observer.command_ended(&session.running, &result);
         }
     }
 }
 
 impl Session {
-    pub(super) fn new(process: Process, running: Running, tty: bool) -> Self {
+    pub(crate) fn new(process: Process, running: Running, tty: bool, held: Option<Held>) -> Self {
         let reader = tokio::sync::Mutex::new(process.reader(0));
-        Self { process, running, tty, reader }
+        Self { process, running, tty, _held: held, reader }
     }
 
     /// Waits for the end, or for as long as it may take. Gives the end, and what was written meanwhile.
-    pub(super) async fn wait(
+    pub(crate) async fn wait(
         &self,
         limit: Duration,
     ) -> (Option<Arc<Result<ExecResult, ExecError>>>, StreamText) {
@@ -142,16 +143,46 @@ impl Session {
     }
 }
 
-impl Tools {
-    /// `write_stdin`.
-    pub(super) async fn write_stdin(&self, text: &str) -> Result<String, String> {
-        let known = &["session_id", "chars", "yield_time_ms", "max_output_tokens"];
-        let arguments = Arguments::read("write_stdin", text, known)?;
-        let id = arguments.number("session_id")?.ok_or_else(|| arguments.missing("session_id"))?;
+/// A call of `write_stdin`.
+#[derive(Clone, Debug)]
+pub struct WriteStdin {
+    /// The session.
+    pub session_id: u64,
+    /// What is written.
+    pub chars: String,
+    /// How long it is waited.
+    pub wait: Duration,
+    /// How much of what is new is shown.
+    pub budget: TextBudget,
+}
+
+impl WriteStdin {
+    /// The arguments that there are.
+    pub const KNOWN: &[&str] = &["session_id", "chars", "yield_time_ms", "max_output_tokens"];
+
+    /// Reads the arguments.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with them, for a model.
+    pub fn read(arguments: &Arguments) -> Result<Self, String> {
+        let session_id = arguments.number("session_id")?.ok_or_else(|| arguments.missing("session_id"))?;
         let chars = arguments.text("chars")?.unwrap_or_default();
         let budget = budget(arguments.number("max_output_tokens")?);
         let default = if chars.is_empty() { 5_000 } else { 250 };
-        let limit = clamped(arguments.number("yield_time_ms")?, default, 250, 300_000);
+        let wait = clamped(arguments.number("yield_time_ms")?, default, 250, 300_000);
+        Ok(Self { session_id, chars, wait, budget })
+    }
+}
+
+impl Engine {
+    /// `write_stdin`: writes to a command that goes on, and waits for a while.
+    ///
+    /// # Errors
+    ///
+    /// Says, for a model, why nothing was written.
+    pub async fn write_stdin(&self, asked: WriteStdin) -> Result<Answer, String> {
+        let WriteStdin { session_id: id, chars, wait: limit, budget } = asked;
         let session = self.sessions.find(id)?;
         let began = Instant::now();
         let mut note = None;
@@ -179,35 +210,59 @@ impl Tools {
                 }
             }
         }
-        let (end, output) = session.wait(limit.saturating_sub(began.elapsed())).await;
-        let mut answer = match end {
-            Some(result) => {
-                // Another call may have told of its end at the same moment.
-                if self.sessions.lock().remove(&id).is_some() {
-                    self.told_end(&session.running, &result);
-                }
-                self.ended_text(&session.running, &result, Some(&output), &budget)
-            }
-            None => running_text(id, began.elapsed(), &output, &budget),
-        };
+        let left = limit.saturating_sub(began.elapsed());
+        let mut answer = self.session_answer(id, &session, left, began, &budget).await;
         if let Some(note) = note {
-            answer = format!("{note}\n{answer}");
+            answer.text = format!("{note}\n{}", answer.text);
         }
         Ok(answer)
     }
-}
 
-/// What a model is told of a command that goes on.
-pub(super) fn running_text(id: u64, waited: Duration, output: &StreamText, budget: &TextBudget) -> String {
-    let head = format!(
-        "Process running with session ID {id}\nWall time: {:.4} seconds\nOutput:\n",
-        waited.as_secs_f64()
-    );
-    head + &output.within(budget).text
+    /// Sends a command that goes on a signal by its number, or ends it with all that it has started, and waits for a while.
+    ///
+    /// # Errors
+    ///
+    /// Says, for a model, why nothing was sent.
+    pub async fn kill(&self, id: u64, signal: Option<i32>, limit: Duration) -> Result<Answer, String> {
+        let session = self.sessions.find(id)?;
+        let began = Instant::now();
+        match signal {
+            None => session.process.terminate(),
+            Some(number) => match session.process.signal(number) {
+                Ok(()) | Err(SignalError::Ended) => {}
+                Err(error @ SignalError::Number(_)) => return Err(format!("{error}. Nothing was sent.")),
+            },
+        }
+        Ok(self.session_answer(id, &session, limit, began, &budget(None)).await)
+    }
+
+    /// Waits for the end of a session, and says what is new.
+    async fn session_answer(
+        &self,
+        id: u64,
+        session: &Session,
+        limit: Duration,
+        began: Instant,
+        budget: &TextBudget,
+    ) -> Answer {
+        let (end, output) = session.wait(limit).await;
+        let text = match &end {
+            Some(result) => {
+                // Another call may have told of its end at the same moment.
+                if self.sessions.lock().remove(&id).is_some() {
+                    self.observer.command_ended(&session.running, result);
+                }
+                ended_text(result, Some(&output), budget)
+            }
+            None => running_text(id, began.elapsed(), &output, budget),
+        };
+        let session_id = end.is_none().then_some(id);
+        Answer { text, end, output: Some(output.within(budget)), session_id, applied: None }
+    }
 }
 
 /// What is told where a command was meant to be somewhere else.
-pub(super) fn no_directory(directory: &PathBuf) -> Option<String> {
+pub(crate) fn no_directory(directory: &PathBuf) -> Option<String> {
     let shown = codex_linux_sandbox::shown(directory);
     match directory.metadata() {
         Ok(status) if status.is_dir() => None,

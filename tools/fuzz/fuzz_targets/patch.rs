@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use codex_agent::patch::{Bounds, apply, parse, plan};
+use codex_tools::patch::{Bounds, apply, parse, plan};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 

@@ -5,17 +5,18 @@
 
 /// A patch, and where it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Intercepted {
+pub struct Intercepted {
     /// The directory that was changed to.
-    pub(super) directory: Option<String>,
+    pub directory: Option<String>,
     /// The text of the patch.
-    pub(super) patch: String,
+    pub patch: String,
 }
 
 const PROGRAMS: [&str; 2] = ["apply_patch", "applypatch"];
 
 /// Looks at an argument list.
-pub(super) fn arguments(command: &[String]) -> Option<Intercepted> {
+#[must_use]
+pub fn arguments(command: &[String]) -> Option<Intercepted> {
     match command {
         [program, patch] if PROGRAMS.contains(&program.as_str()) => {
             Some(Intercepted { directory: None, patch: patch.clone() })
@@ -30,7 +31,8 @@ fn is_shell(program: &str) -> bool {
 }
 
 /// Looks at a script.
-pub(super) fn script(text: &str) -> Option<Intercepted> {
+#[must_use]
+pub fn script(text: &str) -> Option<Intercepted> {
     let mut rest = text.trim();
     let mut directory = None;
     if let Some(after) = rest.strip_prefix("cd ") {

@@ -10,67 +10,65 @@ use codex_core::exec::{Outcome, Process, Stdio};
 use codex_core::policy::{AbsentNames, ResolvedWrites};
 use serde_json::Value;
 
-use super::Tools;
-use super::arguments::Arguments;
-use super::command::to_the_end;
-use super::intercept::Intercepted;
-use crate::conversation::Call;
-use crate::event::{ChangeKind, Details, FileChange, Status};
-use crate::patch::{Bounds, Change, Patch, parse, program};
+use crate::arguments::Arguments;
+use crate::engine::{Answer, Call, Engine, patched};
+use crate::intercept::Intercepted;
+use crate::patch::{Bounds, Patch, parse, program};
 
 /// No patch takes that long.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-impl Tools {
-    pub(super) async fn apply_patch(&self, call: &Call) -> Result<String, String> {
-        let patch = if call.custom {
-            call.arguments.clone()
-        } else {
-            match serde_json::from_str::<Value>(&call.arguments) {
-                // Some models give the patch without its wrapping.
-                Ok(Value::String(patch)) => patch,
-                Err(_) if call.arguments.trim_start().starts_with("*** Begin Patch") => {
-                    call.arguments.clone()
-                }
-                _ => Arguments::read("apply_patch", &call.arguments, &["input"])?.needed_text("input")?,
-            }
-        };
-        Ok(self.patch(&patch, &self.context.workspace).await)
+/// The patch in the arguments of `apply_patch`.
+///
+/// # Errors
+///
+/// Says what is wrong with them, for a model.
+pub fn patch_of(arguments: &str) -> Result<String, String> {
+    match serde_json::from_str::<Value>(arguments) {
+        // Some models give the patch without its wrapping.
+        Ok(Value::String(patch)) => Ok(patch),
+        Err(_) if arguments.trim_start().starts_with("*** Begin Patch") => Ok(arguments.to_owned()),
+        _ => Arguments::read("apply_patch", arguments, &["input"])?.needed_text("input"),
     }
+}
 
+impl Engine {
     /// A patch that came as a command.
-    pub(super) async fn intercepted(&self, found: &Intercepted, directory: &Path) -> String {
+    pub(crate) async fn intercepted(&self, found: &Intercepted, directory: &Path, call: &Call<'_>) -> Answer {
         let directory =
             found.directory.as_ref().map_or_else(|| directory.to_owned(), |below| directory.join(below));
-        self.patch(&found.patch, &directory).await
+        self.apply_patch(&found.patch, &directory, call).await
     }
 
-    async fn patch(&self, text: &str, directory: &Path) -> String {
+    /// `apply_patch`: applies a patch in a directory, all of it or nothing.
+    pub async fn apply_patch(&self, text: &str, directory: &Path, call: &Call<'_>) -> Answer {
         let patch = match parse::parse(text) {
             Ok(patch) => patch,
-            Err(error) => return format!("apply_patch verification failed: {error}\nNothing was changed."),
+            Err(error) => {
+                return patched(
+                    format!("apply_patch verification failed: {error}\nNothing was changed."),
+                    false,
+                );
+            }
         };
-        let id = self.events.name();
-        let changes = changes(&patch, directory);
-        let told = |status| Details::FileChange { changes: changes.clone(), status };
-        self.events.started(id.clone(), told(Status::InProgress));
-        let (status, answer) = match self.allowed(&patch, directory).await {
-            Ok(directory) => match self.in_the_sandbox(text, &directory).await {
-                Ok(answer) => (Status::Completed, answer),
-                Err(why) => (Status::Failed, why),
-            },
-            Err(why) => (Status::Failed, format!("apply_patch refused: {why}\nNothing was changed.")),
+        let name = self.observer.patch_started(&patch, directory);
+        let applied = match self.allowed(&patch, directory, call).await {
+            Ok(base) => self.in_the_sandbox(text, &base, call).await,
+            Err(why) => Err(format!("apply_patch refused: {why}\nNothing was changed.")),
         };
-        self.events.completed(id, told(status));
-        answer
+        self.observer.patch_ended(name, &patch, directory, applied.is_ok());
+        match applied {
+            Ok(answer) => patched(answer, true),
+            Err(why) => patched(why, false),
+        }
     }
 
     /// Looks at the paths alone. The sandbox holds in any case; here it is said in words.
-    async fn allowed(&self, patch: &Patch, directory: &Path) -> Result<PathBuf, String> {
+    async fn allowed(&self, patch: &Patch, directory: &Path, call: &Call<'_>) -> Result<PathBuf, String> {
         let base = directory
             .canonicalize()
             .map_err(|error| format!("{}: {error}", codex_linux_sandbox::shown(directory)))?;
-        let sandbox = self.context.sandbox.clone();
+        let sandbox = call.sandbox.clone();
         let (roots, protection) = match &sandbox.policy().writes {
             ResolvedWrites::Everywhere => (vec![PathBuf::from("/")], None),
             ResolvedWrites::Beneath(roots) => {
@@ -90,18 +88,19 @@ impl Tools {
         Ok(base)
     }
 
-    async fn in_the_sandbox(&self, text: &str, directory: &Path) -> Result<String, String> {
-        let mut request = self.request(&[], directory, false);
-        request.command = vec![self.context.program.clone().into()];
+    async fn in_the_sandbox(&self, text: &str, directory: &Path, call: &Call<'_>) -> Result<String, String> {
+        let mut request = self.request(&[], directory, false, call.cancellation.child_token());
+        request.command = vec![self.bench.program.clone().into()];
         request.arg0 = Some(program::PROGRAM.into());
         request.stdio = Stdio::Piped;
         request.limits.deadline = Some(DEADLINE);
         request.spill = None;
-        let process = Process::start(request, &self.context.sandbox);
+        let process = Process::start(request, call.sandbox);
         // Where it can't be written, the program is gone, and its ending says why.
         if let Err(_gone) = process.write(text.as_bytes()).await {}
         process.close_input();
-        let result = to_the_end(process).await;
+        let result = process.wait().await;
+        process.is_over().await;
         let result = result.as_ref().as_ref().map_err(|error| format!("apply_patch failed: {error}"))?;
         let said = |stream: &codex_core::output::Captured| stream.text().text;
         let mut answer = match result.outcome {
@@ -118,24 +117,4 @@ impl Tools {
         }
         Ok(answer)
     }
-}
-
-fn changes(patch: &Patch, directory: &Path) -> Vec<FileChange> {
-    let mut changes = Vec::new();
-    for change in &patch.changes {
-        let mut add = |path: &str, kind| {
-            let path = directory.join(path).to_string_lossy().into_owned();
-            changes.push(FileChange { path, kind });
-        };
-        match change {
-            Change::Add { path, .. } => add(path, ChangeKind::Add),
-            Change::Delete { path } => add(path, ChangeKind::Delete),
-            Change::Update { path, move_to: None, .. } => add(path, ChangeKind::Update),
-            Change::Update { path, move_to: Some(target), .. } => {
-                add(path, ChangeKind::Delete);
-                add(target, ChangeKind::Add);
-            }
-        }
-    }
-    changes
 }
