@@ -299,6 +299,9 @@ pub(crate) struct DoctorArgs {
 /// `codex exec-server`.
 #[derive(Args, Debug)]
 pub(crate) struct ExecServerArgs {
+    /// Speak MCP over standard streams: tools and resources, for agents that know that protocol.
+    #[arg(long)]
+    pub(crate) mcp: bool,
     /// Where to listen: stdio, ws://IP:PORT or unix:///PATH. Repeatable. Without it, at a port of this machine.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Vec<ListenAddress>,
@@ -323,6 +326,10 @@ pub(crate) struct ExecServerArgs {
     /// How long a session is kept without a connection: 80s unless given.
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) session_timeout: Option<Duration>,
+    /// The policy of calls over MCP that ask for nothing else: read-only, workspace-write, external-sandbox or
+    /// danger-full-access.
+    #[arg(short, long, value_name = "MODE", value_parser = modes())]
+    pub(crate) sandbox: Option<SandboxMode>,
     /// The workspace: below it, clients may ask to write.
     #[arg(short = 'C', long, value_name = "DIR")]
     pub(crate) cd: Option<PathBuf>,

@@ -8,6 +8,7 @@ mod exec_server;
 mod policy;
 mod remote;
 mod sandbox;
+mod spill;
 mod why;
 
 pub(crate) use apply_patch::apply_patch;

@@ -158,6 +158,21 @@ impl Ceiling {
         if without_network {
             restrict_network(&mut wanted.policy);
         }
+        self.prepare(wanted)
+    }
+
+    /// The sandbox of a mode with the details of the server's own configuration, with the network where it is asked for or
+    /// configured, where that is within the bound. Waits for the disk.
+    pub(crate) fn grant_mode(&self, mode: SandboxMode, network: bool) -> Result<Sandbox, Refusal> {
+        self.prepare(named::of_mode(mode, network, &self.options))
+    }
+
+    /// What the server's configuration says.
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.options.settings
+    }
+
+    fn prepare(&self, mut wanted: Wanted) -> Result<Sandbox, Refusal> {
         self.compare_modes(&wanted.policy)?;
         let mut options = self.options.sandbox.clone();
         options.places.deny_read.append(&mut wanted.deny_read);

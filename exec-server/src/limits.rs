@@ -12,6 +12,13 @@ pub struct ServerLimits {
     pub outgoing_bytes: usize,
     /// How many bytes of requests a connection may have under way. At the bound, its next message waits.
     pub in_flight_bytes: usize,
+    /// The longest message over MCP, in bytes. A longer one is answered as malformed.
+    pub mcp_message_bytes: usize,
+    /// How many requests an MCP session may have under way, where [`concurrent_requests`](Self::concurrent_requests) is not
+    /// less. Beyond it, a request is refused.
+    pub mcp_requests: usize,
+    /// How many bytes of requests an MCP session may have under way. Beyond it, a request is refused.
+    pub mcp_in_flight_bytes: usize,
     /// How many requests a connection may have under way. At the bound, its next message waits.
     pub concurrent_requests: usize,
     /// How many connections there may be. At the bound, the next one is refused.
@@ -47,6 +54,9 @@ impl Default for ServerLimits {
             message_bytes: 64 << 20,
             outgoing_bytes: 4 << 20,
             in_flight_bytes: 128 << 20,
+            mcp_message_bytes: 8 << 20,
+            mcp_requests: 128,
+            mcp_in_flight_bytes: 32 << 20,
             concurrent_requests: 1024,
             connections: 256,
             sessions: 1024,

@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditError, AuditLog};
 use crate::auth::TokenDigest;
-use crate::ceiling::{Ceiling, CeilingOptions};
+use crate::ceiling::{Ceiling, CeilingOptions, Refusal};
 use crate::connection;
 use crate::environment;
 use crate::limits::ServerLimits;
+use crate::mcp::{self, Desk, McpOptions};
 use crate::metrics::Metrics;
 use crate::protocol::EnvironmentInfo;
 use crate::session::Sessions;
@@ -36,6 +37,19 @@ pub struct ServerOptions {
     pub audit_log: Option<PathBuf>,
     /// The bounds.
     pub limits: ServerLimits,
+    /// What MCP needs, where that is spoken as well.
+    pub mcp: Option<McpOptions>,
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The audit log can't be opened.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// What calls over MCP would run under by default.
+    #[error("`sandbox_mode` is the policy of calls over MCP, and is refused: {0}")]
+    Mcp(#[from] Refusal),
 }
 
 /// What all connections share.
@@ -49,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) info: EnvironmentInfo,
+    pub(crate) mcp: Option<Arc<Desk>>,
     pub(crate) shutdown: CancellationToken,
     connections: Arc<Semaphore>,
     /// Set-ups at the same time: more of them would only take the processors from one another, and from answers.
@@ -67,13 +82,15 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`AuditError`] where the audit log can't be opened.
-    pub fn new(options: ServerOptions) -> Result<Self, AuditError> {
-        let ServerOptions { ceiling, variables, token, audit_log, limits } = options;
+    /// [`PrepareError`].
+    pub fn new(options: ServerOptions) -> Result<Self, PrepareError> {
+        let ServerOptions { ceiling, variables, token, audit_log, limits, mcp } = options;
         let ceiling = Ceiling::new(ceiling);
+        let mcp = mcp.map(|options| Desk::new(options, &ceiling)).transpose()?;
         let metrics = Arc::new(Metrics::default());
         let shared = Shared {
             info: environment::info(&variables, &ceiling),
+            mcp: mcp.map(Arc::new),
             ceiling,
             variables,
             token,
@@ -118,13 +135,7 @@ impl Server {
             let shared = Arc::clone(&shared);
             serving.spawn(async move {
                 match listener {
-                    Listener::Stdio => {
-                        let (reader, writer) =
-                            lines(tokio::io::stdin(), tokio::io::stdout(), shared.limits.message_bytes);
-                        let ended = shared.shutdown.clone();
-                        connection::serve(shared, reader, writer, "stdio".into()).await;
-                        ended.cancel();
-                    }
+                    Listener::Stdio => serve_stdio(shared).await,
                     Listener::WebSocket(listener) => accept_tcp(shared, listener).await,
                     Listener::Unix(listener, _file) => accept_unix(shared, listener).await,
                 }
@@ -154,6 +165,23 @@ impl Server {
             tracing::warn!("some processes can't be ended");
         }
     }
+}
+
+/// Serves standard streams. With their end, the server's has come.
+async fn serve_stdio(shared: Arc<Shared>) {
+    let ended = shared.shutdown.clone();
+    let streams = |longest| lines(tokio::io::stdin(), tokio::io::stdout(), longest);
+    match shared.mcp.clone().filter(|desk| desk.stdio) {
+        Some(desk) => {
+            let (reader, writer) = streams(shared.limits.mcp_message_bytes);
+            mcp::serve(shared, desk, reader, writer, "stdio".into()).await;
+        }
+        None => {
+            let (reader, writer) = streams(shared.limits.message_bytes);
+            connection::serve(shared, reader, writer, "stdio".into()).await;
+        }
+    }
+    ended.cancel();
 }
 
 /// What accepting failed with is waited out: at the bound of descriptors it would fail again at once.

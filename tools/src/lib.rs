@@ -20,7 +20,7 @@ mod text;
 
 pub use arguments::Arguments;
 pub use command::{Asks, ExecCommand, Shell, quoted};
-pub use engine::{Answer, Bench, Call, Engine, Observer, Running, Started};
+pub use engine::{Answer, Bench, Call, Engine, Held, Observer, Running, Started};
 pub use patching::patch_of;
 pub use session::WriteStdin;
 pub use spec::{Spec, specs};

@@ -17,8 +17,6 @@ use codex_agent::tools::{ToolContext, Tools};
 use codex_agent::turn::{DEFAULT_MAX_TURNS, Ending, Limits, Run};
 use codex_core::environment::SECRET_WORDS;
 use codex_core::exec::{Sandbox, SandboxOptions, watch};
-use codex_core::output::SpillDirectory;
-use codex_core::output::spill::SweepLimits;
 use codex_core::policy::ResolvedWrites;
 use codex_linux_sandbox::shown;
 use nix::sys::signal::Signal;
@@ -27,6 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::sandbox::{aliases, put_first};
+use super::spill::spill_directory;
 use crate::args::{ExecArgs, ExecVerb, ResumeArgs};
 use crate::exit_code;
 use crate::meaning::{Meaning, MeaningError};
@@ -237,7 +236,7 @@ fn prepare(
         workspace,
         environment,
         program,
-        spill: codex_home.and_then(spill),
+        spill: codex_home.and_then(spill_directory),
         forbid: settings.forbid.values().cloned().collect(),
         cancellation: CancellationToken::new(),
     };
@@ -292,24 +291,4 @@ fn secrets_around() -> Vec<String> {
         .filter(|(name, _)| is_secret(name))
         .filter_map(|(_, value)| value.into_string().ok())
         .collect()
-}
-
-/// Where long output is kept. Going without is no reason not to run.
-fn spill(codex_home: &Path) -> Option<Arc<SpillDirectory>> {
-    let parent = codex_home.join("tmp");
-    if let Err(error) = std::fs::create_dir_all(&parent) {
-        tracing::warn!("{}: {error}", shown(&parent));
-    }
-    match SpillDirectory::open(&parent.join("output")) {
-        Ok(directory) => {
-            if let Err(errno) = directory.sweep(&SweepLimits::default()) {
-                tracing::warn!("old output can't be removed: {errno}");
-            }
-            Some(Arc::new(directory))
-        }
-        Err(error) => {
-            tracing::warn!("long output is not kept: {error}");
-            None
-        }
-    }
 }

@@ -1,14 +1,17 @@
 //! `codex exec-server`: the sandbox for agents elsewhere.
 
+use std::ffi::OsString;
 use std::os::fd::AsFd as _;
 
 use codex_core::exec::watch;
 use codex_exec_server::{
-    AuditError, AuthError, Bound, CeilingOptions, ListenAddress, ListenError, Server, ServerLimits,
-    ServerOptions, TokenDigest,
+    AuthError, Bound, CeilingOptions, ListenAddress, ListenError, McpOptions, PrepareError, Server,
+    ServerLimits, ServerOptions, TokenDigest,
 };
 use nix::sys::signal::Signal;
 
+use super::sandbox::{aliases, put_first};
+use super::spill::spill_directory;
 use crate::args::{ExecServerArgs, PolicyOptions};
 use crate::exit_code;
 use crate::meaning::{Meaning, MeaningError};
@@ -23,7 +26,7 @@ enum Failure {
     #[error(transparent)]
     Auth(#[from] AuthError),
     #[error(transparent)]
-    Audit(#[from] AuditError),
+    Server(#[from] PrepareError),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("the server can't be prepared: {0}")]
@@ -35,7 +38,7 @@ impl Failure {
         match self {
             Self::Meaning(error) => error.exit_code(),
             Self::Auth(_)
-            | Self::Audit(_)
+            | Self::Server(_)
             | Self::Listen(ListenError::OffLoopback(_) | ListenError::StdioTwice) => exit_code::USAGE,
             Self::Listen(_) | Self::Prepare(_) => exit_code::REFUSED,
         }
@@ -57,7 +60,10 @@ fn serve(args: &ExecServerArgs) -> Result<i32, Failure> {
     let runtime = runtime.map_err(Failure::Prepare)?;
     let code = runtime.block_on(async {
         let mut server = Server::new(options)?;
-        let default = [ListenAddress::WebSocket(([127, 0, 0, 1], 0).into())];
+        let default = match args.mcp {
+            true => [ListenAddress::Stdio],
+            false => [ListenAddress::WebSocket(([127, 0, 0, 1], 0).into())],
+        };
         let addresses = if args.listen.is_empty() { &default[..] } else { &args.listen };
         let has_stdio = addresses.contains(&ListenAddress::Stdio);
         for address in addresses {
@@ -106,7 +112,7 @@ async fn told_to_end(signals: &Signals) {
 
 fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
     let meaning = Meaning::of(&PolicyOptions {
-        sandbox: None,
+        sandbox: args.sandbox,
         full_auto: false,
         cd: args.cd.clone(),
         add_dir: Vec::new(),
@@ -130,6 +136,7 @@ fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
     let variables = meaning.environment()?;
     let audit_log = meaning.config.settings.exec_server.audit_log.value.clone();
     let workspace = meaning.workspace.clone().ok_or(MeaningError::NoWorkspace)?;
+    let mcp = args.mcp.then(|| mcp(args, &meaning, &variables)).transpose()?;
     let ceiling = CeilingOptions {
         sandbox: meaning.sandbox_options(),
         workspace,
@@ -138,5 +145,22 @@ fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
         named_in_files: meaning.roots_named_in_files(),
         settings: meaning.config.settings,
     };
-    Ok(ServerOptions { ceiling, variables, token, audit_log, limits })
+    Ok(ServerOptions { ceiling, variables, token, audit_log, limits, mcp })
+}
+
+fn mcp(
+    args: &ExecServerArgs,
+    meaning: &Meaning,
+    variables: &[(OsString, OsString)],
+) -> Result<McpOptions, Failure> {
+    let mut environment = variables.to_vec();
+    if let Some(aliases) = aliases(meaning) {
+        put_first(&aliases, &mut environment);
+    }
+    Ok(McpOptions {
+        program: codex_arg0::self_exe().map_err(|error| Failure::Prepare(std::io::Error::other(error)))?,
+        spill: meaning.world.codex_home.as_deref().and_then(spill_directory),
+        environment,
+        stdio: args.mcp,
+    })
 }

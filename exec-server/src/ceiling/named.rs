@@ -9,13 +9,17 @@ use crate::protocol::{FileUri, NamedPolicy, PolicyValue};
 /// What a policy asks for.
 pub(super) fn read(named: &NamedPolicy, options: &CeilingOptions) -> Result<Wanted, Refusal> {
     match named {
-        NamedPolicy::Name(name) => {
-            let mut settings = options.settings.clone();
-            settings.sandbox_mode = Sourced { value: mode(name)?, origin: Origin::Default };
-            Ok(Wanted::of(settings.policy(), options.workspace.clone(), options.tmpdir.clone()))
-        }
+        NamedPolicy::Name(name) => Ok(of_mode(mode(name)?, false, options)),
         NamedPolicy::Value(value) => by_value(value, options),
     }
+}
+
+/// A mode with what the configuration says of it, and the network where it is asked for.
+pub(super) fn of_mode(mode: SandboxMode, network: bool, options: &CeilingOptions) -> Wanted {
+    let mut settings = options.settings.clone();
+    settings.sandbox_mode = Sourced { value: mode, origin: Origin::Default };
+    settings.network.value |= network;
+    Wanted::of(settings.policy(), options.workspace.clone(), options.tmpdir.clone())
 }
 
 fn mode(name: &str) -> Result<SandboxMode, Refusal> {

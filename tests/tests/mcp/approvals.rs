@@ -1,0 +1,141 @@
+//! Calls that ask for more than the default, and what stands above them.
+
+use serde_json::{Value, json};
+
+use super::raw::{Mcp, Place};
+
+fn forms() -> Value {
+    json!({"elicitation": {}})
+}
+
+fn ask(word: &str) -> Value {
+    json!({"name": "shell", "arguments": {"command": ["touch", "made"], "sandbox_permissions": word, "justification": "I \u{1b}[1mmust"}})
+}
+
+/// Answers a question, and returns what was asked.
+fn answered(mcp: &mut Mcp, id: i64, action: &str) -> (String, Value) {
+    let question = mcp.other();
+    assert_eq!(question["method"], "elicitation/create", "{question}");
+    assert_eq!(question["params"]["requestedSchema"]["type"], "object");
+    let content = if action == "accept" { json!({}) } else { Value::Null };
+    let answer = json!({"action": action, "content": content});
+    mcp.send(&json!({"jsonrpc": "2.0", "id": question["id"], "result": answer}));
+    let result = mcp.answer(id)["result"]["structuredContent"].take();
+    (question["params"]["message"].as_str().unwrap().to_owned(), result)
+}
+
+#[test]
+fn a_person_says_yes_or_no() {
+    let place = Place::new("");
+    let mut mcp = place.session(&[], &forms());
+    // The default is read-only, and nobody is asked for it.
+    let plain = mcp.call("shell", &json!({"command": ["touch", "made"]}));
+    assert_eq!(plain["exit_code"], 1, "{plain}");
+    for action in ["decline", "cancel"] {
+        let id = mcp.request("tools/call", &ask("workspace-write"));
+        let (_, refused) = answered(&mut mcp, id, action);
+        assert_eq!(refused["outcome"], "refused", "{refused}");
+        assert!(refused["message"].as_str().unwrap().contains("the user did not approve of it"), "{refused}");
+        assert!(!place.path("ws/made").exists());
+    }
+    let id = mcp.request("tools/call", &ask("workspace-write"));
+    let (question, done) = answered(&mut mcp, id, "accept");
+    assert!(
+        question.starts_with(
+            "Run one command under the policy workspace-write without network, which is more than read-only"
+        ),
+        "{question}"
+    );
+    assert!(
+        question.contains("\ntouch made\n") && question.ends_with(r"The model says why: I \u{1b}[1mmust"),
+        "{question}"
+    );
+    assert_eq!(done["exit_code"], 0, "{done}");
+    assert!(place.path("ws/made").exists());
+    // It was for that one call.
+    let plain = mcp.call("shell", &json!({"command": ["touch", "more"]}));
+    assert_eq!(plain["exit_code"], 1);
+    assert!(!mcp.has_others());
+}
+
+#[test]
+fn where_nobody_can_be_asked_it_is_refused() {
+    let place = Place::new("");
+    for capabilities in [json!({}), json!({"elicitation": {"url": {}}})] {
+        let mut mcp = place.session(&[], &capabilities);
+        let result = mcp.result("tools/call", &ask("require_escalated"));
+        assert_eq!(result["isError"], true);
+        let why = result["structuredContent"]["message"].as_str().unwrap();
+        assert!(why.contains("declares no `elicitation`"), "{why}");
+        assert!(!place.path("ws/made").exists());
+        assert!(!mcp.has_others());
+    }
+    let mut mcp = place.session(&[], &json!({"elicitation": {"form": {}}}));
+    let id = mcp.request("tools/call", &ask("require_escalated"));
+    assert_eq!(answered(&mut mcp, id, "accept").1["exit_code"], 0);
+}
+
+#[test]
+fn nothing_passes_the_ceiling() {
+    let place = Place::new("");
+    let mut mcp = place.session(&[], &forms());
+    for (word, reason) in [
+        ("danger-full-access", "this server allows at most workspace-write; `exec_server.max_policy`"),
+        ("external-sandbox", "this server allows at most workspace-write; `exec_server.max_policy`"),
+        ("network", "the network, which this server does not allow; `exec_server.network_access`"),
+        ("everything", "sandbox_permissions has no `everything`"),
+    ] {
+        let refused = mcp.result("tools/call", &ask(word))["structuredContent"].take();
+        assert_eq!(refused["outcome"], "refused");
+        assert!(refused["message"].as_str().unwrap().contains(reason), "{refused}");
+    }
+    // Nobody was even asked.
+    assert!(!mcp.has_others() && !place.path("ws/made").exists());
+    // What a person would be asked for is the bound, and no more.
+    let id = mcp.request("tools/call", &ask("require_escalated"));
+    let (question, _) = answered(&mut mcp, id, "decline");
+    assert!(question.contains("workspace-write without network"), "{question}");
+
+    // Where the bound is higher, the same words lead further.
+    let place = Place::new("exec_server.network_access = true\n");
+    let mut mcp = place.session(&["-s", "workspace-write"], &forms());
+    let id = mcp.request("tools/call", &ask("network"));
+    let (question, done) = answered(&mut mcp, id, "accept");
+    assert!(question.contains("workspace-write with the network"), "{question}");
+    assert_eq!(done["exit_code"], 0);
+    // Less than the default is nobody's matter.
+    let less = mcp.result("tools/call", &ask("read-only"))["structuredContent"].take();
+    assert_eq!(less["exit_code"], 1, "{less}");
+    assert!(!mcp.has_others());
+}
+
+#[test]
+fn a_default_above_the_ceiling_serves_nobody() {
+    let place = Place::new("");
+    let output = place.command(&["--mcp", "-s", "danger-full-access"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        words.contains("`sandbox_mode` is the policy of calls over MCP") && words.lines().count() == 1,
+        "{words}"
+    );
+}
+
+#[test]
+fn who_ran_what_is_written_down() {
+    let place = Place::new("");
+    let log = place.path("home/audit");
+    std::fs::write(place.path("home/config.toml"), format!("exec_server.audit_log = {log:?}\n")).unwrap();
+    let mut mcp = place.session(&[], &json!({}));
+    mcp.call("shell", &json!({"command": ["true"]}));
+    mcp.result("tools/call", &ask("danger-full-access"));
+    let lines = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(
+        (&lines[0]["client"], &lines[0]["mode"], &lines[0]["refused"]),
+        (&json!("test 1"), &json!("read-only"), &Value::Null)
+    );
+    assert_eq!((&lines[1]["argv"], &lines[1]["mode"]), (&json!(["touch", "made"]), &Value::Null));
+    assert!(lines[1]["refused"].as_str().unwrap().contains("danger-full-access"));
+}
