@@ -163,8 +163,9 @@ impl Streams {
         }
     }
 
-    /// What was kept of all that has come, once it is written to where it goes.
-    pub(super) async fn finish(self) -> (Kept, Option<SpillReport>) {
+    /// What was kept of all that has come, once it is written to where it goes. Those who follow are told of the end where it is
+    /// the call's.
+    pub(super) async fn finish(self, is_the_end: bool) -> (Kept, Option<SpillReport>) {
         let Sinks { capture, view, spill, feed, .. } = self.both;
         let output = capture.finish();
         let kept = Kept {
@@ -173,7 +174,7 @@ impl Streams {
             view: view.map(|view| view.finish(&output)),
             output,
         };
-        if let Some(feed) = feed {
+        if let Some(feed) = feed.filter(|_| is_the_end) {
             feed.exited();
             feed.close();
         }

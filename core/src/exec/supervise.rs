@@ -95,6 +95,8 @@ pub(super) struct Run<'a> {
     /// Nothing where no limit has to be watched.
     meter: Option<Meter>,
     captured: bool,
+    /// Whether the command has been executed.
+    runs: bool,
     phase: Phase,
     /// When the command itself has ended.
     ended: Option<Instant>,
@@ -149,6 +151,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             meter,
             captured: !streams.are_closed(),
+            runs: false,
             last_byte: orders.started,
             child,
             pidfd,
@@ -198,7 +201,8 @@ impl<'a> Run<'a> {
                 // Without streams to read on there is nothing to wait for between the command's end and the rest's.
                 () = self.told.more(), if self.ended.is_none() => self.listen(),
                 () = self.streams.read() => self.has_written(),
-                () = write(&mut self.orders.input), if self.ended.is_none() => {}
+                // Not before: a set-up that fails and begins anew would have taken it.
+                () = write(&mut self.orders.input), if self.runs && self.ended.is_none() => {}
                 exceeded = above(&mut self.meter), if self.phase == Phase::Running && self.ended.is_none() => {
                     self.stop(Stop::Resource(exceeded));
                 }
@@ -295,6 +299,7 @@ impl<'a> Run<'a> {
     /// Attends to what the helper has said.
     fn listen(&mut self) {
         let runs = self.told.command_runs();
+        self.runs = runs;
         self.orders.state.send_if_modified(|state| {
             let news = runs && matches!(state, State::Starting);
             if news {
@@ -389,7 +394,9 @@ impl<'a> Run<'a> {
         // A process that could not be killed is collected when it lets itself be, by whoever the child is dropped to.
         let status = if self.gone { self.child.reap().ok() } else { None };
         self.told.read();
-        let (kept, spill) = self.streams.finish().await;
+        // Where nothing has run it may begin anew, and those who follow with it.
+        let failed = self.told.records().iter().any(|record| matches!(record, Record::Failed { .. }));
+        let (kept, spill) = self.streams.finish(!failed).await;
         Seen {
             status,
             stopped: self.phase.why(),

@@ -1,5 +1,7 @@
 //! Connections that are cut, readers that do not read, clients that ask for too much.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::{Value, json};
 
 use super::raw::{Server, Way, over_all};
@@ -71,6 +73,50 @@ fn connections_that_are_cut_anywhere_leave_a_healthy_server() {
     }
     assert_eq!(server.ready().result("environment/status", &Value::Null), json!({"status": "ready"}));
     wait_for_children(&server, 0);
+}
+
+/// A helper whose first set-up finds that somebody has moved what was to be protected, as happens beside others that work in the
+/// same places.
+#[test]
+fn a_set_up_that_begins_anew_loses_neither_input_nor_output() {
+    let places = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (helper, seen) = (places.path().join("helper"), places.path().join("seen"));
+    let script = format!(
+        "#!/bin/bash\nif [[ $1 != --standby && ! -e {seen} ]]; then\n  touch {seen}\n  \
+         printf 'failed step=places errno=2 call=open message=moved\\n' >&3\n  exit 125\nfi\n\
+         exec -a codex-linux-sandbox {codex} \"$@\"\n",
+        seen = seen.display(),
+        codex = env!("CARGO_BIN_EXE_codex-under-test"),
+    );
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = format!("codex_linux_sandbox_exe = \"{}\"\n", helper.display());
+    let server = Server::with(Way::Unix, &config, &[]);
+    let mut raw = server.ready();
+    let mut params = server.start_params("p", &["sh", "-c", "cat; echo out; echo err >&2"]);
+    params["pipeStdin"] = json!(true);
+    let start = raw.request("process/start", &params);
+    // Before it runs.
+    let write = raw.request("process/write", &json!({"processId": "p", "chunk": "aW4K", "writeId": "1"}));
+    assert_eq!(raw.answer(write)["result"]["status"], "accepted");
+    assert!(raw.answer(start).get("error").is_none());
+    assert!(seen.exists(), "it was not asked a second time");
+    // The client that we speak for can't close input: the command has to be ended.
+    let mut heard = raw.notification();
+    assert_eq!(heard["params"]["chunk"], "aW4K", "{heard}");
+    raw.result("process/terminate", &json!({"processId": "p"}));
+    while heard["method"] != "process/closed" {
+        heard = raw.notification();
+    }
+    // And what such a command writes at once.
+    std::fs::remove_file(&seen).unwrap();
+    let server = Server::with(Way::Unix, &config, &[]);
+    let heard = server.ready().run(&server.start_params("p", &["sh", "-c", "echo out; echo err >&2"]));
+    assert!(seen.exists());
+    assert_eq!(
+        (heard.text(), heard.stderr, heard.exit_code),
+        ("out\n".to_owned(), b"err\n".to_vec(), Some(0))
+    );
 }
 
 #[test]
