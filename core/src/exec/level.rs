@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use codex_linux_sandbox::{
     CallersSignals, EarlyInit, Enforced, Footing, Isolation, Network, Plan, PlanError, PlanPath, SetupError,
-    Step, Support, UnixSockets, probe_namespaces,
+    Step, Support, UnixSockets, probe_namespaces, shown,
 };
 use nix::errno::Errno;
 
@@ -16,7 +16,7 @@ use super::warden::Post;
 use crate::config;
 use crate::enforcement::{Enforcement, Hold, Level};
 use crate::lower::{lower, lower_limits, lower_protection, roots};
-use crate::policy::{Protection, ResolvedPlaces, ResolvedPolicy, WritableRoot, special_mounts};
+use crate::policy::{Protection, ResolvedPlaces, ResolvedPolicy, SpecialMount, WritableRoot, special_mounts};
 
 /// Names the level that a command runs at. Unset where nothing is restricted.
 pub const LEVEL_VARIABLE: &str = "CODEX_SANDBOX";
@@ -37,16 +37,18 @@ impl Rung {
     /// The plan with what is protected at the time of a call, as far as the level can hold it.
     pub(super) fn plan_with(&self, protection: Option<&Protection>) -> Result<Plan, PlanFailure> {
         let mut plan = self.plan.clone();
-        if !plan.uses_namespaces() {
-            return Ok(plan);
-        }
         if let Some(post) = &self.post {
             // Looked up at each call: something may have been mounted since.
             let roots = post.roots.iter().map(|root| root.path.as_path());
-            let special = special_mounts(roots).map_err(PlanFailure::Mounts)?;
-            for mount in special {
+            for mount in special_mounts(roots).map_err(PlanFailure::Mounts)? {
+                if !plan.uses_namespaces() {
+                    return Err(PlanFailure::SpecialMount(mount));
+                }
                 plan.places.denied.push(PlanPath::new(mount.place)?);
             }
+        }
+        if !plan.uses_namespaces() {
+            return Ok(plan);
         }
         if let Some(protection) = protection {
             plan.places.protected = lower_protection(protection)?;
@@ -76,6 +78,13 @@ pub enum PlanFailure {
     /// The list of mounts can't be read.
     #[error("/proc/self/mountinfo can't be read ({why}), so that nobody knows what is mounted in the writable roots", why = .0.desc())]
     Mounts(Errno),
+    /// Something of the kernel's was mounted in a writable root since the sandbox was prepared, and nothing less than namespaces
+    /// keeps it out.
+    #[error(
+        "{place} lies in a writable root, and is the kernel's own ({kind}): it can only be kept out with namespaces, which \
+         are not to be had here; unmount it, or choose deeper roots", place = shown(.0.place.as_path()), kind = .0.kind
+    )]
+    SpecialMount(SpecialMount),
 }
 
 /// What was learned. It does not change while a process lives.
