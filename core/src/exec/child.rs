@@ -1,6 +1,6 @@
 //! The helper as a child of this process: told what to do with the command, ended, collected.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use codex_linux_sandbox::tree::{children, kill_below, kill_children};
@@ -36,7 +36,7 @@ pub(super) enum Stands {
 #[derive(Debug)]
 pub(super) struct Child {
     pid: Pid,
-    process: PidFd,
+    process: Arc<PidFd>,
     stands: Stands,
     /// The terminal that is the command's own.
     pub(super) terminal: Option<Arc<AsyncFd<OwnedFd>>>,
@@ -45,8 +45,8 @@ pub(super) struct Child {
 
 impl Child {
     /// Readable once the process has ended.
-    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.process.as_fd()
+    pub(super) fn pidfd(&self) -> Arc<PidFd> {
+        Arc::clone(&self.process)
     }
 
     /// Where what the command has started is found.
@@ -198,5 +198,5 @@ pub(super) fn child(pid: Pid, stands: Stands) -> Result<Child, ExecError> {
         }
         ExecError::Prepare { call: "pidfd_open", errno }
     })?;
-    Ok(Child { pid, process, stands, terminal: None, reaped: false })
+    Ok(Child { pid, process: Arc::new(process), stands, terminal: None, reaped: false })
 }

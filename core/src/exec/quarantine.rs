@@ -24,10 +24,12 @@ mod watch;
 mod tests;
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::inotify::Inotify;
 use nix::sys::stat::fstat;
 
 use crate::policy::protected::below::open_place;
@@ -56,7 +58,7 @@ const LONGEST_SEARCH: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Guard {
     codex_home: Option<PathBuf>,
-    duties: Duties,
+    duties: Arc<Duties>,
     /// Held from the beginning: what a root's path leads to in the end is somebody else's business.
     roots: Vec<Root>,
     repositories: Vec<Kept>,
@@ -87,6 +89,7 @@ impl Guard {
             root_of(&roots, link).is_some_and(|(root, relative)| is_recent(root, relative, intervals))
         });
         let judged = judged(protection, codex_home, &running);
+        let duties = Arc::new(duties);
         let configurations = Configurations::read(&duties.kept, &judged, &roots, &mut seen);
         let journal = codex_home.and_then(|home| Journal::begin(home, from, &duties).ok());
         Self {
@@ -110,7 +113,7 @@ impl Guard {
     pub(super) fn watch(&mut self) {
         self.watch = Watch::new(&self.duties.absent);
         // What came to be before is not noticed any more.
-        self.look(Duties { links: Vec::new(), ..self.duties.clone() });
+        self.look(Duties { links: Vec::new(), ..(*self.duties).clone() });
     }
 
     fn look(&mut self, duties: Duties) {
@@ -123,7 +126,7 @@ impl Guard {
 
     /// The descriptor that becomes readable when [`Guard::handle_events`] has something to do.
     #[must_use]
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    pub(super) fn descriptor(&self) -> Option<Arc<Inotify>> {
         self.watch.as_ref().map(Watch::descriptor)
     }
 
@@ -131,7 +134,7 @@ impl Guard {
     pub(super) fn handle_events(&mut self) {
         let Some(watch) = &self.watch else { return };
         let duties = match watch.read() {
-            Noticed::Anything => Duties { links: Vec::new(), ..self.duties.clone() },
+            Noticed::Anything => Duties { links: Vec::new(), ..(*self.duties).clone() },
             Noticed::Paths(paths) => {
                 let names = |path: &PathBuf| {
                     self.duties

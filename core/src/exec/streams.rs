@@ -1,5 +1,6 @@
 //! Reading what a command writes, as it comes, into what is kept of it.
 
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -19,12 +20,17 @@ const CHUNK: usize = 64 * 1024;
 /// As much as a pipe holds where nobody asked for more: `/proc/sys/fs/pipe-max-size` bounds what the command can ask for.
 const MOST_IN_A_PIPE: usize = 1024 * 1024;
 
+thread_local! {
+    /// Where a chunk is on its way from a pipe to what keeps it, which is one step without waiting: each run one of its own would
+    /// be most of what a command costs that writes nothing.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
+}
+
 /// The streams of a run, and where what is read from them goes.
 pub(super) struct Streams {
     stdout: Stream,
     stderr: Stream,
     both: Sinks,
-    chunk: Vec<u8>,
     total: u64,
 }
 
@@ -90,14 +96,12 @@ impl Streams {
         both: Sinks,
     ) -> std::io::Result<Self> {
         let stderr = stderr.map(|pipe| sys::watch(pipe).map(Arc::new)).transpose()?;
-        let captured = stdout.is_some() || stderr.is_some();
         let stream = |name, source| Stream { name, source, capture: Capture::new(both.budget) };
         let name = if is_terminal { OutputStream::Pty } else { OutputStream::Stdout };
         Ok(Self {
             stdout: stream(name, stdout),
             stderr: stream(OutputStream::Stderr, stderr),
             both,
-            chunk: vec![0; if captured { CHUNK } else { 0 }],
             total: 0,
         })
     }
@@ -121,10 +125,11 @@ impl Streams {
         self.both.ready().await;
         // Two pipes have no common clock: of what waits in both, output comes first.
         for stream in [&mut self.stdout, &mut self.stderr] {
-            if let Some(source) = &stream.source {
-                let taken = source.try_io(Interest::READABLE, |source| Ok(read(source, &mut self.chunk)?));
-                self.total += stream.keep(taken, &self.chunk, &mut self.both);
-            }
+            self.total += BUFFER.with_borrow_mut(|chunk| {
+                let Some(source) = &stream.source else { return 0 };
+                let taken = source.try_io(Interest::READABLE, |source| Ok(read(source, chunk)?));
+                stream.keep(taken, chunk, &mut self.both)
+            });
         }
     }
 
@@ -134,10 +139,13 @@ impl Streams {
         for stream in [&mut self.stdout, &mut self.stderr] {
             for _ in 0..MOST_IN_A_PIPE.div_ceil(CHUNK) {
                 // Past the runtime, which only knows of what it was told before.
-                let Some(source) = &stream.source else { break };
-                let taken = read(source.get_ref(), &mut self.chunk).map_err(std::io::Error::from);
-                let nothing = taken.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-                self.total += stream.keep(taken, &self.chunk, &mut self.both);
+                let (nothing, count) = BUFFER.with_borrow_mut(|chunk| {
+                    let Some(source) = &stream.source else { return (true, 0) };
+                    let taken = read(source.get_ref(), chunk).map_err(std::io::Error::from);
+                    let nothing = taken.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+                    (nothing, stream.keep(taken, chunk, &mut self.both))
+                });
+                self.total += count;
                 if nothing {
                     break;
                 }

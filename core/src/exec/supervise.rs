@@ -15,7 +15,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_linux_sandbox::{Ending, Record};
+use codex_linux_sandbox::{Ending, PidFd, Record};
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -87,7 +87,7 @@ impl Phase {
 /// A run that is watched over.
 pub(super) struct Run<'a> {
     child: Child,
-    pidfd: AsyncFd<std::os::fd::OwnedFd>,
+    pidfd: AsyncFd<sys::Shared<PidFd>>,
     told: Told,
     streams: Streams,
     orders: &'a mut Orders,
@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
             call: "epoll_ctl",
             errno: errno.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
         };
-        let pidfd = child.pidfd().try_clone_to_owned().and_then(sys::watch).map_err(watching)?;
+        let pidfd = sys::watch_shared(child.pidfd()).map_err(watching)?;
         let told = Told::new(ends.status).map_err(watching)?;
         let watch_both = |end| sys::watch_both(end).map(Arc::new).map_err(watching);
         let master = ends.master.map(watch_both).transpose()?;

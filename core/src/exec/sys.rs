@@ -2,11 +2,13 @@
 
 #![expect(unsafe_code, reason = "raw system calls stand here, and nowhere else in this crate")]
 
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
 
-use codex_linux_sandbox::Ending;
+use codex_linux_sandbox::{Ending, PidFd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::inotify::Inotify;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::Pid;
 use tokio::io::Interest;
@@ -127,6 +129,40 @@ pub fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` stays open, under the same number, until it is dropped, which the `AsyncFd` does after it has
     // taken it out of the runtime.
     unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(std::io::Error::from)
+}
+
+/// Something that has one descriptor, the same one for as long as it lives.
+pub(super) trait HasOneDescriptor: AsFd {}
+
+impl HasOneDescriptor for PidFd {}
+
+impl HasOneDescriptor for Inotify {}
+
+/// The descriptor of something that has other owners as well.
+#[derive(Debug)]
+pub(super) struct Shared<T>(Arc<T>);
+
+impl<T: HasOneDescriptor> AsRawFd for Shared<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// Lets the runtime wait until something becomes readable that is used beside, without a descriptor more.
+///
+/// # Errors
+///
+/// As [`watch`].
+///
+/// # Panics
+///
+/// As [`watch`].
+pub(super) fn watch_shared<T: HasOneDescriptor>(descriptor: Arc<T>) -> std::io::Result<AsyncFd<Shared<T>>> {
+    // JUSTIFICATION: as above.
+    // SAFETY: as above; what is shared is never exchanged, and lives until its last owner is dropped, of whom the `AsyncFd` is
+    // one.
+    unsafe { AsyncFd::register_with_interest(Shared(descriptor), Interest::READABLE) }
+        .map_err(std::io::Error::from)
 }
 
 /// Which side of a fork this is.

@@ -4,13 +4,13 @@
 //! recover ▶ protect ▶ Guard::begin ▶ (the command runs: refresh, then watch) ▶ Guard::finish
 //! ```
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::sys::inotify::Inotify;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
@@ -57,14 +57,42 @@ enum Stage {
     Short,
     Searching,
     /// Nothing where the kernel gives no watch.
-    Watching(Option<AsyncFd<OwnedFd>>),
+    Watching(Option<AsyncFd<sys::Shared<Inotify>>>),
+}
+
+/// The searches that go on in this process, by whose they are and where. One of each is enough: what it finds is found for all.
+static SEARCHES: Mutex<Vec<Place>> = Mutex::new(Vec::new());
+
+/// `$CODEX_HOME` and the roots.
+type Place = (PathBuf, Vec<PathBuf>);
+
+/// The right to search, given back when this is dropped.
+struct Turn(Place);
+
+impl Turn {
+    /// Nothing where the same is being searched.
+    fn take(place: Place) -> Option<Self> {
+        let mut searches = SEARCHES.lock().unwrap_or_else(PoisonError::into_inner);
+        if searches.contains(&place) {
+            return None;
+        }
+        searches.push(place.clone());
+        Some(Self(place))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        SEARCHES.lock().unwrap_or_else(PoisonError::into_inner).retain(|place| *place != self.0);
+    }
 }
 
 /// A search beside the command. Dropped, it ends with the directory that it is in.
 #[derive(Debug)]
 struct Search {
     stop: Stop,
-    thread: JoinHandle<Vec<Quarantined>>,
+    /// What it has found, once it has. Its thread is not joined: one that waits for that keeps its stack.
+    found: Receiver<Vec<Quarantined>>,
 }
 
 #[derive(Debug)]
@@ -106,9 +134,7 @@ impl Warden {
                 Stage::Searching => {
                     sleep_until(self.started + BEFORE_WATCH).await;
                     self.guard.watch();
-                    let descriptor = self.guard.descriptor();
-                    let watched =
-                        descriptor.and_then(|one| one.try_clone_to_owned().and_then(sys::watch).ok());
+                    let watched = self.guard.descriptor().and_then(|watch| sys::watch_shared(watch).ok());
                     self.stage = Stage::Watching(watched);
                 }
                 Stage::Watching(Some(watched)) => match watched.readable().await {
@@ -123,24 +149,29 @@ impl Warden {
         }
     }
 
-    /// Begins to search the roots on a thread of its own.
+    /// Begins to search the roots on a thread of its own, unless another call is at it: a server whose calls begin together would
+    /// have as many threads.
     fn search(&self) -> Option<Search> {
-        let codex_home = self.codex_home.clone()?;
-        let roots = self.roots.clone();
+        let turn = Turn::take((self.codex_home.clone()?, self.roots.clone()))?;
         let stopped = Arc::new(AtomicBool::new(false));
         let stop = Stop(Arc::clone(&stopped));
-        let work = move || refresh(&roots, &codex_home, &mut || stopped.load(Ordering::Relaxed));
+        let (told, found) = channel();
+        let work = move || {
+            let Turn((codex_home, roots)) = &turn;
+            // Nobody hears it where the call was dropped.
+            told.send(refresh(roots, codex_home, &mut || stopped.load(Ordering::Relaxed))).ok();
+        };
         let thread = std::thread::Builder::new().name("codex-search".to_owned()).spawn(work);
-        thread.ok().map(|thread| Search { stop, thread })
+        thread.ok().map(|_detached| Search { stop, found })
     }
 
     /// Checks after the command has ended. Waits for the disk.
     pub(super) fn finish(self) -> Vec<Quarantined> {
         let mut found = self.found;
-        if let Some(Search { stop, thread }) = self.search {
+        if let Some(Search { stop, found: searched }) = self.search {
             drop(stop);
             // A search that failed has found nothing; the next one looks again.
-            found.extend(thread.join().unwrap_or_default());
+            found.extend(searched.recv().unwrap_or_default());
         }
         found.extend(self.guard.finish());
         found
@@ -173,10 +204,19 @@ mod tests {
     }
 
     #[test]
+    fn one_search_of_a_place_at_a_time() {
+        let place = |name: &str| (PathBuf::from("/home"), vec![PathBuf::from(name)]);
+        let turn = Turn::take(place("/only")).unwrap();
+        assert!(Turn::take(place("/only")).is_none());
+        assert!(Turn::take(place("/other")).is_some());
+        drop(turn);
+        assert!(Turn::take(place("/only")).is_some());
+    }
+
+    #[test]
     fn a_search_that_nobody_waits_for_is_told_to_stop() {
         let stopped = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::spawn(Vec::new);
-        let search = Search { stop: Stop(Arc::clone(&stopped)), thread };
+        let search = Search { stop: Stop(Arc::clone(&stopped)), found: channel().1 };
         assert!(!stopped.load(Ordering::Relaxed));
         drop(search);
         assert!(stopped.load(Ordering::Relaxed));

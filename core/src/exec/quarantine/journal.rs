@@ -4,15 +4,15 @@
 //! with the last process of the call, however that ended. A call that ends without having searched the whole of its roots
 //! leaves a file that says from when to when nobody knows what was made there.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::kept::Kept;
@@ -48,14 +48,16 @@ impl Duties {
     /// Takes over what others that are running found not to exist: what stands there now, one of their commands may have
     /// made. A link of the time in which they run must not be put back.
     pub(super) fn distrust(&mut self, running: &[Left], is_recent: impl Fn(&Path, &[Interval]) -> bool) {
-        let absent = running.iter().flat_map(|other| &other.duties.absent);
-        let absent: HashSet<PathBuf> = absent.flat_map(AbsentNames::paths).collect();
+        // Asked for the few paths that matter: all of what a thousand running calls look after is much to put together.
+        let was_absent = |path: &Path| {
+            running.iter().flat_map(|other| &other.duties.absent).any(|absent| absent.contains(path))
+        };
         let intervals: Vec<Interval> = running.iter().map(|other| other.interval).collect();
         let links = std::mem::take(&mut self.links).into_iter();
         let (suspect, links) = links.partition::<Vec<_>, _>(|link| is_recent(&link.path, &intervals));
         self.links = links;
         let there = self.kept.iter().map(|kept| &kept.path).chain(suspect.iter().map(|link| &link.path));
-        let suspect = there.filter(|path| absent.contains(*path)).filter_map(|path| AbsentNames::of(path));
+        let suspect = there.filter(|path| was_absent(path)).filter_map(|path| AbsentNames::of(path));
         let suspect: Vec<AbsentNames> = suspect.collect();
         self.absent.extend(suspect);
     }
@@ -75,6 +77,15 @@ impl Interval {
     }
 }
 
+/// The calls of this process that run, by their files: what is in these need not be read by who has written it, and a server may
+/// have a thousand of them.
+static OWN: LazyLock<Mutex<HashMap<PathBuf, Arc<Duties>>>> = LazyLock::new(Mutex::default);
+
+fn own() -> MutexGuard<'static, HashMap<PathBuf, Arc<Duties>>> {
+    // Nothing that is done under this lock can leave half of it done.
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The file of a running call.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -88,7 +99,7 @@ pub(super) struct Journal {
 pub(super) struct Left {
     path: PathBuf,
     pub(super) interval: Interval,
-    pub(super) duties: Duties,
+    pub(super) duties: Arc<Duties>,
 }
 
 fn directory(codex_home: &Path) -> PathBuf {
@@ -105,7 +116,7 @@ fn time(micros: &str) -> Option<SystemTime> {
 
 impl Journal {
     /// Writes the file of a call that starts.
-    pub(super) fn begin(codex_home: &Path, from: SystemTime, duties: &Duties) -> io::Result<Self> {
+    pub(super) fn begin(codex_home: &Path, from: SystemTime, duties: &Arc<Duties>) -> io::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("running-{}-{}-{number}", micros(from), std::process::id());
@@ -129,6 +140,7 @@ impl Journal {
             drop(fs::remove_file(&draft));
             return Err(error);
         }
+        own().insert(path.clone(), Arc::clone(duties));
         Ok(Self { path, _file: file })
     }
 
@@ -146,6 +158,13 @@ impl Journal {
     /// that a thousand calls leave one file.
     pub(super) fn unsearched(self, codex_home: &Path, interval: Interval, duties: &Duties) -> io::Result<()> {
         leave(codex_home, &self.path, interval, duties)
+    }
+}
+
+impl Drop for Journal {
+    /// The lock goes as well: from here on it is the file of a call that was killed, unless it is gone.
+    fn drop(&mut self) {
+        own().remove(&self.path);
     }
 }
 
@@ -197,6 +216,14 @@ pub(super) fn left(codex_home: &Path, all: bool) -> Vec<Left> {
         let Some(name) = name.to_str() else { continue };
         let unsearched = parse_left(name).map(|(_, interval)| interval).filter(|_| all);
         let Some(interval) = unsearched.or_else(|| parse_running(name)) else { continue };
+        if interval.until.is_none()
+            && let Some(duties) = own().get(&entry.path())
+        {
+            if all {
+                found.push(Left { path: entry.path(), interval, duties: Arc::clone(duties) });
+            }
+            continue;
+        }
         let Ok(file) = fs::OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
@@ -211,7 +238,7 @@ pub(super) fn left(codex_home: &Path, all: bool) -> Vec<Left> {
         let mut text = Vec::new();
         let read = (&file).take(MOST_BYTES).read_to_end(&mut text).is_ok();
         match decode(&text).filter(|_| read) {
-            Some(duties) => found.push(Left { path: entry.path(), interval, duties }),
+            Some(duties) => found.push(Left { path: entry.path(), interval, duties: Arc::new(duties) }),
             // Nobody will ever make sense of it.
             None if !running => drop(fs::remove_file(entry.path())),
             None => {}
@@ -357,14 +384,14 @@ mod tests {
     fn a_running_call_is_left_alone_and_a_killed_one_found() {
         let home = tempfile::tempdir().unwrap();
         assert_eq!(left(home.path(), false).len(), 0);
-        let journal = Journal::begin(home.path(), SystemTime::now(), &duties()).unwrap();
+        let journal = Journal::begin(home.path(), SystemTime::now(), &Arc::new(duties())).unwrap();
         assert_eq!(left(home.path(), false).len(), 0);
         let seen = left(home.path(), true);
-        assert!(matches!(&seen[..], [one] if one.interval.until.is_none() && one.duties == duties()));
+        assert!(matches!(&seen[..], [one] if one.interval.until.is_none() && *one.duties == duties()));
         // The kernel drops the lock of a process that was killed.
         drop(journal);
         let seen = left(home.path(), false);
-        assert!(matches!(&seen[..], [one] if one.duties == duties()));
+        assert!(matches!(&seen[..], [one] if *one.duties == duties()));
         seen[0].done().unwrap();
         assert_eq!(left(home.path(), true).len(), 0);
     }
@@ -375,7 +402,7 @@ mod tests {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         for second in [5, 1, 9] {
             let from = start + Duration::from_secs(second);
-            let journal = Journal::begin(home.path(), from, &duties()).unwrap();
+            let journal = Journal::begin(home.path(), from, &Arc::new(duties())).unwrap();
             let interval = Interval { from, until: Some(from + Duration::from_secs(1)) };
             journal.unsearched(home.path(), interval, &duties()).unwrap();
         }

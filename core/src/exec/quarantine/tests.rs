@@ -1,6 +1,7 @@
 //! What commands plant is gone from the host after the call, and what they make goes on working.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -221,7 +222,8 @@ fn watched_names_are_cleared_at_once() {
     scene.write("other", "");
     guard.handle_events();
     scene.write(".envrc", "x");
-    let mut poll = [nix::poll::PollFd::new(guard.descriptor().unwrap(), nix::poll::PollFlags::POLLIN)];
+    let watch = guard.descriptor().unwrap();
+    let mut poll = [nix::poll::PollFd::new(watch.as_fd(), nix::poll::PollFlags::POLLIN)];
     assert_eq!(nix::poll::poll(&mut poll, nix::poll::PollTimeout::from(5000_u16)), Ok(1));
     guard.handle_events();
     assert!(!scene.path(".envrc").exists() && scene.path("other").exists());

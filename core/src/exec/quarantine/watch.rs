@@ -1,8 +1,8 @@
 //! Noticing at once what comes to be at a protected name, instead of at the end of the call.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
@@ -13,7 +13,7 @@ const MOST: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Watch {
-    inotify: Inotify,
+    inotify: Arc<Inotify>,
     directories: HashMap<WatchDescriptor, PathBuf>,
 }
 
@@ -45,11 +45,11 @@ impl Watch {
             Some((descriptor, parent))
         });
         let directories = watched.collect();
-        Some(Self { inotify, directories })
+        Some(Self { inotify: Arc::new(inotify), directories })
     }
 
-    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
+    pub(super) fn descriptor(&self) -> Arc<Inotify> {
+        Arc::clone(&self.inotify)
     }
 
     pub(super) fn read(&self) -> Noticed {
