@@ -1,6 +1,7 @@
 //! What clients may ask for at most, and policies made of what they ask for.
 
 mod context;
+mod kept;
 mod named;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use codex_core::policy::{
 use codex_linux_sandbox::shown;
 
 use crate::protocol::{NamedPolicy, SandboxContext};
+use kept::Kept;
 
 /// Why a policy is not granted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +74,7 @@ pub(crate) struct Ceiling {
     options: CeilingOptions,
     /// Where roots may lie, without any link in them.
     roots: Vec<PathBuf>,
+    kept: Kept,
 }
 
 /// What a request comes to before it is compared.
@@ -126,7 +129,7 @@ impl Ceiling {
         }
         implied.extend(options.tmpdir.clone().filter(|_| !workspace.exclude_tmpdir_env_var.value));
         roots.extend(implied.iter().filter_map(|path| path.canonicalize().ok()));
-        Self { options, roots }
+        Self { options, roots, kept: Kept::default() }
     }
 
     /// The server's workspace.
@@ -174,21 +177,31 @@ impl Ceiling {
 
     fn prepare(&self, mut wanted: Wanted) -> Result<Sandbox, Refusal> {
         self.compare_modes(&wanted.policy)?;
-        let mut options = self.options.sandbox.clone();
-        options.places.deny_read.append(&mut wanted.deny_read);
-        options.protection.protect.append(&mut wanted.protect);
-        if wanted.git_read_only {
-            options.protection.git = codex_core::policy::GitProtection::ReadOnly;
-        }
         let surroundings = Surroundings {
             policy_cwd: &wanted.cwd,
             tmpdir: wanted.tmpdir.as_deref(),
             codex_home: self.options.codex_home.as_deref(),
             named_in_files: &self.options.named_in_files,
         };
-        let sandbox = Sandbox::prepare(&wanted.policy, surroundings, options)?;
+        if let Some(sandbox) = self.kept.find(&wanted, surroundings) {
+            self.compare_roots(sandbox.policy())?;
+            return Ok(sandbox);
+        }
+        let sandbox = Sandbox::prepare(&wanted.policy, surroundings, self.sandbox_options(&wanted))?;
         self.compare_roots(sandbox.policy())?;
+        self.kept.keep(&wanted, &sandbox);
         Ok(sandbox)
+    }
+
+    fn sandbox_options(&self, wanted: &Wanted) -> SandboxOptions {
+        let mut options = self.options.sandbox.clone();
+        options.standby = true;
+        options.places.deny_read.extend_from_slice(&wanted.deny_read);
+        options.protection.protect.extend_from_slice(&wanted.protect);
+        if wanted.git_read_only {
+            options.protection.git = codex_core::policy::GitProtection::ReadOnly;
+        }
+        options
     }
 
     fn compare_modes(&self, policy: &SandboxPolicy) -> Result<(), Refusal> {

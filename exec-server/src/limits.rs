@@ -1,5 +1,6 @@
 //! Bounds, each with what happens at it.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// The bounds of a server. `docs/exec-server.md` has the table.
@@ -28,7 +29,7 @@ pub struct ServerLimits {
     /// How many processes may run. At the bound, `process/start` is refused.
     pub processes: usize,
     /// How many processes are set up at the same time. The next one waits, but not for ever: a set-up that hangs must not hold
-    /// up the others.
+    /// up the others. As many as there are processors: more of them only take these from one another, and from small requests.
     pub starts: usize,
     /// How many processes a session keeps that have ended. The oldest goes first.
     pub ended_kept: usize,
@@ -61,7 +62,7 @@ impl Default for ServerLimits {
             connections: 256,
             sessions: 1024,
             processes: 4096,
-            starts: 8,
+            starts: std::thread::available_parallelism().map_or(2, NonZeroUsize::get).max(2),
             ended_kept: 256,
             ended_for: Duration::from_secs(80),
             session_for: Duration::from_secs(80),

@@ -263,6 +263,16 @@ impl Sandbox {
         Ok(Self(Arc::new(Prepared { policy, places, codex_home, rungs, options, standby })))
     }
 
+    /// Whether preparing a sandbox now, with the same options, would come to this one: the policy's paths are looked up again,
+    /// links followed, and nothing that is remembered of them is used. For who keeps sandboxes by what was asked for.
+    #[must_use]
+    pub fn is_as_prepared(&self, policy: &SandboxPolicy, surroundings: Surroundings<'_>) -> bool {
+        let Prepared { policy: resolved, places, codex_home, options, .. } = &*self.0;
+        surroundings.codex_home == codex_home.as_deref()
+            && resolve(policy, surroundings).is_ok_and(|found| found == *resolved)
+            && options.places.resolve().is_ok_and(|found| found == *places)
+    }
+
     /// Begins to make namespaces ready for the next call, where [`SandboxOptions::standby`] asks for it and none are.
     /// Waits for nothing. Each call does so at its end; this is for the first one.
     pub fn stand_by(&self) {

@@ -95,6 +95,8 @@ async fn launch(
     // Before it can write anything.
     let reader = process.reader(0);
     if process.started().await {
+        // Others may follow before this one ends.
+        sandbox.stand_by();
         return Ok((process, kind, reader));
     }
     let answer = process.wait().await;
