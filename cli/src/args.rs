@@ -305,8 +305,8 @@ pub(crate) struct ExecServerArgs {
     /// Where to listen: stdio, ws://IP:PORT or unix:///PATH. Repeatable. Without it, at a port of this machine.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Vec<ListenAddress>,
-    /// How clients show who they are, over WebSocket: capability-token, which the other two options imply.
-    #[arg(long, value_name = "KIND", value_parser = ["capability-token"], requires = "token")]
+    /// How clients show who they are, over WebSocket: capability-token or signed-bearer-token, as the options below imply.
+    #[arg(long, value_name = "KIND", value_parser = ["capability-token", "signed-bearer-token"], requires = "token")]
     pub(crate) ws_auth: Option<String>,
     /// The file with the token that clients have to show.
     #[arg(long, value_name = "FILE", group = "token")]
@@ -314,6 +314,21 @@ pub(crate) struct ExecServerArgs {
     /// The SHA-256 digest of the token that clients have to show, in hexadecimal digits.
     #[arg(long, value_name = "DIGEST", group = "token")]
     pub(crate) ws_token_sha256: Option<String>,
+    /// The file with the secret that clients' tokens have to be signed with: JSON Web Tokens, HS256.
+    #[arg(long, value_name = "FILE", group = "token", group = "signed")]
+    pub(crate) ws_shared_secret_file: Option<PathBuf>,
+    /// The file with the public key of who signs clients' tokens: JSON Web Tokens, Ed25519.
+    #[arg(long, value_name = "FILE", group = "token", group = "signed")]
+    pub(crate) ws_public_key_file: Option<PathBuf>,
+    /// Who has to have issued signed tokens (`iss`).
+    #[arg(long, value_name = "NAME", requires = "signed")]
+    pub(crate) ws_issuer: Option<String>,
+    /// Whom signed tokens have to be meant for (`aud`). Without it, those that name somebody are refused.
+    #[arg(long, value_name = "NAME", requires = "signed")]
+    pub(crate) ws_audience: Option<String>,
+    /// How far the clocks of who signs and of this machine may be apart: 30 unless given, 300 at most.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=300), requires = "signed")]
+    pub(crate) ws_max_clock_skew_seconds: Option<u64>,
     /// How many requests of one connection are handled at the same time.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) concurrent_requests: Option<u32>,

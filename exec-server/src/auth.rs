@@ -1,10 +1,16 @@
-//! Who may connect: a token that is as good as its secrecy, compared in constant time by its digest.
+//! Who may connect: who shows a token that is as good as its secrecy, compared in constant time by its digest, or one that
+//! somebody has signed.
+
+mod signed;
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use codex_linux_sandbox::shown;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+
+pub use signed::{DEFAULT_SKEW, LONGEST_SKEW, Refused, SignedTokens};
 
 /// The shortest token that is taken: 128 bits as hexadecimal digits, or 192 as base64.
 const SHORTEST: usize = 32;
@@ -26,12 +32,79 @@ pub enum AuthError {
         path = shown(.0)
     )]
     Short(PathBuf),
+    /// The file of a key can't be read.
+    #[error("the key file {path}: {error}", path = shown(.path))]
+    UnreadableKey {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        error: std::io::Error,
+    },
+    /// Signatures made with it could be forged.
+    #[error("a shared secret has 32 bytes at least")]
+    Secret,
+    /// The same, of a file.
+    #[error("the secret file {path}: a shared secret has 32 bytes at least; `openssl rand -hex 32` makes one", path = shown(.0))]
+    ShortSecret(PathBuf),
+    /// Others could read the secret, or put a key of their own in its place.
+    #[error(
+        "the key file {path} has the mode {mode:04o} and belongs to user {owner}: it has to belong to this user or root, and not \
+         to have any of the bits {forbidden:03o}; `chmod 600` takes them away", path = shown(.path)
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// What must not be in it.
+        forbidden: u32,
+        /// Its owner.
+        owner: u32,
+    },
+    /// It is no public key that we can check signatures with.
+    #[error(
+        "the key file {path}: there is no Ed25519 key in it as `openssl pkey -pubout` writes it (BEGIN PUBLIC KEY)",
+        path = shown(.0)
+    )]
+    PublicKey(PathBuf),
     /// It is no digest.
     #[error("a SHA-256 digest is 64 hexadecimal digits")]
     Digest,
 }
 
-/// What a connection over TCP has to show. The token itself is not kept.
+/// What a connection over TCP has to show.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// The token of this digest.
+    Token(TokenDigest),
+    /// A token that is signed.
+    Signed(Box<SignedTokens>),
+}
+
+impl Credential {
+    /// Whether a header `Authorization` shows it, now.
+    #[must_use]
+    pub fn admits(&self, authorization: Option<&[u8]>) -> bool {
+        match self {
+            Self::Token(digest) => digest.admits(authorization),
+            Self::Signed(tokens) => bearer(authorization).is_some_and(|token| {
+                let checked = tokens.check(token, SystemTime::now());
+                if let Err(refused) = checked {
+                    tracing::info!("a token is refused: {refused}");
+                }
+                checked.is_ok()
+            }),
+        }
+    }
+}
+
+/// What follows `Bearer`.
+fn bearer(authorization: Option<&[u8]>) -> Option<&[u8]> {
+    let (scheme, token) = authorization?.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+/// A token by its digest. The token itself is not kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenDigest([u8; 32]);
 
@@ -80,12 +153,10 @@ impl TokenDigest {
     /// Whether a header `Authorization` shows the token.
     #[must_use]
     pub fn admits(&self, authorization: Option<&[u8]>) -> bool {
-        let Some((scheme, token)) = authorization.and_then(|header| header.split_at_checked(7)) else {
-            return false;
-        };
+        let Some(token) = bearer(authorization) else { return false };
         // What is compared has one length whatever the token's.
-        let shown: [u8; 32] = Sha256::digest(token.trim_ascii()).into();
-        scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(shown.ct_eq(&self.0))
+        let shown: [u8; 32] = Sha256::digest(token).into();
+        bool::from(shown.ct_eq(&self.0))
     }
 }
 

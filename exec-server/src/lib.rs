@@ -30,7 +30,7 @@ mod session;
 mod transport;
 
 pub use audit::AuditError;
-pub use auth::{AuthError, TokenDigest};
+pub use auth::{AuthError, Credential, DEFAULT_SKEW, LONGEST_SKEW, Refused, SignedTokens, TokenDigest};
 pub use ceiling::{CeilingOptions, Refusal};
 pub use limits::ServerLimits;
 pub use mcp::McpOptions;

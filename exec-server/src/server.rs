@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditError, AuditLog};
-use crate::auth::TokenDigest;
+use crate::auth::Credential;
 use crate::ceiling::{Ceiling, CeilingOptions, Refusal};
 use crate::connection;
 use crate::environment;
@@ -32,7 +32,7 @@ pub struct ServerOptions {
     /// The variables that commands' environments start from.
     pub variables: Vec<(OsString, OsString)>,
     /// What a connection over TCP has to show.
-    pub token: Option<TokenDigest>,
+    pub token: Option<Credential>,
     /// The file that says who ran what.
     pub audit_log: Option<PathBuf>,
     /// The bounds.
@@ -57,7 +57,7 @@ pub enum PrepareError {
 pub(crate) struct Shared {
     pub(crate) ceiling: Ceiling,
     pub(crate) variables: Vec<(OsString, OsString)>,
-    pub(crate) token: Option<TokenDigest>,
+    pub(crate) token: Option<Credential>,
     pub(crate) audit: Option<AuditLog>,
     pub(crate) limits: ServerLimits,
     pub(crate) metrics: Arc<Metrics>,

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use codex_core::exec::watch;
 use codex_exec_server::{
-    AuthError, Bound, CeilingOptions, ListenAddress, ListenError, McpOptions, PrepareError, Server,
-    ServerLimits, ServerOptions, TokenDigest,
+    AuthError, Bound, CeilingOptions, Credential, DEFAULT_SKEW, ListenAddress, ListenError, McpOptions,
+    PrepareError, Server, ServerLimits, ServerOptions, SignedTokens, TokenDigest,
 };
 use nix::sys::signal::Signal;
 
@@ -17,6 +18,10 @@ use crate::exit_code;
 use crate::meaning::{Meaning, MeaningError};
 use crate::render;
 use crate::signals::{Shares, Signals};
+
+/// The kinds of `--ws-auth`.
+const TOKEN: &str = "capability-token";
+const SIGNED: &str = "signed-bearer-token";
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,9 @@ enum Failure {
     Server(#[from] PrepareError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Two options say different things about who may connect.
+    #[error("--ws-auth {kind} does not go with --{option}")]
+    Kind { kind: String, option: &'static str },
     #[error("the server can't be prepared: {0}")]
     Prepare(std::io::Error),
 }
@@ -39,6 +47,7 @@ impl Failure {
             Self::Meaning(error) => error.exit_code(),
             Self::Auth(_)
             | Self::Server(_)
+            | Self::Kind { .. }
             | Self::Listen(ListenError::OffLoopback(_) | ListenError::StdioTwice) => exit_code::USAGE,
             Self::Listen(_) | Self::Prepare(_) => exit_code::REFUSED,
         }
@@ -110,6 +119,31 @@ async fn told_to_end(signals: &Signals) {
     }
 }
 
+/// What clients over WebSocket have to show. One of the options at most is there.
+fn credential(args: &ExecServerArgs) -> Result<Option<Credential>, Failure> {
+    let signed = |mut tokens: SignedTokens| {
+        tokens.skew = args.ws_max_clock_skew_seconds.map_or(DEFAULT_SKEW, Duration::from_secs);
+        tokens.issuer.clone_from(&args.ws_issuer);
+        tokens.audience.clone_from(&args.ws_audience);
+        Credential::Signed(Box::new(tokens))
+    };
+    let (credential, kind, option) = if let Some(file) = &args.ws_token_file {
+        (Credential::Token(TokenDigest::of_file(file)?), TOKEN, "ws-token-file")
+    } else if let Some(digest) = &args.ws_token_sha256 {
+        (Credential::Token(TokenDigest::of_hex(digest)?), TOKEN, "ws-token-sha256")
+    } else if let Some(file) = &args.ws_shared_secret_file {
+        (signed(SignedTokens::with_secret_file(file)?), SIGNED, "ws-shared-secret-file")
+    } else if let Some(file) = &args.ws_public_key_file {
+        (signed(SignedTokens::with_public_key_file(file)?), SIGNED, "ws-public-key-file")
+    } else {
+        return Ok(None);
+    };
+    match &args.ws_auth {
+        Some(said) if said != kind => Err(Failure::Kind { kind: said.clone(), option }),
+        _ => Ok(Some(credential)),
+    }
+}
+
 fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
     let meaning = Meaning::of(&PolicyOptions {
         sandbox: args.sandbox,
@@ -122,11 +156,7 @@ fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
         overrides: args.overrides.clone(),
         profile: args.profile.clone(),
     })?;
-    let token = match (&args.ws_token_file, &args.ws_token_sha256) {
-        (Some(file), _) => Some(TokenDigest::of_file(file)?),
-        (None, Some(digest)) => Some(TokenDigest::of_hex(digest)?),
-        (None, None) => None,
-    };
+    let token = credential(args)?;
     let mut limits = ServerLimits::default();
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     limits.concurrent_requests = args.concurrent_requests.map_or(limits.concurrent_requests, count);

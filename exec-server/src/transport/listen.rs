@@ -51,8 +51,8 @@ impl FromStr for ListenAddress {
 pub enum ListenError {
     /// Anybody could connect.
     #[error(
-        "{0} can be reached from other machines: --ws-token-file or --ws-token-sha256 has to say who may connect; \
-         ws://127.0.0.1:0 is for this machine only"
+        "{0} can be reached from other machines: --ws-token-file, --ws-token-sha256, --ws-shared-secret-file or \
+         --ws-public-key-file has to say who may connect; ws://127.0.0.1:0 is for this machine only"
     )]
     OffLoopback(SocketAddr),
     /// The kernel says no.

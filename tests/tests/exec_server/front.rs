@@ -2,7 +2,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::hmac;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::{Value, json};
 
 use super::raw::{Server, Way};
 
@@ -74,8 +82,87 @@ fn a_token_is_asked_for_where_there_is_one() {
     assert_eq!(status(&server, "GET /metrics HTTP/1.1"), 401);
 }
 
+/// A JSON Web Token, signed as one likes.
+fn token(alg: &str, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let text = format!(
+        "{}.{}",
+        encode(json!({ "alg": alg }).to_string().as_bytes()),
+        encode(claims.to_string().as_bytes())
+    );
+    format!("{text}.{}", encode(&sign(text.as_bytes())))
+}
+
+/// A file that is nobody else's.
+fn private(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn a_signed_token_is_asked_for_where_there_is_a_key() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let hmac = |text: &[u8]| {
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text).as_ref().to_vec()
+    };
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let key = [b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00", pair.public_key().as_ref()].concat();
+    let key = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(key));
+    let ed25519 = |text: &[u8]| pair.sign(text).as_ref().to_vec();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let (good, old) = (
+        json!({"exp": now + 600, "aud": "here", "iss": "me"}),
+        json!({"exp": now - 600, "aud": "here", "iss": "me"}),
+    );
+    let (elsewhere, forged) =
+        (json!({"exp": now + 600, "aud": "there", "iss": "me"}), json!({"exp": now + 600, "aud": "here"}));
+    let (secret_file, key_file) = (private(secret), private(&key));
+    for (option, file, alg, sign) in [
+        ("--ws-shared-secret-file", &secret_file, "HS256", &hmac as &dyn Fn(&[u8]) -> Vec<u8>),
+        ("--ws-public-key-file", &key_file, "EdDSA", &ed25519),
+    ] {
+        let file = file.path().to_str().unwrap();
+        let arguments = [
+            "--ws-auth",
+            "signed-bearer-token",
+            option,
+            file,
+            "--ws-audience",
+            "here",
+            "--ws-issuer",
+            "me",
+            "--ws-max-clock-skew-seconds",
+            "60",
+        ];
+        let server = Server::with(Way::WebSocket, "", &arguments);
+        let show = |token: String| upgrade(&server, &format!("Authorization: Bearer {token}\r\n"));
+        assert_eq!(upgrade(&server, ""), 401);
+        assert_eq!(show(token(alg, &good, sign)), 101, "{alg}");
+        for claims in [&old, &elsewhere, &forged] {
+            assert_eq!(show(token(alg, claims, sign)), 401, "{alg} {claims}");
+        }
+        assert_eq!(show(token(alg, &good, |_| vec![0; 64])), 401);
+        assert_eq!(show(token("none", &good, |_| Vec::new())), 401);
+        // What opens one server does not open the other.
+        for (other, sign) in [("HS256", &hmac as &dyn Fn(&[u8]) -> Vec<u8>), ("EdDSA", &ed25519)] {
+            assert_eq!(
+                show(token(other, &good, sign)),
+                if other == alg { 101 } else { 401 },
+                "{alg} {other}"
+            );
+        }
+        assert_eq!(show(secret.to_owned()), 401, "the secret itself is no token");
+        assert_eq!(status(&server, "GET /readyz HTTP/1.1"), 200);
+        assert_eq!(status(&server, "GET /metrics HTTP/1.1"), 401);
+    }
+}
+
 #[test]
 fn a_server_that_everybody_could_use_does_not_start() {
+    let (secret, open) = (private(&"s".repeat(32)), private(&"s".repeat(32)));
+    std::fs::set_permissions(open.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let [secret, open] = [&secret, &open].map(|file| file.path().to_str().unwrap());
     for (arguments, code, words) in [
         (&["--listen", "ws://0.0.0.0:0"][..], 2, "can be reached from other machines"),
         (&["--listen", "ws://localhost:0"], 2, "not an address to listen at"),
@@ -84,6 +171,14 @@ fn a_server_that_everybody_could_use_does_not_start() {
         (&["--ws-token-file", "/nowhere"], 2, "the token file /nowhere"),
         (&["--ws-token-sha256", "ab"], 2, "64 hexadecimal digits"),
         (&["--ws-auth", "capability-token"], 2, "required"),
+        (&["--ws-auth", "signed-bearer-token"], 2, "required"),
+        (&["--ws-shared-secret-file", "/nowhere"], 2, "the key file /nowhere"),
+        (&["--ws-shared-secret-file", open], 2, "has the mode 0644"),
+        (&["--ws-public-key-file", open], 2, "no Ed25519 key"),
+        (&["--ws-auth", "capability-token", "--ws-shared-secret-file", secret], 2, "does not go with"),
+        (&["--ws-token-file", secret, "--ws-shared-secret-file", secret], 2, "cannot be used with"),
+        (&["--ws-token-file", secret, "--ws-audience", "x"], 2, "required"),
+        (&["--ws-shared-secret-file", secret, "--ws-max-clock-skew-seconds", "301"], 2, "0..=300"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_codex-under-test"))
             .arg("exec-server")
