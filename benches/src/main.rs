@@ -9,6 +9,7 @@ mod measure;
 mod output;
 mod programs;
 mod roots;
+mod server;
 mod soak;
 mod startup;
 mod table;
@@ -26,7 +27,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// A section's name, what it is about, and how it is measured.
 type Section = (&'static str, &'static str, fn(&Programs) -> Outcome<table::Table>);
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     ("startup", "Start-up: a command that does nothing", startup::measure),
     ("roots", "Start-up by the size of the policy and of the environment", roots::measure),
     ("trees", "Start-up by what the workspace holds", trees::measure),
@@ -36,6 +37,7 @@ const SECTIONS: [Section; 10] = [
     ("wire", "The helper's arguments, written and read", wire::measure),
     ("inside", "Work inside, a call", inside::measure),
     ("work", "Work inside, whole programs", work::measure),
+    ("server", "The exec server, over a unix socket", server::measure),
     ("soak", "What many calls leave behind", soak::measure),
 ];
 

@@ -56,6 +56,19 @@ impl Timings {
         self.seconds.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
+    /// Timings that were taken elsewhere.
+    pub(crate) fn of(name: impl Into<String>, seconds: Vec<f64>) -> Self {
+        Self { name: name.into(), seconds }
+    }
+
+    /// What so many of a hundred were not longer than.
+    pub(crate) fn percentile(&self, hundredths: usize) -> f64 {
+        let mut sorted = self.seconds.clone();
+        sorted.sort_by(f64::total_cmp);
+        let place = (sorted.len() * hundredths).div_ceil(100);
+        sorted.get(place.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+
     /// How many times as long as another case, round by round; the middle of these.
     pub(crate) fn ratio(&self, to: &Self) -> f64 {
         middle(self.seconds.iter().zip(&to.seconds).map(|(own, other)| own / other).collect())

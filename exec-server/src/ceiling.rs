@@ -175,7 +175,7 @@ impl Ceiling {
         &self.options.settings
     }
 
-    fn prepare(&self, mut wanted: Wanted) -> Result<Sandbox, Refusal> {
+    fn prepare(&self, wanted: Wanted) -> Result<Sandbox, Refusal> {
         self.compare_modes(&wanted.policy)?;
         let surroundings = Surroundings {
             policy_cwd: &wanted.cwd,
