@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use codex_core::exec::Sandbox;
+use codex_core::exec::{Labels, Sandbox};
 use codex_core::output::SpillDirectory;
 use codex_tools::{Arguments, Asks, Bench, Engine, ExecCommand, Shell, Started, WriteStdin, quoted};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,8 @@ pub struct ToolContext {
     pub spill: Option<Arc<SpillDirectory>>,
     /// What is not to be run, by the first words of commands.
     pub forbid: Vec<Vec<String>>,
+    /// Who asks for calls, for the audit log.
+    pub labels: Labels,
     /// Ends every command. The tools' own: [`Tools::stop`] cancels it.
     pub cancellation: CancellationToken,
 }
@@ -48,6 +50,7 @@ pub struct ToolContext {
 pub struct Tools {
     sandbox: Sandbox,
     forbid: Vec<Vec<String>>,
+    labels: Labels,
     cancellation: CancellationToken,
     engine: Engine,
     telling: Arc<Telling>,
@@ -59,11 +62,12 @@ impl Tools {
     /// Tools with nothing under way.
     #[must_use]
     pub fn new(context: ToolContext, events: Arc<Events>) -> Self {
-        let ToolContext { sandbox, workspace, environment, program, spill, forbid, cancellation } = context;
+        let ToolContext { sandbox, workspace, environment, program, spill, forbid, labels, cancellation } =
+            context;
         let telling = Arc::new(Telling::new(Arc::clone(&events), sandbox.expected().level.name().to_owned()));
         let bench = Bench { workspace, environment, program, spill };
         let engine = Engine::new(bench, Arc::clone(&telling) as Arc<_>);
-        Self { sandbox, forbid, cancellation, engine, telling, events, todo: Mutex::new(None) }
+        Self { sandbox, forbid, labels, cancellation, engine, telling, events, todo: Mutex::new(None) }
     }
 
     /// Answers calls, in their order. Those that stand next to one another run at the same time, but for patches: what a
@@ -125,7 +129,7 @@ impl Tools {
 
     /// What every call may do.
     fn allowed(&self) -> codex_tools::Call<'_> {
-        codex_tools::Call::new(&self.sandbox, self.cancellation.child_token())
+        codex_tools::Call::new(&self.sandbox, self.cancellation.child_token(), self.labels.clone())
     }
 
     /// Refuses what the user does not want, and what only the user can give.

@@ -13,10 +13,12 @@ use codex_core::policy::SandboxMode;
 use codex_exec_server::ListenAddress;
 use codex_exec_server::client::Endpoint;
 
+mod audit;
 mod duration;
 mod exec;
 mod limit;
 
+pub(crate) use audit::{Audit, AuditVerifyArgs};
 pub(crate) use exec::{ColorChoice, ExecArgs, ExecVerb, ResumeArgs};
 
 /// Runs commands under a policy that you set, and tells the truth about what happened.
@@ -114,6 +116,9 @@ pub(crate) enum Debug {
     /// Say whether something is allowed, by which rule, and what would change it. Nothing is run.
     #[command(after_long_help = WHY_EXAMPLES)]
     Why(WhyArgs),
+    /// Look into the audit log.
+    #[command(subcommand, arg_required_else_help = true)]
+    Audit(Audit),
 }
 
 /// The words that lead to the verb by which commands are started.
@@ -405,7 +410,7 @@ mod tests {
         let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
         match Cli::read(&arguments).unwrap().verb {
             Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => args,
-            Verb::Debug(Debug::Policy(_) | Debug::Remote(_) | Debug::Why(_))
+            Verb::Debug(Debug::Policy(_) | Debug::Remote(_) | Debug::Why(_) | Debug::Audit(_))
             | Verb::Doctor(_)
             | Verb::Exec(_)
             | Verb::ExecServer(_)

@@ -1,6 +1,7 @@
 //! The verbs.
 
 mod apply_patch;
+mod audit;
 mod completion;
 mod doctor;
 mod exec;
@@ -12,6 +13,7 @@ mod spill;
 mod why;
 
 pub(crate) use apply_patch::apply_patch;
+pub(crate) use audit::verify_audit;
 pub(crate) use completion::completion;
 pub(crate) use doctor::{Examination, doctor};
 pub(crate) use exec::exec;

@@ -10,6 +10,8 @@ pub(crate) const OUTPUT: i32 = 1;
 pub(crate) const UNMET: i32 = 1;
 /// `codex debug why`: denied.
 pub(crate) const DENIED: i32 = 1;
+/// `codex debug audit verify`: the log is not what was written.
+pub(crate) const BROKEN: i32 = 1;
 /// `codex exec`: the turn failed.
 pub(crate) const FAILED: i32 = 1;
 /// Usage or configuration.
@@ -33,6 +35,7 @@ pub(crate) const fn of_request(error: &ExecError) -> i32 {
         | ExecError::Environment { .. }
         | ExecError::DetachWithStreams => USAGE,
         ExecError::Plan(_)
+        | ExecError::Audit(_)
         | ExecError::Directory { .. }
         | ExecError::Helper { .. }
         | ExecError::Prepare { .. } => REFUSED,

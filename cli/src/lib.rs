@@ -16,7 +16,7 @@ mod world;
 
 use std::ffi::OsString;
 
-use args::{Cli, Debug, Verb};
+use args::{Audit, Cli, Debug, Verb};
 use commands::Begun;
 
 /// Runs the program: the helper or `apply_patch`, where it was started under one of these names, else the command line. Never returns.
@@ -56,6 +56,7 @@ fn main(arguments: Vec<OsString>) -> i32 {
         Verb::Debug(Debug::Remote(args)) => commands::remote(args),
         Verb::Debug(Debug::Policy(args)) => commands::policy(&args),
         Verb::Debug(Debug::Why(args)) => commands::why(&args),
+        Verb::Debug(Debug::Audit(Audit::Verify(args))) => commands::verify_audit(&args),
         Verb::Doctor(args) => commands::doctor(&args),
         Verb::ExecServer(args) => commands::exec_server(&args),
         Verb::Completion(args) => commands::completion(&args),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use codex_core::audit::{AuditError, AuditLog};
 use codex_core::config::{ConfigError, ConfigSources, FlagLayer, Loaded, Origin, Sourced, load};
 use codex_core::environment::{self, EnvironmentError};
 use codex_core::exec::{Helper, Sandbox, SandboxError, SandboxOptions};
@@ -30,6 +31,8 @@ pub(crate) enum MeaningError {
     NoWorkspace,
     #[error("the policy is refused: {0}")]
     Refused(#[from] SandboxError),
+    #[error("nothing is run: {0}")]
+    Audit(#[from] AuditError),
 }
 
 impl MeaningError {
@@ -38,7 +41,7 @@ impl MeaningError {
             Self::World(_) | Self::Config(_) | Self::Environment(_) | Self::NoWorkingDirectory(_) => {
                 exit_code::USAGE
             }
-            Self::NoWorkspace | Self::Refused(_) => exit_code::REFUSED,
+            Self::NoWorkspace | Self::Refused(_) | Self::Audit(_) => exit_code::REFUSED,
         }
     }
 }
@@ -117,6 +120,13 @@ impl Meaning {
             named_in_files: &self.roots_named_in_files(),
         };
         Ok(Sandbox::prepare(&policy, surroundings, options)?)
+    }
+
+    /// How sandboxes are built in which something is run, whatever the policy: with the audit log, where there is one.
+    pub(crate) fn running_options(&self) -> Result<SandboxOptions, MeaningError> {
+        let audit = &self.config.settings.audit;
+        let log = audit.file.value.as_deref().map(|file| AuditLog::open(file, audit.max_bytes.value));
+        Ok(SandboxOptions { audit: log.transpose()?.map(Arc::new), ..self.sandbox_options() })
     }
 
     /// How sandboxes are built, whatever the policy.

@@ -16,6 +16,7 @@ mod input;
 mod left_behind;
 mod level;
 mod limit_hit;
+mod noted;
 mod offload;
 mod outcome;
 mod process;
@@ -48,6 +49,7 @@ pub use error::ExecError;
 pub use left_behind::{LeftBehind, MOST_LEFT_BEHIND};
 pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
 pub use limit_hit::{Evidence, LimitHit, limit_hit};
+pub use noted::Labels;
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecResult, Outcome, ResourceUsage};
 pub use process::{InputError, Process, SignalError};
 pub use quarantine::{Quarantined, Why};
@@ -62,6 +64,7 @@ use crate::output::{Capture, Feed, OutputBudget};
 use bounds::Bounds;
 use input::Input;
 use level::Rung;
+use noted::NotedCall;
 use offload::off_the_runtime;
 use process::State;
 use spawn::{Spawn, Spawned};
@@ -96,12 +99,53 @@ struct CallEnds {
     stops: Arc<Notify>,
 }
 
-/// Runs a call, and answers it when it has ended.
-async fn call(mut request: ExecRequest, sandbox: &Sandbox, ends: CallEnds, answer: &watch::Sender<State>) {
+/// Runs a call, and answers it when it has ended. Notes both in the audit log, where there is one.
+async fn call(request: ExecRequest, sandbox: &Sandbox, ends: CallEnds, answer: &watch::Sender<State>) {
+    let Some(log) = sandbox.audit().cloned() else {
+        if let Some(result) = run(request, sandbox, ends, answer).await {
+            give(answer, result);
+        }
+        return;
+    };
+    let stdio = request.stdio;
+    let confined = sandbox.clone();
+    let noted = off_the_runtime(stdio, move || (NotedCall::start(&log, &request, &confined), request)).await;
+    let (noted, request) = match noted {
+        Ok((Ok(noted), request)) => (noted, request),
+        Ok((Err(error), _)) => return give(answer, Err(error.into())),
+        Err(errno) => {
+            return give(answer, Err(ExecError::Prepare { call: "a thread to write the audit log", errno }));
+        }
+    };
+    let result = run(request, sandbox, ends, answer).await.map(Arc::new);
+    let ended = match (&result, &*answer.borrow()) {
+        (Some(result), _) | (None, State::Answered(result)) => Some(Arc::clone(result)),
+        (None, _) => None,
+    };
+    if let Some(ended) = ended {
+        // The command has run: that its end is not in the log is all that can be said.
+        match off_the_runtime(stdio, move || noted.end(&ended)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the end of a call is not in the log: {error}"),
+            Err(errno) => tracing::warn!("the end of a call is not in the audit log: {errno}"),
+        }
+    }
+    if let Some(result) = result {
+        answer.send_replace(State::Answered(result));
+    }
+}
+
+/// Runs a call to its end. Nothing where it was answered before.
+async fn run(
+    mut request: ExecRequest,
+    sandbox: &Sandbox,
+    ends: CallEnds,
+    answer: &watch::Sender<State>,
+) -> Option<Result<ExecResult, ExecError>> {
     let CallEnds { input, feed, stops } = ends;
     let program = match request.program() {
         Ok(program) => program.to_owned(),
-        Err(error) => return give(answer, Err(error)),
+        Err(error) => return Some(Err(error)),
     };
     let mut rung = sandbox.rung();
     let mut orders = Orders {
@@ -124,13 +168,13 @@ async fn call(mut request: ExecRequest, sandbox: &Sandbox, ends: CallEnds, answe
         let mut result = match attempt(&mut request, sandbox, rung, &program, &mut orders).await {
             Ok(Some(result)) => result,
             // It was answered before.
-            Ok(None) => return,
-            Err(error) => return give(answer, Err(error)),
+            Ok(None) => return None,
+            Err(error) => return Some(Err(error)),
         };
         quarantined.append(&mut result.quarantined);
         result.quarantined = std::mem::take(&mut quarantined);
         let Outcome::SetupFailed { step: Some(step), errno, message, .. } = &result.outcome else {
-            return give(answer, Ok(result));
+            return Some(Ok(result));
         };
         if level::note_refusal(*step, *errno, message)
             && let Some(below) = sandbox.below(rung)
@@ -142,7 +186,7 @@ async fn call(mut request: ExecRequest, sandbox: &Sandbox, ends: CallEnds, answe
             // Somebody outside has moved what was to be protected. Nothing has run; what is there now is looked up.
             changed += 1;
         } else {
-            return give(answer, Ok(result));
+            return Some(Ok(result));
         }
         quarantined = result.quarantined;
     }

@@ -10,6 +10,7 @@
 //! The crate neither prints nor reads the process's environment: the caller hands in what it knows (the home of the
 //! configuration, `$TMPDIR`, the environment to start from) and gets values back.
 
+pub mod audit;
 pub mod config;
 pub mod denial;
 pub mod enforcement;

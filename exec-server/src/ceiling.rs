@@ -5,8 +5,10 @@ mod kept;
 mod named;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use codex_core::audit::AuditLog;
 use codex_core::config::Settings;
 use codex_core::exec::{Sandbox, SandboxError, SandboxOptions};
 use codex_core::policy::{
@@ -96,6 +98,11 @@ impl Wanted {
 }
 
 impl Ceiling {
+    /// Where calls are noted.
+    pub(crate) fn audit(&self) -> Option<&Arc<AuditLog>> {
+        self.options.sandbox.audit.as_ref()
+    }
+
     pub(crate) fn new(options: CeilingOptions) -> Self {
         let settings = &options.settings;
         let workspace = &settings.workspace_write;

@@ -11,7 +11,6 @@
 //! the command line gives. What it asks for is compared with the server's own configuration, and refused where it is
 //! wider.
 
-mod audit;
 mod auth;
 mod ceiling;
 pub mod client;
@@ -25,11 +24,11 @@ mod metrics;
 mod outgoing;
 mod process;
 pub mod protocol;
+mod refused;
 mod server;
 mod session;
 mod transport;
 
-pub use audit::AuditError;
 pub use auth::{AuthError, Credential, DEFAULT_SKEW, LONGEST_SKEW, Refused, SignedTokens, TokenDigest};
 pub use ceiling::{CeilingOptions, Refusal};
 pub use limits::ServerLimits;

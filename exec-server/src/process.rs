@@ -5,13 +5,13 @@ mod input;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use codex_core::exec::{Ending, Outcome, Process};
 use codex_linux_sandbox::shown;
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::now_ms;
 use crate::protocol::{Chunk, Listed, ReadResult, Stream};
 pub(crate) use follow::{Following, as_chunk, follow, gap};
 pub(crate) use input::{InputLane, Put};
@@ -152,4 +152,10 @@ const fn stream(stream: codex_core::output::OutputStream) -> Stream {
         OutputStream::Stderr => Stream::Stderr,
         OutputStream::Pty => Stream::Pty,
     }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,6 @@
 //! A server: what all connections share, and how it begins and ends.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -10,7 +9,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{AuditError, AuditLog};
 use crate::auth::Credential;
 use crate::ceiling::{Ceiling, CeilingOptions, Refusal};
 use crate::connection;
@@ -33,8 +31,6 @@ pub struct ServerOptions {
     pub variables: Vec<(OsString, OsString)>,
     /// What a connection over TCP has to show.
     pub token: Option<Credential>,
-    /// The file that says who ran what.
-    pub audit_log: Option<PathBuf>,
     /// The bounds.
     pub limits: ServerLimits,
     /// What MCP needs, where that is spoken as well.
@@ -44,9 +40,6 @@ pub struct ServerOptions {
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// The audit log can't be opened.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
     /// What calls over MCP would run under by default.
     #[error("`sandbox_mode` is the policy of calls over MCP, and is refused: {0}")]
     Mcp(#[from] Refusal),
@@ -58,7 +51,6 @@ pub(crate) struct Shared {
     pub(crate) ceiling: Ceiling,
     pub(crate) variables: Vec<(OsString, OsString)>,
     pub(crate) token: Option<Credential>,
-    pub(crate) audit: Option<AuditLog>,
     pub(crate) limits: ServerLimits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) sessions: Arc<Sessions>,
@@ -84,7 +76,7 @@ impl Server {
     ///
     /// [`PrepareError`].
     pub fn new(options: ServerOptions) -> Result<Self, PrepareError> {
-        let ServerOptions { ceiling, variables, token, audit_log, limits, mcp } = options;
+        let ServerOptions { ceiling, variables, token, limits, mcp } = options;
         let ceiling = Ceiling::new(ceiling);
         let mcp = mcp.map(|options| Desk::new(options, &ceiling)).transpose()?;
         let metrics = Arc::new(Metrics::default());
@@ -94,7 +86,6 @@ impl Server {
             ceiling,
             variables,
             token,
-            audit: audit_log.as_deref().map(AuditLog::open).transpose()?,
             limits,
             sessions: Arc::new(Sessions::new(limits, Arc::clone(&metrics))),
             metrics,

@@ -8,7 +8,6 @@ use std::time::Duration;
 use codex_core::exec::{ExecError, ExecRequest, ExecResult, Process, Stdio, TerminalSize};
 use codex_core::output::feed::FeedOptions;
 use codex_core::output::{OutputBudget, SpillOptions, TextBudget};
-use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Arguments;
 use crate::engine::{Answer, Call, Engine, Running, Started};
@@ -161,8 +160,7 @@ impl Engine {
             return Err(format!("{why}. Nothing was run."));
         }
         self.sessions.room()?;
-        let mut request =
-            self.request(&asked.command, &asked.directory, asked.tty, call.cancellation.child_token());
+        let mut request = self.request(&asked.command, &asked.directory, asked.tty, &call);
         request.limits.deadline = None;
         request.feed = Some(FeedOptions::default());
         let running = self.told_start(&asked.command, &asked.directory);
@@ -197,8 +195,7 @@ impl Engine {
         if let Some(why) = no_directory(&asked.directory) {
             return Err(format!("{why}. Nothing was run."));
         }
-        let mut request =
-            self.request(&asked.command, &asked.directory, false, call.cancellation.child_token());
+        let mut request = self.request(&asked.command, &asked.directory, false, &call);
         request.limits.deadline = Some(asked.deadline);
         request.feed = call.follow.is_some().then(FeedOptions::default);
         let running = self.told_start(&asked.command, &asked.directory);
@@ -215,13 +212,14 @@ impl Engine {
         command: &[String],
         directory: &Path,
         tty: bool,
-        cancellation: CancellationToken,
+        call: &Call<'_>,
     ) -> ExecRequest {
         let command = command.iter().map(OsString::from).collect();
         let mut request = ExecRequest::new(command, directory.to_owned(), self.environment(directory, tty));
         request.view = Some(OutputBudget::default());
+        request.labels = call.labels.clone();
         request.spill = self.bench.spill.clone().map(|directory| (directory, SpillOptions::default()));
-        request.cancellation = cancellation;
+        request.cancellation = call.cancellation.child_token();
         if tty {
             request.stdio = Stdio::Terminal(TerminalSize::default());
         }

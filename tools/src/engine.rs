@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use codex_core::exec::{ExecError, ExecResult, Sandbox};
+use codex_core::exec::{ExecError, ExecResult, Labels, Sandbox};
 use codex_core::output::{FeedReader, SpillDirectory, StreamText};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,8 @@ pub struct Call<'c> {
     pub follow: Option<oneshot::Sender<FeedReader>>,
     /// Dropped when the command has ended and is no session any more: a place among those that may run.
     pub held: Option<Held>,
+    /// Who asks for it, for the audit log.
+    pub labels: Labels,
 }
 
 /// Something that lives as long as a command.
@@ -52,8 +54,8 @@ impl fmt::Debug for Held {
 impl<'c> Call<'c> {
     /// A call that nobody follows.
     #[must_use]
-    pub const fn new(sandbox: &'c Sandbox, cancellation: CancellationToken) -> Self {
-        Self { sandbox, cancellation, follow: None, held: None }
+    pub fn new(sandbox: &'c Sandbox, cancellation: CancellationToken, labels: Labels) -> Self {
+        Self { sandbox, cancellation, follow: None, held: None, labels }
     }
 }
 

@@ -89,7 +89,7 @@ impl Engine {
     }
 
     async fn in_the_sandbox(&self, text: &str, directory: &Path, call: &Call<'_>) -> Result<String, String> {
-        let mut request = self.request(&[], directory, false, call.cancellation.child_token());
+        let mut request = self.request(&[], directory, false, call);
         request.command = vec![self.bench.program.clone().into()];
         request.arg0 = Some(program::PROGRAM.into());
         request.stdio = Stdio::Piped;

@@ -16,7 +16,7 @@ use codex_agent::rollout::{self, Meta, Rollout, RolloutError};
 use codex_agent::tools::{ToolContext, Tools};
 use codex_agent::turn::{DEFAULT_MAX_TURNS, Ending, Limits, Run};
 use codex_core::environment::SECRET_WORDS;
-use codex_core::exec::{Sandbox, SandboxOptions, watch};
+use codex_core::exec::{Labels, Sandbox, SandboxOptions, watch};
 use codex_core::policy::ResolvedWrites;
 use codex_linux_sandbox::shown;
 use nix::sys::signal::Signal;
@@ -173,7 +173,7 @@ fn prepare(
     let options = &args.options;
     let meaning = Meaning::of(&args.policy)?;
     // While a model thinks, the namespaces of its next call can be made.
-    let sandbox = meaning.sandbox_with(SandboxOptions { standby: true, ..meaning.sandbox_options() })?;
+    let sandbox = meaning.sandbox_with(SandboxOptions { standby: true, ..meaning.running_options()? })?;
     let settings = &meaning.config.settings;
     let provider =
         Provider::of(settings, options.oss.then_some(LOCAL_PROVIDER), |name| std::env::var_os(name))?;
@@ -231,7 +231,9 @@ fn prepare(
     let program = codex_arg0::self_exe().map_err(|error| ExecError::Prepare(error.to_string()))?;
     show.begins(&thread_id, &model, &provider.name, &sandbox);
     let instructions = instructions(&sandbox, &workspace);
+    let labels = Labels { by: Some("exec"), session: Some(thread_id.clone()), ..Labels::default() };
     let context = ToolContext {
+        labels,
         sandbox,
         workspace,
         environment,

@@ -164,18 +164,17 @@ fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
     limits.processes = args.max_processes.map_or(limits.processes, count);
     limits.session_for = args.session_timeout.unwrap_or(limits.session_for);
     let variables = meaning.environment()?;
-    let audit_log = meaning.config.settings.exec_server.audit_log.value.clone();
     let workspace = meaning.workspace.clone().ok_or(MeaningError::NoWorkspace)?;
     let mcp = args.mcp.then(|| mcp(args, &meaning, &variables)).transpose()?;
     let ceiling = CeilingOptions {
-        sandbox: meaning.sandbox_options(),
+        sandbox: meaning.running_options()?,
         workspace,
         tmpdir: meaning.world.tmpdir.clone(),
         codex_home: meaning.world.codex_home.clone(),
         named_in_files: meaning.roots_named_in_files(),
         settings: meaning.config.settings,
     };
-    Ok(ServerOptions { ceiling, variables, token, audit_log, limits, mcp })
+    Ok(ServerOptions { ceiling, variables, token, limits, mcp })
 }
 
 fn mcp(

@@ -106,7 +106,9 @@ fn guess(arguments: &[OsString]) -> Option<Footing> {
 
 fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest), MeaningError> {
     let meaning = Meaning::of(&args.policy)?;
-    let sandbox = meaning.sandbox()?;
+    // What is only printed is no call.
+    let options = if args.print_plan { meaning.sandbox_options() } else { meaning.running_options()? };
+    let sandbox = meaning.sandbox_with(options)?;
     let mut env = meaning.environment()?;
     let aliases = if args.print_plan { None } else { aliases(&meaning) };
     if let Some(aliases) = &aliases {
@@ -118,6 +120,7 @@ fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest), MeaningError> {
     }
     let mut request = ExecRequest::new(args.command.clone(), "/".into(), env);
     request.cwd = meaning.directory;
+    request.labels.by = Some("sandbox");
     // A person who waits can stop waiting: there is no deadline unless one was asked for.
     request.limits.deadline = args.timeout;
     request.limits.idle = args.idle_timeout;

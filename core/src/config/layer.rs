@@ -38,7 +38,8 @@ pub(super) struct Layer {
     pub(super) server_max_policy: Option<Sourced<SandboxMode>>,
     pub(super) server_writable_roots: Option<SourcedList<PathBuf>>,
     pub(super) server_network_access: Option<Sourced<bool>>,
-    pub(super) server_audit_log: Option<Sourced<PathBuf>>,
+    pub(super) audit_file: Option<Sourced<PathBuf>>,
+    pub(super) audit_max_bytes: Option<Sourced<u64>>,
     pub(super) model: Option<Sourced<String>>,
     pub(super) model_provider: Option<Sourced<String>>,
     pub(super) model_providers: BTreeMap<String, ProviderSettings>,
@@ -89,7 +90,8 @@ impl Layer {
             server_max_policy,
             server_writable_roots,
             server_network_access,
-            server_audit_log,
+            audit_file,
+            audit_max_bytes,
             model,
             model_provider,
             model_providers,
@@ -126,10 +128,10 @@ impl Layer {
         replace(&mut server.max_policy, server_max_policy);
         replace(&mut server.writable_roots, server_writable_roots);
         replace(&mut server.network_access, server_network_access);
-        let audit_log =
-            server_audit_log.map(|Sourced { value, origin }| Sourced { value: Some(value), origin });
-        replace(&mut server.audit_log, audit_log);
         let some = |Sourced { value, origin }| Sourced { value: Some(value), origin };
+        let file = audit_file.map(|Sourced { value, origin }| Sourced { value: Some(value), origin });
+        replace(&mut settings.audit.file, file);
+        replace(&mut settings.audit.max_bytes, audit_max_bytes);
         replace(&mut settings.model, model.map(some));
         replace(&mut settings.model_provider, model_provider.map(some));
         for (name, provider) in model_providers {

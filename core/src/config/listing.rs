@@ -77,8 +77,10 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     rows.list("exec_server.writable_roots", &server.writable_roots, |root| path(root));
     let network = &server.network_access;
     rows.add("exec_server.network_access", network.value.to_string(), &network.origin);
-    if let Some(file) = &server.audit_log.value {
-        rows.add("exec_server.audit_log", path(file), &server.audit_log.origin);
+    if let Some(file) = &settings.audit.file.value {
+        rows.add("audit.file", path(file), &settings.audit.file.origin);
+        let most = &settings.audit.max_bytes;
+        rows.add("audit.max_bytes", most.value.to_string(), &most.origin);
     }
     for (key, setting) in [("model", &settings.model), ("model_provider", &settings.model_provider)] {
         if let Some(value) = &setting.value {

@@ -212,7 +212,7 @@ impl Reader<'_> {
         table.insert(name.to_owned(), text);
     }
 
-    fn count(&mut self, value: &Value<'_>, expected: &'static str) -> Option<Sourced<u64>> {
+    pub(super) fn count(&mut self, value: &Value<'_>, expected: &'static str) -> Option<Sourced<u64>> {
         let number = value
             .get_ref()
             .as_integer()

@@ -222,8 +222,9 @@ impl<'a> Reader<'a> {
                 layer.server_writable_roots = self.absolute_paths(value, expected);
             }
             Setting::ServerNetworkAccess => layer.server_network_access = self.boolean(value, expected),
-            Setting::ServerAuditLog => {
-                layer.server_audit_log = self
+            Setting::AuditMaxBytes => layer.audit_max_bytes = self.count(value, expected),
+            Setting::AuditFile => {
+                layer.audit_file = self
                     .text(value, expected)
                     .and_then(|path| self.absolute_path(path, value, true))
                     .map(|path| self.sourced(path, value));

@@ -29,7 +29,8 @@ pub(super) enum Setting {
     ServerMaxPolicy,
     ServerWritableRoots,
     ServerNetworkAccess,
-    ServerAuditLog,
+    AuditFile,
+    AuditMaxBytes,
     Limit(Limit),
     Model,
     ModelProvider,
@@ -47,7 +48,7 @@ impl Setting {
             | Self::Isolation
             | Self::Git
             | Self::ServerMaxPolicy
-            | Self::ServerAuditLog
+            | Self::AuditFile
             | Self::Model
             | Self::ModelProvider
             | Self::ApprovalPolicy => "a string",
@@ -68,6 +69,7 @@ impl Setting {
             | Self::IgnoreDefaultExcludes
             | Self::PrivateTmp
             | Self::ServerNetworkAccess => "a boolean (true or false)",
+            Self::AuditMaxBytes => "a whole number",
             Self::Limit(limit) => expected(limit.unit()),
         }
     }
@@ -104,7 +106,7 @@ impl Node {
                 | Setting::Isolation
                 | Setting::Git
                 | Setting::ServerMaxPolicy
-                | Setting::ServerAuditLog
+                | Setting::AuditFile
                 | Setting::Model
                 | Setting::ModelProvider
                 | Setting::ApprovalPolicy,
@@ -163,7 +165,7 @@ const fn user_only(name: &'static str, node: Node) -> Key {
 }
 
 /// The keys at the top of a file, an override or a flag. The two that choose among profiles come first.
-pub(super) static ROOT: [Key; 13] = [
+pub(super) static ROOT: [Key; 14] = [
     user_only("profile", Node::ProfileName),
     user_only("profiles", Node::Profiles),
     setting("sandbox_mode", Setting::SandboxMode),
@@ -172,6 +174,7 @@ pub(super) static ROOT: [Key; 13] = [
     user_only("codex_linux_sandbox_exe", Node::Setting(Setting::LinuxSandboxExe)),
     shared("sandbox", Node::Table(&SANDBOX)),
     user_only("exec_server", Node::Table(&EXEC_SERVER)),
+    user_only("audit", Node::Table(&AUDIT)),
     user_only("model", Node::Setting(Setting::Model)),
     user_only("model_provider", Node::Setting(Setting::ModelProvider)),
     user_only("model_providers", Node::Providers),
@@ -219,11 +222,15 @@ static LIMITS: [Key; 6] = [
     limit(Limit::Shm),
 ];
 
-static EXEC_SERVER: [Key; 4] = [
+static EXEC_SERVER: [Key; 3] = [
     user_only("max_policy", Node::Setting(Setting::ServerMaxPolicy)),
     user_only("writable_roots", Node::Setting(Setting::ServerWritableRoots)),
     user_only("network_access", Node::Setting(Setting::ServerNetworkAccess)),
-    user_only("audit_log", Node::Setting(Setting::ServerAuditLog)),
+];
+
+static AUDIT: [Key; 2] = [
+    user_only("file", Node::Setting(Setting::AuditFile)),
+    user_only("max_bytes", Node::Setting(Setting::AuditMaxBytes)),
 ];
 
 static APPROVALS: [Key; 1] = [setting("forbid", Setting::Forbid)];

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use super::provider::ProviderSettings;
+use crate::audit::DEFAULT_AUDIT_BYTES;
 use crate::enforcement::Guarantee;
 use crate::limits::{Limit, ResourceLimits};
 use crate::policy::{GitProtection, NetworkAccess, ProtectionSettings, SandboxMode, SandboxPolicy};
@@ -264,8 +265,6 @@ pub struct ExecServerSettings {
     pub writable_roots: SourcedList<PathBuf>,
     /// Whether a policy may reach the network.
     pub network_access: Sourced<bool>,
-    /// The file that says who ran what under which policy.
-    pub audit_log: Sourced<Option<PathBuf>>,
 }
 
 impl Default for ExecServerSettings {
@@ -274,8 +273,23 @@ impl Default for ExecServerSettings {
             max_policy: Sourced { value: SandboxMode::WorkspaceWrite, origin: Origin::Default },
             writable_roots: SourcedList::default(),
             network_access: Sourced::default(),
-            audit_log: Sourced::default(),
         }
+    }
+}
+
+/// The `[audit]` table: who ran what, what came of it, what was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// The file. Absolute.
+    pub file: Sourced<Option<PathBuf>>,
+    /// How large it becomes before it is put aside, in bytes.
+    pub max_bytes: Sourced<u64>,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        let max_bytes = Sourced { value: DEFAULT_AUDIT_BYTES, origin: Origin::Default };
+        Self { file: Sourced::default(), max_bytes }
     }
 }
 
@@ -294,6 +308,8 @@ pub struct Settings {
     pub sandbox: SandboxSettings,
     /// What a server lets its clients ask for.
     pub exec_server: ExecServerSettings,
+    /// Where calls are noted.
+    pub audit: AuditSettings,
     /// Lets commands reach the network whatever the mode. No key of a file says so, only a flag.
     pub network: Sourced<bool>,
     /// The model that an agent asks.
@@ -317,6 +333,7 @@ impl Default for Settings {
             codex_linux_sandbox_exe: Sourced::default(),
             sandbox: SandboxSettings::default(),
             exec_server: ExecServerSettings::default(),
+            audit: AuditSettings::default(),
             network: Sourced::default(),
             model: Sourced::default(),
             model_provider: Sourced::default(),

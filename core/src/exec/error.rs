@@ -7,6 +7,7 @@ use codex_linux_sandbox::shown;
 use nix::errno::Errno;
 
 use super::level::PlanFailure;
+use crate::audit::AuditError;
 
 /// Why a request was not even started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,9 @@ pub enum ExecError {
         /// The kernel's answer.
         errno: Errno,
     },
+    /// The audit log can't be written, and what nobody hears of is not run.
+    #[error("nothing is started: {0}")]
+    Audit(#[from] AuditError),
     /// The helper could not be started.
     #[error("the sandbox helper {helper} can't be started: {why} ({errno:?})", helper = shown(.helper), why = .errno.desc())]
     Helper {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::error::ExecError;
+use super::noted::Labels;
 use super::streams::Sinks;
 use super::terminal::TerminalSize;
 use crate::limits::ResourceLimits;
@@ -146,6 +147,8 @@ pub struct ExecRequest {
     /// Whether this process is a shell's job together with the command, and has to stop when a signal stops the command
     /// (`SIGTSTP`, `SIGSTOP`): else the shell would wait for it.
     pub stops_with_the_command: bool,
+    /// Who asked for it, for the audit log.
+    pub labels: Labels,
     /// Namespaces that were made ahead, for whoever has one thread and a command that shares its streams. Used where they
     /// are what the command takes.
     pub early: Option<EarlyInit>,
@@ -172,6 +175,7 @@ impl ExecRequest {
             cancellation: CancellationToken::new(),
             control: None,
             stops_with_the_command: false,
+            labels: Labels::default(),
             early: None,
         }
     }

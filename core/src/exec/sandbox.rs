@@ -14,8 +14,9 @@ use super::level::{PlanFailure, Rung, ladder, namespaces_refused};
 use super::request::{ExecRequest, Stdio};
 use super::standby::Standby;
 use super::warden::Post;
+use crate::audit::AuditLog;
 use crate::config::{Isolation, Settings};
-use crate::denial::Judge;
+use crate::denial::{Judge, Operation, Verdict};
 use crate::enforcement::{Enforcement, Guarantee, Hold, Level, Means};
 use crate::limits::ResourceLimits;
 use crate::lower::lower_limits;
@@ -112,6 +113,8 @@ pub struct SandboxOptions {
     pub standby: bool,
     /// The settings that the policy was made from: where denials name their rules. They decide nothing.
     pub settings: Arc<Settings>,
+    /// Where each call is noted before it is started, and when it has ended. No command may be able to write it.
+    pub audit: Option<Arc<AuditLog>>,
 }
 
 impl SandboxOptions {
@@ -129,6 +132,7 @@ impl SandboxOptions {
             landlock_abi_at_most: None,
             standby: false,
             settings: Arc::default(),
+            audit: None,
         }
     }
 }
@@ -198,6 +202,20 @@ pub enum SandboxError {
         /// The kernel's answer.
         why: String,
     },
+    /// A command could change what is said of it.
+    #[error(
+        "the audit log {path} lies where a command may write: `audit.file` has to name a place outside of the writable roots",
+        path = shown(.0)
+    )]
+    AuditLogWritable(PathBuf),
+    /// Nobody knows whether a command could.
+    #[error("the audit log {path} can't be looked at: {why} ({errno:?})", path = shown(.path), why = .errno.desc())]
+    AuditLog {
+        /// The log.
+        path: PathBuf,
+        /// The kernel's answer.
+        errno: nix::errno::Errno,
+    },
     /// A guarantee in `sandbox.require` that this machine can't keep.
     #[error(
         "sandbox.require names `{guarantee}` ({promise}), which is {hold} here: {why}",
@@ -260,7 +278,36 @@ impl Sandbox {
         let rungs = ladder(&policy, &places, surroundings.codex_home, &options)?;
         let codex_home = surroundings.codex_home.map(Path::to_owned);
         let standby = options.standby.then(Arc::default);
-        Ok(Self(Arc::new(Prepared { policy, places, codex_home, rungs, options, standby })))
+        let sandbox = Self(Arc::new(Prepared { policy, places, codex_home, rungs, options, standby }));
+        sandbox.keep_audit_log_out_of_reach()?;
+        Ok(sandbox)
+    }
+
+    /// Refuses a policy under which a command could change the audit log. Without restrictions, every command can.
+    fn keep_audit_log_out_of_reach(&self) -> Result<(), SandboxError> {
+        let Some(log) = self.audit().filter(|_| self.is_restricted()) else { return Ok(()) };
+        let can = |protection: Option<&Protection>| -> Result<bool, SandboxError> {
+            let judge = self.judge(protection, None);
+            for operation in [Operation::Write, Operation::Rename, Operation::Remove] {
+                let verdict = judge.file(operation, log.path());
+                let verdict =
+                    verdict.map_err(|errno| SandboxError::AuditLog { path: log.path().to_owned(), errno })?;
+                if matches!(verdict, Verdict::Allowed { .. }) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        // What is protected takes a search, which only a log in a writable root is worth.
+        if can(None)? && can(self.protection().as_ref())? {
+            return Err(SandboxError::AuditLogWritable(log.path().to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Where calls are noted.
+    pub(super) fn audit(&self) -> Option<&Arc<AuditLog>> {
+        self.0.options.audit.as_ref()
     }
 
     /// Whether preparing a sandbox now, with the same options, would come to this one: the policy's paths are looked up again,

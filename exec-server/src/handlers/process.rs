@@ -5,16 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_core::exec::{
-    CallLimits, Detach, ExecRequest, Outcome, Process, Sandbox, SignalError, Stdio, TerminalSize,
+    CallLimits, Detach, ExecRequest, Labels, Outcome, Process, SignalError, Stdio, TerminalSize,
 };
 use codex_core::output::feed::FeedOptions;
 use codex_core::output::{FeedReader, OutputBudget};
-use codex_core::policy::{NetworkAccess, ResolvedWrites};
 use nix::sys::signal::Signal;
 use tokio::time::{sleep, timeout};
 
 use super::{Answer, Answered, Context, Params, Rest, answer, now};
-use crate::audit;
 use crate::ceiling::Refusal;
 use crate::environment;
 use crate::process::Put;
@@ -23,6 +21,7 @@ use crate::protocol::{
     ProcessParams, ReadParams, RpcError, SandboxKind, SignalName, SignalParams, StartParams, StartResult,
     TerminateResult, WriteParams, WriteResult, WriteStatus,
 };
+use crate::refused::Refused;
 use crate::session::Reservation;
 
 /// How long a start waits for others that are set up.
@@ -84,7 +83,9 @@ async fn launch(
         server.ceiling.grant(wanted.as_ref(), named.as_ref(), without_network)
     });
     let granted = granted.await.map_err(|error| RpcError::internal(error.to_string()))?;
-    note(context, params, granted.as_ref())?;
+    if let Err(refusal) = &granted {
+        note_refusal(context, params, refusal).await?;
+    }
     let sandbox = granted.map_err(|refusal| match refusal {
         Refusal::Sandbox(_) => RpcError::internal(refusal.to_string()),
         _ => RpcError::invalid(refusal.to_string()),
@@ -143,41 +144,31 @@ fn request(context: &Context, params: &StartParams, entry: &Entry) -> Result<Exe
         ..FeedOptions::default()
     });
     request.cancellation = entry.end.clone();
+    request.labels = labels(context, &params.process_id);
     Ok(request)
 }
 
-/// Says in the audit log what is about to be started, or why not. Without that, nothing is.
-fn note(
-    context: &Context,
-    params: &StartParams,
-    granted: Result<&Sandbox, &Refusal>,
-) -> Result<(), RpcError> {
-    if let Err(refusal) = granted {
-        tracing::info!(peer = &*context.peer, "refused: {refusal}");
+/// Who asks for it, for the audit log.
+fn labels(context: &Context, process: &str) -> Labels {
+    Labels {
+        by: Some("exec-server"),
+        session: Some(context.session.id.get(..8).unwrap_or_default().to_owned()),
+        process: Some(process.to_owned()),
+        peer: Some(context.peer.to_string()),
+        client: Some(context.client.to_string()),
     }
-    let Some(log) = &context.server.audit else { return Ok(()) };
-    let policy = granted.ok().map(Sandbox::policy);
-    let roots = policy.and_then(|policy| match &policy.writes {
-        ResolvedWrites::Everywhere => None,
-        ResolvedWrites::Beneath(roots) => Some(roots),
-    });
-    let refused = granted.err().map(ToString::to_string);
-    log.append(&audit::Record {
-        time_ms: audit::now_ms(),
-        event: "start",
-        peer: &context.peer,
-        client: &context.client,
-        session: context.session.id.get(..8).unwrap_or_default(),
-        process: &params.process_id,
-        argv: &params.argv,
+}
+
+/// Says in the audit log what was asked for, and why it is not granted. What is started says so itself.
+async fn note_refusal(context: &Context, params: &StartParams, refusal: &Refusal) -> Result<(), RpcError> {
+    tracing::info!(peer = &*context.peer, "refused: {refusal}");
+    let refused = Refused {
+        labels: labels(context, &params.process_id),
+        argv: params.argv.clone(),
         cwd: params.cwd.to_string(),
-        mode: policy.map(|policy| policy.mode.name()),
-        network: policy.map(|policy| policy.network == NetworkAccess::Enabled),
-        writable_roots: roots
-            .map(|roots| roots.iter().map(|root| root.path.to_string_lossy().into_owned()).collect()),
-        refused: refused.as_deref(),
-    })
-    .map_err(|error| RpcError::internal(format!("nothing is started: {error}")))
+        refused: refusal.to_string(),
+    };
+    refused.note(&context.server.ceiling).await.map_err(RpcError::internal)
 }
 
 pub(super) fn read(context: &Context, params: Params) -> Result<Rest, RpcError> {

@@ -4,9 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_core::exec::{ExecError, ExecResult, Sandbox};
+use codex_core::exec::{ExecError, ExecResult, Labels, Sandbox};
 use codex_core::output::FeedReader;
-use codex_core::policy::{NetworkAccess, ResolvedWrites};
 use codex_linux_sandbox::shown;
 use codex_mcp::Client;
 use codex_mcp::model::{CallToolResult, JsonObject};
@@ -23,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use super::outputs::{Outputs, Piece};
 use super::progress::waited;
 use super::{Desk, permissions, result};
-use crate::audit;
 use crate::metrics::Metrics;
 use crate::protocol::RpcError;
+use crate::refused::Refused;
 use crate::server::Shared;
 
 /// How long `kill` waits for the end.
@@ -87,8 +86,9 @@ impl Session {
             return Err(RpcError::invalid("there are as many sessions as this server allows"));
         }
         let place = Place(Arc::clone(&server.metrics));
+        let id = uuid::Uuid::new_v4().to_string();
         Ok(Self {
-            id: uuid::Uuid::new_v4().to_string(),
+            id,
             engine: Engine::new(desk.bench.clone(), Arc::new(Quiet)),
             outputs: Outputs::new(desk.bench.spill.clone()),
             cancellation: server.shutdown.child_token(),
@@ -220,45 +220,38 @@ impl Session {
             Ok(sandbox) => Ok(sandbox),
             Err(refusal) => Err(format!("{refusal}. Nothing was run.")),
         };
-        self.note(tool, command, directory, client, approved.as_ref())?;
+        if let Err(refusal) = &approved {
+            self.note_refusal(tool, command, directory, client, refusal).await?;
+        }
         approved
     }
 
-    /// Says in the audit log what is about to be started, or why not. Without that, nothing is.
-    fn note(
+    /// Says in the audit log what was asked for, and why it is not granted. What is started says so itself.
+    async fn note_refusal(
         &self,
         tool: &str,
         command: &[String],
         directory: &Path,
         client: &Client,
-        granted: Result<&Sandbox, &String>,
+        refusal: &str,
     ) -> Result<(), String> {
-        if let Err(refusal) = granted {
-            self.server.metrics.processes_refused.add(1);
-            tracing::info!(peer = &*self.peer, "refused: {refusal}");
+        self.server.metrics.processes_refused.add(1);
+        tracing::info!(peer = &*self.peer, "refused: {refusal}");
+        let labels = Labels { process: Some(tool.to_owned()), ..self.labels(client) };
+        let cwd = directory.to_string_lossy().into_owned();
+        let refused = Refused { labels, argv: command.to_vec(), cwd, refused: refusal.to_owned() };
+        refused.note(&self.server.ceiling).await
+    }
+
+    /// Who asks for a call, for the audit log.
+    fn labels(&self, client: &Client) -> Labels {
+        Labels {
+            by: Some("exec-server"),
+            session: Some(self.id.get(..8).unwrap_or_default().to_owned()),
+            process: None,
+            peer: Some(self.peer.to_string()),
+            client: Some(client.name().to_owned()),
         }
-        let Some(log) = &self.server.audit else { return Ok(()) };
-        let policy = granted.ok().map(Sandbox::policy);
-        let roots = policy.and_then(|policy| match &policy.writes {
-            ResolvedWrites::Everywhere => None,
-            ResolvedWrites::Beneath(roots) => Some(roots),
-        });
-        log.append(&audit::Record {
-            time_ms: audit::now_ms(),
-            event: "start",
-            peer: &self.peer,
-            client: client.name(),
-            session: self.id.get(..8).unwrap_or_default(),
-            process: tool,
-            argv: command,
-            cwd: directory.to_string_lossy().into_owned(),
-            mode: policy.map(|policy| policy.mode.name()),
-            network: policy.map(|policy| policy.network == NetworkAccess::Enabled),
-            writable_roots: roots
-                .map(|roots| roots.iter().map(|root| root.path.to_string_lossy().into_owned()).collect()),
-            refused: granted.err().map(String::as_str),
-        })
-        .map_err(|error| format!("nothing is started: {error}"))
     }
 
     /// A call under a sandbox, with its place among the processes, and what follows it where the client wants to know.
@@ -276,7 +269,7 @@ impl Session {
             ));
         }
         metrics.processes_started.add(1);
-        let mut call = Call::new(sandbox, self.cancellation.child_token());
+        let mut call = Call::new(sandbox, self.cancellation.child_token(), self.labels(client));
         call.held = Some(Held(Box::new(Runs(Arc::clone(metrics)))));
         let (sender, reader) = oneshot::channel();
         let follow = client.wants_progress();

@@ -117,23 +117,45 @@ fn rules_hold_or_are_refused() {
 
 #[test]
 fn nothing_is_started_without_a_line_in_the_audit_log() {
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let config = format!("[exec_server]\naudit_log = {:?}\n", log.path());
-    let server = Server::with(Way::Stdio, &config, &[]);
+    // No writable root lies there, as `/tmp` is one.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let log = directory.path().join("log");
+    let server = Server::with(Way::Stdio, &format!("[audit]\nfile = {log:?}\n"), &[]);
     let mut raw = server.ready();
     raw.run(&server.start_params("p", &["echo", "a\nb"]));
     let mut params = server.start_params("q", &["true"]);
     params["sandbox"] = Value::Null;
     raw.error("process/start", &params);
-    let text = std::fs::read_to_string(log.path()).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 2);
+    let records = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&log).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    // A client hears of the command's end, and the log of everybody's.
+    let mut lines = records();
+    while lines.len() < 3 {
+        std::thread::yield_now();
+        lines = records();
+    }
+    lines.sort_by_key(|line| ["start", "end", "refused"].iter().position(|event| line["event"] == *event));
     assert_eq!((&lines[0]["argv"], &lines[0]["mode"]), (&json!(["echo", "a\nb"]), &json!("workspace-write")));
-    assert_eq!((&lines[0]["client"], &lines[0]["peer"]), (&json!("test"), &json!("stdio")));
-    assert!(lines[1]["refused"].as_str().unwrap().contains("danger-full-access"));
+    for line in [&lines[0], &lines[2]] {
+        assert_eq!((&line["client"], &line["peer"]), (&json!("test"), &json!("stdio")));
+    }
+    assert_eq!((&lines[0]["process"], &lines[2]["process"]), (&json!("p"), &json!("q")));
+    assert_eq!(lines[1]["outcome"], "exited");
+    assert!(lines[2]["refused"].as_str().unwrap().contains("danger-full-access"));
 
-    let server = Server::with(Way::Stdio, "[exec_server]\naudit_log = \"/dev/full\"\n", &[]);
-    let (code, message) = server.ready().error("process/start", &server.start_params("p", &["true"]));
+    // What runs when the server ends is ended with it, and told.
+    raw.result("process/start", &server.start_params("s", &["sleep", "1000"]));
+    drop(raw);
+    let last = records().pop().unwrap();
+    assert_eq!((&last["event"], &last["outcome"]), (&json!("end"), &json!("cancelled")), "{last}");
+
+    // Somebody puts something else in its place.
+    let mut raw = server.ready();
+    std::fs::remove_file(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    let (code, message) = raw.error("process/start", &server.start_params("r", &["true"]));
     assert_eq!(code, -32603);
-    assert!(message.starts_with("nothing is started: the audit log /dev/full"), "{message}");
+    assert!(message.starts_with("nothing is started: the audit log"), "{message}");
 }

@@ -125,17 +125,18 @@ fn a_default_above_the_ceiling_serves_nobody() {
 fn who_ran_what_is_written_down() {
     let place = Place::new("");
     let log = place.path("home/audit");
-    std::fs::write(place.path("home/config.toml"), format!("exec_server.audit_log = {log:?}\n")).unwrap();
+    std::fs::write(place.path("home/config.toml"), format!("audit.file = {log:?}\n")).unwrap();
     let mut mcp = place.session(&[], &json!({}));
     mcp.call("shell", &json!({"command": ["true"]}));
     mcp.result("tools/call", &ask("danger-full-access"));
     let lines = std::fs::read_to_string(&log).unwrap();
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 2);
+    let events: Vec<&Value> = lines.iter().map(|line| &line["event"]).collect();
+    assert_eq!(events, ["start", "end", "refused"]);
     assert_eq!(
         (&lines[0]["client"], &lines[0]["mode"], &lines[0]["refused"]),
         (&json!("test 1"), &json!("read-only"), &Value::Null)
     );
-    assert_eq!((&lines[1]["argv"], &lines[1]["mode"]), (&json!(["touch", "made"]), &Value::Null));
-    assert!(lines[1]["refused"].as_str().unwrap().contains("danger-full-access"));
+    assert_eq!((&lines[2]["argv"], &lines[2]["mode"]), (&json!(["touch", "made"]), &Value::Null));
+    assert!(lines[2]["refused"].as_str().unwrap().contains("danger-full-access"));
 }

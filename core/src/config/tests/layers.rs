@@ -47,7 +47,10 @@ allow_unix_sockets = ["/run/docker.sock"]
 max_policy = "read-only"
 writable_roots = ["~/work"]
 network_access = true
-audit_log = "/var/log/codex"
+
+[audit]
+file = "/var/log/codex"
+max_bytes = 1_000
 
 [model_providers."a.b"]
 name = "A"
@@ -118,21 +121,22 @@ fn every_key_is_read_and_listed() {
             "exec_server.max_policy = \"read-only\"  config.toml:35",
             "exec_server.writable_roots = [\"/home/me/work\"]  config.toml:36",
             "exec_server.network_access = true  config.toml:37",
-            "exec_server.audit_log = \"/var/log/codex\"  config.toml:38",
+            "audit.file = \"/var/log/codex\"  config.toml:40",
+            "audit.max_bytes = 1000  config.toml:41",
             "model = \"m\"  config.toml:3",
             "model_provider = \"a.b\"  config.toml:4",
-            "model_providers.\"a.b\".name = \"A\"  config.toml:41",
-            "model_providers.\"a.b\".base_url = \"https://a/v1\"  config.toml:42",
-            "model_providers.\"a.b\".env_key = \"A_KEY\"  config.toml:43",
-            "model_providers.\"a.b\".wire_api = \"chat\"  config.toml:44",
-            "model_providers.\"a.b\".http_headers.X = \"…\"  config.toml:45",
-            "model_providers.\"a.b\".query_params.version = \"…\"  config.toml:47",
-            "model_providers.\"a.b\".env_http_headers.Y = \"Y_KEY\"  config.toml:46",
-            "model_providers.\"a.b\".request_max_retries = 0  config.toml:48",
-            "model_providers.\"a.b\".stream_max_retries = 16  config.toml:49",
-            "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:50",
+            "model_providers.\"a.b\".name = \"A\"  config.toml:44",
+            "model_providers.\"a.b\".base_url = \"https://a/v1\"  config.toml:45",
+            "model_providers.\"a.b\".env_key = \"A_KEY\"  config.toml:46",
+            "model_providers.\"a.b\".wire_api = \"chat\"  config.toml:47",
+            "model_providers.\"a.b\".http_headers.X = \"…\"  config.toml:48",
+            "model_providers.\"a.b\".query_params.version = \"…\"  config.toml:50",
+            "model_providers.\"a.b\".env_http_headers.Y = \"Y_KEY\"  config.toml:49",
+            "model_providers.\"a.b\".request_max_retries = 0  config.toml:51",
+            "model_providers.\"a.b\".stream_max_retries = 16  config.toml:52",
+            "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:53",
             "approval_policy = \"never\"  config.toml:5",
-            "approvals.forbid = [\"git push\"]  config.toml:53",
+            "approvals.forbid = [\"git push\"]  config.toml:56",
         ]
     );
     assert_eq!(
@@ -193,7 +197,7 @@ fn tables_merge_and_lists_replace() {
     assert_eq!(environment.set["A.B"].value, "it's \"q\"");
     let roots = &settings.workspace_write.writable_roots;
     assert!(roots.is_empty());
-    assert!(matches!(&roots.origin, Origin::Profile { name, line: 57, .. } if name == "ci"), "{roots:?}");
+    assert!(matches!(&roots.origin, Origin::Profile { name, line: 60, .. } if name == "ci"), "{roots:?}");
 }
 
 #[test]

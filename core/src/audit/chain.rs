@@ -1,0 +1,88 @@
+//! One line, and how it holds on to the one before.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::LONGEST_LINE;
+
+/// The SHA-256 of a line, without the newline that ends it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// What the first line of a log has for the line before it.
+    pub const NONE: Self = Self([0; 32]);
+
+    /// Of a line.
+    #[must_use]
+    pub fn of(line: &[u8]) -> Self {
+        Self(Sha256::digest(line).into())
+    }
+
+    /// What [`Display`](fmt::Display) writes: 64 hexadecimal digits, of any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        let mut bytes = [0; 32];
+        if text.len() != 2 * bytes.len() {
+            return None;
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+            let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+            *byte = value(digits[0])? << 4 | value(digits[1])?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'l, B: Serialize> {
+    time_ms: u64,
+    prev: String,
+    event: &'l str,
+    #[serde(flatten)]
+    body: &'l B,
+}
+
+/// A line with its newline. Nothing where the body has no fields.
+pub(super) fn line(previous: Digest, time_ms: u64, event: &str, body: &impl Serialize) -> Option<Vec<u8>> {
+    let prev = previous.to_string();
+    let mut line = serde_json::to_vec(&Line { time_ms, prev: prev.clone(), event, body }).ok()?;
+    if line.len() >= LONGEST_LINE {
+        #[derive(Serialize)]
+        struct Omitted {
+            bytes_omitted: usize,
+        }
+        let body = Omitted { bytes_omitted: line.len() };
+        line = serde_json::to_vec(&Line { time_ms, prev, event, body: &body }).ok()?;
+    }
+    line.push(b'\n');
+    Some(line)
+}
+
+/// What every line has.
+#[derive(Deserialize)]
+struct Head {
+    time_ms: u64,
+    prev: String,
+}
+
+/// When a line was written, and the digest that it holds of the line before. Nothing where it is no line of a log.
+pub(super) fn head(line: &[u8]) -> Option<(u64, Digest)> {
+    let head: Head = serde_json::from_slice(line).ok()?;
+    Some((head.time_ms, Digest::parse(&head.prev)?))
+}

@@ -1,0 +1,144 @@
+//! Whether a log is what was written.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use codex_linux_sandbox::shown;
+use nix::errno::Errno;
+use serde::Serialize;
+
+use super::chain::{Digest, head};
+use super::{KEPT_FILES, LONGEST_LINE, put_aside};
+
+/// A log whose lines follow from one another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AuditVerified {
+    /// The files, the oldest first.
+    pub files: Vec<PathBuf>,
+    /// How many lines they have.
+    pub lines: u64,
+    /// How many of them are half a record: whoever wrote them was ended, or the disk was full. They are chained all the same.
+    pub torn: u64,
+    /// Whether the first line is the first that was ever written. Otherwise, older files are gone.
+    pub from_the_beginning: bool,
+    /// When the first and the last record were written, in milliseconds since 1970.
+    pub first_ms: Option<u64>,
+    /// See [`Self::first_ms`].
+    pub last_ms: Option<u64>,
+    /// The digest of the last line.
+    #[serde(serialize_with = "as_text")]
+    pub head: Digest,
+    /// Whether the digest that was asked for is that of one of the lines. `None` where none was.
+    pub contains: Option<bool>,
+}
+
+/// Where a log is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}{place}: {kind}", file = shown(.file), place = .line.map(|line| format!(":{line}")).unwrap_or_default())]
+pub struct AuditFault {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1.
+    pub line: Option<u64>,
+    /// What is wrong with it.
+    pub kind: FaultKind,
+}
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultKind {
+    /// The file can't be read.
+    #[error("{why} ({errno:?})", why = .0.desc(), errno = .0)]
+    Kernel(Errno),
+    /// The line does not follow from the one before it.
+    #[error("does not follow from the line before: that one, or this one, was changed, removed or put in")]
+    Broken,
+    /// The line is nothing of ours.
+    #[error("longer than any record")]
+    TooLong,
+}
+
+/// Reads a log and what was put aside of it, from the oldest line to the youngest. `contains` is a digest that one of the lines
+/// must have had: that of the last line at some time before.
+///
+/// Reads with a bounded memory. Who writes meanwhile can make it fail where a file is put aside just then.
+///
+/// # Errors
+///
+/// [`AuditFault`]: the first place where the chain does not hold.
+pub fn verify(path: &Path, contains: Option<Digest>) -> Result<AuditVerified, AuditFault> {
+    let mut seen = AuditVerified {
+        files: Vec::new(),
+        lines: 0,
+        torn: 0,
+        from_the_beginning: true,
+        first_ms: None,
+        last_ms: None,
+        head: Digest::NONE,
+        contains: contains.map(|_| false),
+    };
+    for age in (0..=KEPT_FILES).rev() {
+        let file = if age == 0 { path.to_owned() } else { put_aside(path, age) };
+        let fault =
+            |error: &io::Error| FaultKind::Kernel(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
+        match File::open(&file) {
+            Ok(open) => read(&file, BufReader::new(open), &mut seen, contains)?,
+            // One whose end is gone shows: the next does not follow from it.
+            Err(error) if age != 0 && error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(AuditFault { file, line: None, kind: fault(&error) }),
+        }
+        seen.files.push(file);
+    }
+    Ok(seen)
+}
+
+fn read(
+    file: &Path,
+    mut lines: impl BufRead,
+    seen: &mut AuditVerified,
+    contains: Option<Digest>,
+) -> Result<(), AuditFault> {
+    let mut number = 0;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        number += 1;
+        let fault = |kind| AuditFault { file: file.to_owned(), line: Some(number), kind };
+        let read = lines.by_ref().take(2 * LONGEST_LINE as u64).read_until(b'\n', &mut line);
+        match read {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => {
+                let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+                return Err(fault(FaultKind::Kernel(errno)));
+            }
+        }
+        if line.len() >= 2 * LONGEST_LINE {
+            return Err(fault(FaultKind::TooLong));
+        }
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        match head(text) {
+            Some((time, previous)) => {
+                if seen.lines == 0 {
+                    seen.from_the_beginning = previous == Digest::NONE;
+                } else if previous != seen.head {
+                    return Err(fault(FaultKind::Broken));
+                }
+                seen.first_ms.get_or_insert(time);
+                seen.last_ms = Some(time);
+            }
+            // It holds no digest; the next one holds its.
+            None => seen.torn += 1,
+        }
+        seen.lines += 1;
+        seen.head = Digest::of(text);
+        if contains == Some(seen.head) {
+            seen.contains = Some(true);
+        }
+    }
+}
+
+fn as_text<S: serde::Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(digest)
+}

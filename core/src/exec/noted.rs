@@ -1,0 +1,148 @@
+//! A call in the audit log: one before anything is started, one when all of it has ended.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::{ExecError, ExecRequest, ExecResult, Outcome, Sandbox};
+use crate::audit::{AuditError, AuditLog, now_ms};
+use crate::denial::Denial;
+use crate::enforcement::Level;
+use crate::policy::{NetworkAccess, ResolvedWrites};
+
+/// How much of a command line is told, in bytes.
+const MOST_COMMAND_LINE: usize = 16 << 10;
+
+/// What a caller has to say of a call beside what everybody can see: who asked for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Labels {
+    /// Which program of ours runs the call (`sandbox`, `exec`, `exec-server`).
+    pub by: Option<&'static str>,
+    /// The session that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Its name within the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// Who is at the other end of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// The name that this one gives itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+}
+
+/// A call whose beginning is in the log.
+#[derive(Debug)]
+pub(super) struct NotedCall {
+    log: Arc<AuditLog>,
+    call: String,
+}
+
+#[derive(Serialize)]
+struct Start<'r> {
+    call: &'r str,
+    #[serde(flatten)]
+    labels: &'r Labels,
+    argv: Vec<String>,
+    argv_omitted: usize,
+    cwd: Option<String>,
+    mode: &'static str,
+    network: bool,
+    writable_roots: Option<Vec<String>>,
+    level: Level,
+}
+
+#[derive(Serialize)]
+struct End<'r> {
+    call: &'r str,
+    #[serde(flatten)]
+    outcome: &'r Outcome,
+    duration_ms: f64,
+    level: Level,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+    denials: &'r [Denial],
+}
+
+#[derive(Serialize)]
+struct NotStarted<'r> {
+    call: &'r str,
+    error: String,
+}
+
+impl NotedCall {
+    /// Notes what is about to be started. Where that fails, nothing may be.
+    pub(super) fn start(
+        log: &Arc<AuditLog>,
+        request: &ExecRequest,
+        sandbox: &Sandbox,
+    ) -> Result<Self, AuditError> {
+        let call = name();
+        let policy = sandbox.policy();
+        let (argv, argv_omitted) = command_line(&request.command);
+        log.append(
+            "start",
+            &Start {
+                call: &call,
+                labels: &request.labels,
+                argv,
+                argv_omitted,
+                cwd: request.cwd.as_ref().map(|path| path.to_string_lossy().into_owned()),
+                mode: policy.mode.name(),
+                network: policy.network == NetworkAccess::Enabled,
+                writable_roots: match &policy.writes {
+                    ResolvedWrites::Everywhere => None,
+                    ResolvedWrites::Beneath(roots) => {
+                        Some(roots.iter().map(|root| root.path.to_string_lossy().into_owned()).collect())
+                    }
+                },
+                level: sandbox.expected().level,
+            },
+        )?;
+        Ok(Self { log: Arc::clone(log), call })
+    }
+
+    /// Notes what came of it.
+    pub(super) fn end(&self, answer: &Result<ExecResult, ExecError>) -> Result<(), AuditError> {
+        match answer {
+            Ok(result) => self.log.append(
+                "end",
+                &End {
+                    call: &self.call,
+                    outcome: &result.outcome,
+                    duration_ms: result.duration.as_secs_f64() * 1000.0,
+                    level: result.enforcement.level,
+                    stdout_bytes: result.stdout.bytes_total,
+                    stderr_bytes: result.stderr.bytes_total,
+                    denials: &result.denials,
+                },
+            ),
+            Err(error) => {
+                self.log.append("not_started", &NotStarted { call: &self.call, error: error.to_string() })
+            }
+        }
+    }
+}
+
+/// A name that no other call has that this machine runs at the time.
+fn name() -> String {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let number = CALLS.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{}-{number}", now_ms(), std::process::id())
+}
+
+/// The words of a command, as many as fit, and how many do not.
+fn command_line(command: &[OsString]) -> (Vec<String>, usize) {
+    let mut room = MOST_COMMAND_LINE;
+    let mut words = Vec::new();
+    for word in command {
+        let Some(left) = room.checked_sub(word.len()) else { break };
+        room = left;
+        words.push(word.to_string_lossy().into_owned());
+    }
+    let omitted = command.len() - words.len();
+    (words, omitted)
+}
