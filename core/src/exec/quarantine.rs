@@ -31,6 +31,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::inotify::Inotify;
 use nix::sys::stat::fstat;
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 
 use crate::policy::protected::below::open_place;
 use crate::policy::protected::cache::{Cache, Record};
@@ -47,8 +49,6 @@ use keeper::Keeper;
 use kept::{Configurations, Kept, check_kept};
 use watch::{Noticed, Watch};
 
-/// The kernel's stamps on files lag behind the clock by as much as a tick.
-const TICK: Duration = Duration::from_millis(10);
 /// What the search after a call may take of the time that the call took, and in any case.
 const SHARE: u32 = 10;
 const LEAST_SEARCH: Duration = Duration::from_micros(100);
@@ -79,7 +79,7 @@ impl Guard {
     #[must_use]
     pub(super) fn begin(protection: &mut Protection, codex_home: Option<&Path>) -> Self {
         let mut seen = std::mem::take(&mut protection.seen);
-        let from = SystemTime::now().checked_sub(TICK).unwrap_or(SystemTime::UNIX_EPOCH);
+        let from = stamp();
         let roots = open_roots(&protection.roots);
         let kept = |paths: &[PathBuf]| paths.iter().filter_map(|path| Kept::at(path, &roots)).collect();
         let mut duties = Duties::from(&*protection);
@@ -249,6 +249,14 @@ fn is_others_business(codex_home: &Path, root: &Path, own: Option<&Journal>) -> 
     journal::left(codex_home, true)
         .iter()
         .any(|left| !own.is_some_and(|own| own.is(left)) && left.duties.roots.iter().any(overlaps))
+}
+
+/// The time by which the kernel stamps files, now. It lags behind the clock that programs ask: by a tick, and by more where a
+/// virtual machine was not let run; a fixed allowance would miss what is made right after it.
+fn stamp() -> SystemTime {
+    // Without it, everything is new.
+    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).unwrap_or(TimeSpec::new(0, 0));
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from(now)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// A directory as it is now, reached without a link.

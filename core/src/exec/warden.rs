@@ -187,7 +187,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_long_call_is_watched_without_a_home_too() {
-        let directory = tempfile::tempdir().unwrap();
+        // Not in `/tmp`, a writable root of every call that is made beside these tests.
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
         let root = directory.path().canonicalize().unwrap();
         let roots =
             vec![WritableRoot { asked: root.clone(), path: root.clone(), origin: RootOrigin::PolicyCwd }];

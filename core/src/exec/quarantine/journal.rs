@@ -19,6 +19,8 @@ use super::kept::Kept;
 use crate::policy::{AbsentNames, GitProtection, Protection, WatchedLink};
 
 /// What the files start with. Another version is another format.
+/// The largest step of a file system's stamps that are whole seconds.
+const COARSEST: Duration = Duration::from_secs(2);
 const MAGIC: &[u8] = b"codex call 3";
 const MOST_BYTES: u64 = 256 << 20;
 
@@ -72,8 +74,11 @@ pub(super) struct Interval {
 }
 
 impl Interval {
-    pub(super) fn holds(&self, time: SystemTime) -> bool {
-        time >= self.from && self.until.is_none_or(|until| time <= until)
+    /// Whether the stamp of a file is of this time. Some file systems keep whole seconds, or every second one.
+    pub(super) fn holds(&self, stamp: SystemTime) -> bool {
+        let is_coarse = stamp.duration_since(UNIX_EPOCH).is_ok_and(|since| since.subsec_nanos() == 0);
+        let latest = stamp.checked_add(COARSEST).filter(|_| is_coarse).unwrap_or(stamp);
+        latest >= self.from && self.until.is_none_or(|until| stamp <= until)
     }
 }
 
@@ -372,6 +377,14 @@ mod tests {
     }
 
     #[test]
+    fn a_stamp_of_whole_seconds_may_be_of_any_time_in_them() {
+        let second = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let interval = Interval { from: second(10) + Duration::from_millis(1), until: None };
+        assert!(interval.holds(second(9)) && interval.holds(second(10)) && !interval.holds(second(8)));
+        assert!(!interval.holds(second(10) + Duration::from_nanos(1)));
+    }
+
+    #[test]
     fn what_is_written_is_read_and_half_of_it_is_nothing() {
         let whole = encode(&duties());
         assert_eq!(decode(&whole), Some(duties()));
@@ -410,7 +423,12 @@ mod tests {
         assert_eq!(seen.len(), 1, "{seen:?}");
         let (from, until) = (start + Duration::from_secs(1), start + Duration::from_secs(10));
         assert_eq!(seen[0].interval, Interval { from, until: Some(until) });
-        assert!(!seen[0].interval.holds(start) && seen[0].interval.holds(until));
+        let holds = |time| seen[0].interval.holds(time);
+        assert!(
+            !holds(start + Duration::from_nanos(1))
+                && holds(until)
+                && !holds(until + Duration::from_nanos(1))
+        );
         assert_eq!(left(home.path(), false).len(), 0);
         assert_eq!(fs::read_dir(directory(home.path())).unwrap().count(), 1);
     }

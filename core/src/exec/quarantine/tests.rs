@@ -23,7 +23,8 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        // Not in `/tmp`, a writable root of every call that is made beside these tests.
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
         let root = directory.path().canonicalize().unwrap().join("root");
         fs::create_dir(&root).unwrap();
         Self { directory, root }

@@ -19,7 +19,8 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        // Not in `/tmp`, a writable root of every call that is made beside these tests.
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
         fs::create_dir(directory.path().join("root")).unwrap();
         Self { directory }
     }
