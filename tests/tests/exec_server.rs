@@ -4,6 +4,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test reports by failing")]
 
+#[path = "exec_server/deploy.rs"]
+mod deploy;
+#[path = "exec_server/python_client.rs"]
+mod python_client;
 #[path = "exec_server/raw.rs"]
 mod raw;
 

@@ -1,0 +1,305 @@
+"""The client against a real server: ``CODEX_BIN`` is the program."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+from codex_exec import (
+    Client,
+    Closed,
+    Command,
+    ConnectionLost,
+    Exited,
+    Gap,
+    InternalError,
+    InvalidParams,
+    InvalidRequest,
+    Limits,
+    Output,
+    Policy,
+    SessionLost,
+    Stream,
+)
+
+CODEX = os.environ["CODEX_BIN"]
+PATIENCE = 30
+
+
+class Server:
+    """A server of one test, gone with it."""
+
+    def __init__(self, case: unittest.TestCase, address: str, *arguments: str) -> None:
+        scratch = tempfile.TemporaryDirectory(dir=os.environ.get("CODEX_SCRATCH"))
+        case.addCleanup(scratch.cleanup)
+        self.root = Path(scratch.name).resolve()
+        self.workspace = self.root / "ws"
+        self.workspace.mkdir()
+        (self.root / "home").mkdir()
+        self.env = {"PATH": "/usr/bin:/bin", "CODEX_HOME": str(self.root / "home")}
+        self.argv = [CODEX, "exec-server", "-C", str(self.workspace)]
+        self.address = address.replace("ROOT", str(self.root))
+        if address != "stdio":
+            command = [*self.argv, "--listen", self.address, *arguments]
+            self.process = subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, text=True)
+            case.addCleanup(self.end)
+            assert self.process.stdout is not None
+            self.address = self.process.stdout.readline().strip()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    @property
+    def way(self) -> str | Command:
+        return Command([*self.argv, "--listen", "stdio"], self.env) if self.address == "stdio" else self.address
+
+
+WAYS = ["stdio", "unix://ROOT/socket", "ws://127.0.0.1:0"]
+
+
+class Relay:
+    """Between a client and a server, to be cut."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.writers: set[asyncio.StreamWriter] = set()
+
+    async def open(self) -> str:
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"ws://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        other_reader, other = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers |= {writer, other}
+        await asyncio.gather(self._copy(reader, other), self._copy(other_reader, writer), return_exceptions=True)
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        finally:
+            writer.close()
+
+    def cut(self) -> None:
+        for writer in self.writers:
+            writer.transport.abort()
+        self.writers.clear()
+
+    def close(self) -> None:
+        self.server.close()
+        self.cut()
+
+
+class ClientTest(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self) -> None:
+        self.patience = asyncio.timeout(PATIENCE)
+        await self.patience.__aenter__()
+
+    async def asyncTearDown(self) -> None:
+        await self.patience.__aexit__(None, None, None)
+
+    async def test_a_command_over_every_transport(self) -> None:
+        for way in WAYS:
+            with self.subTest(way):
+                server = Server(self, way)
+                async with await Client.connect(server.way) as client:
+                    process = await client.start(["sh", "-c", "cat; pwd; echo err >&2; exit 3"], stdin=True)
+                    done = await process.communicate(b"in\n")
+                    self.assertEqual(done.stdout.decode(), f"in\n{server.workspace}\n")
+                    self.assertEqual((done.exit_code, done.stderr, done.missed), (3, b"err\n", 0))
+                    assert done.result is not None
+                    self.assertEqual(done.result["outcome"], "exited")
+                    self.assertIsNone(await process.next())
+
+    async def test_events_come_in_order_and_whole(self) -> None:
+        server = Server(self, WAYS[1])
+        async with await Client.connect(server.way) as client:
+            process = await client.start(["sh", "-c", "head -c 8000000 /dev/zero; exit 1"])
+            # Longer than what waits here, so that the rest has to be asked for.
+            await asyncio.sleep(0)
+            count, ends = 0, list[type]()
+            async for event in process:
+                if isinstance(event, Output):
+                    self.assertFalse(ends)
+                    self.assertEqual(event.stream, Stream.STDOUT)
+                    count += len(event.data)
+                else:
+                    self.assertNotIsInstance(event, Gap)
+                    ends.append(type(event))
+            self.assertEqual((count, ends, process.exit_code), (8_000_000, [Exited, Closed], 1))
+
+    async def test_one_process_that_is_not_read_holds_up_no_other(self) -> None:
+        server = Server(self, WAYS[2])
+        async with await Client.connect(server.way) as client:
+            flood = await client.start(["sh", "-c", "head -c 6000000 /dev/zero"], limits=Limits(deadline=PATIENCE))
+            for number in range(20):
+                other = await client.start(["echo", str(number)])
+                self.assertEqual((await other.communicate()).stdout, f"{number}\n".encode())
+            done = await flood.communicate()
+            # The server waits for readers for a time. What it drops then is told, if not always in bytes.
+            self.assertIn(done.missed, (None, 6_000_000 - len(done.stdout)))
+            self.assertGreater(len(done.stdout), 0)
+
+    async def test_policies_are_the_servers_to_grant(self) -> None:
+        server = Server(self, WAYS[1])
+        async with await Client.connect(server.way) as client:
+            write = ["sh", "-c", f"echo x > {server.workspace}/made"]
+            self.assertNotEqual((await (await client.start(write)).communicate()).exit_code, 0)
+            self.assertFalse((server.workspace / "made").exists())
+            policy = Policy("workspace-write", [str(server.workspace)], exclude_tmp=True)
+            self.assertEqual((await (await client.start(write, policy=policy)).communicate()).exit_code, 0)
+            self.assertTrue((server.workspace / "made").exists())
+            for wide in ("danger-full-access", Policy("workspace-write", ["/etc"]), None):
+                with self.assertRaises(InvalidRequest):
+                    await client.start(["true"], policy=wide)
+            explained = await client.explain(policy)
+            self.assertEqual((explained.allowed, explained.writable_roots), (True, [str(server.workspace)]))
+            refused = await client.explain("danger-full-access")
+            self.assertFalse(refused.allowed)
+            self.assertIn("exec_server.max_policy", str(refused.reason))
+
+    async def test_errors_have_kinds(self) -> None:
+        server = Server(self, WAYS[1])
+        async with await Client.connect(server.way) as client:
+            with self.assertRaises(InternalError):
+                await client.start(["/nowhere"])
+            with self.assertRaises(InvalidParams):
+                await client.start([])
+            process = await client.start(["sleep", "600"], id="same")
+            with self.assertRaises(InvalidRequest):
+                await client.start(["true"], id="same")
+            with self.assertRaises(InvalidParams):
+                await process.signal("SIGNONE")
+            await process.signal("SIGTERM")
+            self.assertEqual(await process.wait(), 128 + 15)
+            with self.assertRaises(ValueError):
+                await Client.connect("http://127.0.0.1:1")
+            with self.assertRaises(ConnectionLost):
+                await Client.connect(f"unix://{server.root}/nobody")
+
+    async def test_terminals_signals_and_the_list(self) -> None:
+        server = Server(self, WAYS[2])
+        async with await Client.connect(server.way) as client:
+            script = "trap 'stty size; exit 5' WINCH; stty size; while :; do sleep 0.01; done"
+            process = await client.start(["sh", "-c", script], tty=True, size=(30, 100))
+            written = process.output()
+            self.assertEqual(await anext(written), (Stream.PTY, b"30 100\r\n"))
+            [listed] = await client.processes()
+            self.assertEqual((listed.id, listed.tty, listed.running), (process.id, True, True))
+            await process.resize(40, 120)
+            self.assertEqual(await anext(written), (Stream.PTY, b"40 120\r\n"))
+            self.assertEqual(await process.wait(), 5)
+            [listed] = await client.processes()
+            self.assertEqual((listed.running, listed.exit_code), (False, 5))
+            interrupted = await client.start(["sleep", "600"])
+            await interrupted.interrupt()
+            self.assertEqual(await interrupted.wait(), 128 + 2)
+            killed = await client.start(["sleep", "600"])
+            self.assertTrue(await killed.terminate())
+            self.assertEqual(await killed.wait(), 128 + 9)
+            self.assertFalse(await killed.terminate())
+
+    async def test_a_cut_connection_is_made_anew_and_nothing_is_lost(self) -> None:
+        server = Server(self, WAYS[2])
+        relay = Relay(int(server.address.rsplit(":", 1)[1]))
+        async with await Client.connect(await relay.open()) as client:
+            process = await client.start(["cat"], stdin=True)
+            expected = b""
+            for number in range(12):
+                line = f"{number}\n".encode()
+                expected += line
+                if number % 3 == 1:
+                    relay.cut()
+                self.assertTrue(await process.write(line))
+            self.assertTrue(await process.close_stdin())
+            self.assertEqual(b"".join([data async for data in process.stdout()]), expected)
+            self.assertEqual(process.exit_code, 0)
+        relay.close()
+
+    async def test_a_session_is_gone_on_with_and_ends(self) -> None:
+        server = Server(self, WAYS[1])
+        first = await Client.connect(server.way)
+        process = await first.start(["sh", "-c", "echo one; cat"], stdin=True)
+        self.assertEqual(await process.next(), Output(Stream.STDOUT, b"one\n"))
+        with self.assertRaises(InvalidRequest):
+            await Client.connect(server.way, resume="nobody")
+        await first.close()
+        with self.assertRaises(ConnectionLost):
+            await process.wait()
+        async with await Client.connect(server.way, resume=first.session) as second:
+            self.assertEqual(second.session, first.session)
+            again = second.find(process.id)
+            done = await again.communicate(b"two\n")
+            self.assertEqual((done.stdout, done.exit_code), (b"one\ntwo\n", 0))
+        third = await Client.connect(server.way, patience=0.5)
+        lost = await third.start(["sleep", "600"])
+        server.end()
+        with self.assertRaises(SessionLost):
+            await lost.wait()
+        with self.assertRaises(SessionLost):
+            await third.start(["true"])
+        await third.close()
+
+    async def test_tokens_are_shown(self) -> None:
+        secret = "0123456789abcdef0123456789abcdef"
+        file = tempfile.NamedTemporaryFile("w")
+        self.addCleanup(file.close)
+        file.write(secret)
+        file.flush()
+        server = Server(self, WAYS[2], "--ws-shared-secret-file", file.name, "--ws-audience", "here")
+
+        def token(audience: str = "here") -> str:
+            parts = ({"alg": "HS256"}, {"exp": time.time() + 60, "aud": audience})
+            text = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
+            tag = hmac.new(secret.encode(), text, hashlib.sha256).digest()
+            return (text + b"." + base64.urlsafe_b64encode(tag).rstrip(b"=")).decode()
+
+        for wrong in (None, "x", token("there")):
+            with self.assertRaises(ConnectionLost):
+                await Client.connect(server.way, token=wrong)
+        async with await Client.connect(server.way, token=token) as client:
+            self.assertEqual(await (await client.start(["true"])).wait(), 0)
+
+    async def test_what_is_given_up_is_cancelled(self) -> None:
+        server = Server(self, WAYS[1])
+        async with await Client.connect(server.way) as client:
+            process = await client.start(["sleep", "600"])
+            poll = client.call("process/read", {"processId": process.id, "afterSeq": 0, "waitMs": 600_000})
+            with self.assertRaises(asyncio.TimeoutError):
+                await asyncio.wait_for(poll, 0.1)
+            self.assertEqual(await client.call("environment/status"), {"status": "ready"})
+
+
+class WithoutWebSockets(unittest.TestCase):
+    def test_streams_and_sockets_need_no_package(self) -> None:
+        script = """
+import asyncio, sys
+sys.modules["websockets"] = None
+from codex_exec import Client, Command
+async def main():
+    async with await Client.connect(Command(sys.argv[1:])) as client:
+        print((await (await client.start(["echo", "hello"])).communicate()).stdout)
+asyncio.run(main())
+"""
+        server = Server(self, "stdio")
+        argv = [sys.executable, "-c", script, *server.argv, "--listen", "stdio"]
+        output = subprocess.run(argv, env={**os.environ, **server.env}, capture_output=True, check=False)
+        self.assertEqual((output.returncode, output.stdout), (0, b"b'hello\\n'\n"), output.stderr.decode())
+
+
+if __name__ == "__main__":
+    unittest.main()

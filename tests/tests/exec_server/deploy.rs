@@ -1,0 +1,126 @@
+//! What is in `deploy/`: manifests by Kubernetes' own schemas, the unit by systemd, the program by an empty root. Each check is seen to
+//! fail as well.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use codex_tests::harness::require_tool;
+
+use super::python_client::packages;
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
+}
+
+/// Whether a command succeeds, and what it says.
+fn run(command: &mut Command) -> (bool, String) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said =
+        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    (output.status.success(), said)
+}
+
+/// A file of `deploy/` with one thing in it changed, under its own name.
+fn changed(directory: &Path, file: &Path, from: &str, to: &str) -> PathBuf {
+    let text = fs::read_to_string(file).unwrap();
+    assert!(text.contains(from), "{from} is not in {}", file.display());
+    let path = directory.join(file.file_name().unwrap());
+    fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    path
+}
+
+#[test]
+fn manifests_are_what_kubernetes_takes() {
+    let directory = deploy().join("kubernetes");
+    let Some(packages) = packages(&directory.join("requirements-check.txt")) else { return };
+    let check = |files: &[&Path]| {
+        let mut python = Command::new("python3");
+        python.arg(directory.join("check.py")).args(files);
+        run(python.env("PYTHONPATH", &packages).env("PYTHONDONTWRITEBYTECODE", "1"))
+    };
+    let [server, template] = ["exec-server.yaml", "sandbox-template.yaml"].map(|name| directory.join(name));
+    let (passes, said) = check(&[&server, &template]);
+    assert!(passes && said.ends_with("7 documents, 0 problems\n"), "{said}");
+    let scratch = tempfile::tempdir().unwrap();
+    for (file, from, to, expected) in [
+        (&server, "replicas: 2", "replicas: two", "StatefulSet codex-exec-server"),
+        (&server, "readOnlyRootFilesystem", "readonlyRootFilesystem", "readonlyRootFilesystem"),
+        (&server, "policyTypes: [Ingress, Egress]", "policyType: [Ingress]", "policyType"),
+        (&server, "path: /readyz, port: ws", "path: /readyz, port: web", "no port web"),
+        (&server, "name: workspace, mountPath", "name: work, mountPath", "no volume work"),
+        (&server, "serviceName: codex-exec-server", "serviceName: other", "no Service other"),
+        (
+            &server,
+            "selector: {app.kubernetes.io/name: codex",
+            "selector: {app.kubernetes.io/name: x",
+            "selects nothing",
+        ),
+        (&template, "runAsUser: 65532", "runAsUser: nobody", "SandboxTemplate codex-exec-server"),
+        (&template, "v1alpha1\nkind", "v9\nkind", "another SandboxTemplate"),
+        (&template, "configMap: {name: codex-exec-server}", "configMap: {name: none}", "no ConfigMap none"),
+    ] {
+        let planted = changed(scratch.path(), file, from, to);
+        let files =
+            if file == &server { [planted.as_path(), &template] } else { [&*server, planted.as_path()] };
+        let (passes, said) = check(&files);
+        assert!(!passes && said.contains(expected), "{to}: {said}");
+    }
+}
+
+#[test]
+fn the_unit_is_what_systemd_takes() {
+    if require_tool("systemd-analyze").is_none() {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let unit = deploy().join("systemd/codex-exec-server.service");
+    let codex = env!("CARGO_BIN_EXE_codex-under-test");
+    // It looks for the programs, of which ours is not installed here, and for the manual.
+    let here =
+        changed(scratch.path(), &unit, "ExecStart=/usr/local/bin/codex", &format!("ExecStart={codex}"));
+    let here =
+        changed(scratch.path(), &here, "Documentation=file:///usr/local/share/doc/codex/deploy.md\n", "");
+    let verify = |path: &Path| run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(path));
+    let (passes, said) = verify(&here);
+    assert!(passes && !said.contains("codex-exec-server"), "{said}");
+    let wrong = tempfile::tempdir().unwrap();
+    for (from, to) in [
+        ("KillMode=mixed", "KillMode=both"),
+        ("NoNewPrivileges", "NoMorePrivileges"),
+        (codex, "/nowhere/codex"),
+        ("TimeoutStopSec=20", "TimeoutStopSec=soon"),
+    ] {
+        let planted = changed(wrong.path(), &here, from, to);
+        let (_, said) = verify(&planted);
+        assert!(said.contains("codex-exec-server"), "{to}: {said}");
+    }
+    // What it starts is what the program takes.
+    let text = fs::read_to_string(&unit).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/codex ")).unwrap();
+    let arguments: Vec<&str> = line.split(' ').map(|word| word.split('=').next().unwrap()).skip(1).collect();
+    let (_, help) = run(Command::new(codex).args(["exec-server", "--help"]));
+    for option in &arguments {
+        assert!(help.contains(option), "{option}");
+    }
+    assert_eq!(arguments.len(), 5, "{arguments:?}");
+}
+
+#[test]
+fn the_program_runs_in_an_image_of_nothing_else() {
+    if require_tool("unshare").is_none() {
+        return;
+    }
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_codex-under-test"), root.path().join("codex")).unwrap();
+    let inside = |program: &str| {
+        let mut unshare = Command::new("unshare");
+        run(unshare.args(["--map-root-user", "--root"]).arg(root.path()).args([program, "--version"]))
+    };
+    let (runs, said) = inside("/codex");
+    assert!(runs && said.starts_with("codex"), "{said}");
+    // Whatever else is on this machine is not there.
+    assert!(!inside("/bin/sh").0);
+    let recipe = fs::read_to_string(deploy().join("oci/Containerfile")).unwrap();
+    assert!(recipe.contains("FROM scratch AS binary\nCOPY --chmod=0755 codex /codex\n"), "{recipe}");
+}
