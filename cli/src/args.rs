@@ -169,6 +169,9 @@ pub(crate) struct PolicyOptions {
     /// How the level of isolation is chosen: auto, namespaces or landlock.
     #[arg(long, global = true, value_name = "LEVEL", value_parser = isolations())]
     pub(crate) isolation: Option<Isolation>,
+    /// Observe the command, and tell what it was refused: sandbox.explain = "always" for this one.
+    #[arg(long, global = true)]
+    pub(crate) explain: bool,
     /// Limit what the command may use: memory, processes, cpu_time, open_files, file_size or shm. Repeatable.
     #[arg(long = "limit", value_name = "NAME=AMOUNT", value_parser = limit::parse)]
     pub(crate) limits: Vec<(Limit, NonZeroU64)>,

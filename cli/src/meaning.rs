@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use codex_core::audit::{AuditError, AuditLog};
-use codex_core::config::{ConfigError, ConfigSources, FlagLayer, Loaded, Origin, Sourced, load};
+use codex_core::config::{ConfigError, ConfigSources, Explain, FlagLayer, Loaded, Origin, Sourced, load};
 use codex_core::environment::{self, EnvironmentError};
 use codex_core::exec::{Helper, Sandbox, SandboxError, SandboxOptions};
 use codex_core::policy::{PlaceRules, SandboxMode, Surroundings};
@@ -85,6 +85,7 @@ impl Meaning {
                 network: options.network.then(|| Sourced::from_flag(true, "--network")),
                 writable_roots,
                 isolation: options.isolation.map(|level| Sourced::from_flag(level, "--isolation")),
+                explain: options.explain.then(|| Sourced::from_flag(Explain::Always, "--explain")),
                 limits: options
                     .limits
                     .iter()
@@ -135,6 +136,7 @@ impl Meaning {
         let helper = settings.codex_linux_sandbox_exe.value.clone();
         let mut options = SandboxOptions::new(helper.map_or(Helper::ThisProgram, Helper::Program));
         options.isolation = settings.sandbox.isolation.value;
+        options.explain = settings.sandbox.explain.value;
         options.places = PlaceRules {
             deny_read: settings.sandbox.deny_read.values().cloned().collect(),
             allow_read: settings.sandbox.allow_read.values().cloned().collect(),

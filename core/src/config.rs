@@ -35,6 +35,6 @@ pub use notice::{Notice, NoticeKind};
 pub use problem::{ConfigError, Place, Problem, ProblemKind};
 pub use provider::{ProviderSettings, WireApi};
 pub use settings::{
-    ApprovalPolicy, AuditSettings, EnvironmentInherit, EnvironmentPolicy, ExecServerSettings, Isolation,
-    Origin, SandboxSettings, Settings, Sourced, SourcedList, WorkspaceWriteSettings,
+    ApprovalPolicy, AuditSettings, EnvironmentInherit, EnvironmentPolicy, ExecServerSettings, Explain,
+    Isolation, Origin, SandboxSettings, Settings, Sourced, SourcedList, WorkspaceWriteSettings,
 };

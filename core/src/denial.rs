@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! settings, resolved policy, level ─▶ judge ──────────────┐
-//! what a failed command said ─▶ oracle/message ─▶ oracle ─┴▶ fold ─▶ denials
-//! what our own code decided (quarantine, limits) ───────────▲
+//! what a failed command said ─▶ oracle/message ─▶ oracle ─┼▶ fold ─▶ denials
+//! what an observer or the broker saw ─▶ seen ─────────────┘   ▲
+//! what our own code decided (quarantine, limits) ─────────────┘
 //! ```
 //!
 //! The kernel enforces; nothing here decides about a command. [`Judge`] answers from the policy what the kernel would answer,
-//! for whoever asks, and [`explain`] compares what a failed command said with that.
+//! for whoever asks; [`explain`] compares what a failed command said with that, and [`confirm`] what was seen of it.
 
 mod fold;
 mod grant;
@@ -15,10 +16,12 @@ pub mod judge;
 pub mod oracle;
 mod record;
 mod secret;
+mod seen;
 mod tools;
 
 pub use fold::{Fold, MOST_TARGETS};
 pub use judge::{Judge, Operation, Refusal, Verdict};
-pub use oracle::{Ended, explain};
+pub use oracle::{Ended, THE_NETWORK, explain};
 pub use record::{Allow, Certainty, Denial, Rule, lines};
+pub use seen::{Seen, confirm};
 pub use tools::{TOOLS, ToolPlace};

@@ -1,16 +1,21 @@
 //! The report of what holds: each guarantee enforced, partial or absent, and why.
 
+mod explanation;
 mod guarantee;
 mod limits;
 
 use std::borrow::Cow;
 
-use codex_linux_sandbox::{Capabilities, Enforced, Isolation, Network, Plan, UnixSockets, Writes};
+use codex_linux_sandbox::{
+    Capabilities, Enforced, Isolation, Network, Observation, Plan, UnixSockets, Writes,
+};
 use serde::Serialize;
 
+pub use explanation::{Explanation, ExplanationKind};
 pub use guarantee::Guarantee;
 pub use limits::{LimitHolding, Means};
 
+use crate::config::Explain;
 use crate::limits::ResourceLimits;
 use limits::Held;
 
@@ -166,6 +171,8 @@ pub struct Enforcement {
     pub promises: Vec<Holding>,
     /// A line for each limit that there is.
     pub limits: Vec<LimitHolding>,
+    /// What is known of denials.
+    pub explanation: Explanation,
 }
 
 impl Enforcement {
@@ -190,7 +197,8 @@ impl Enforcement {
                 Holding { guarantee, hold, why: Cow::Borrowed(why) }
             })
             .collect();
-        Self { level, mechanisms: Mechanisms::of(enforced), promises, limits: Vec::new() }
+        let explanation = Explanation::of(Explain::default(), level, None);
+        Self { level, mechanisms: Mechanisms::of(enforced), promises, limits: Vec::new(), explanation }
     }
 
     /// The same with limits, and what holds them beside the helper.
@@ -198,6 +206,13 @@ impl Enforcement {
     pub fn with_limits(mut self, limits: &ResourceLimits, enforced: &Enforced, means: Means) -> Self {
         let root = nix::unistd::geteuid().is_root();
         self.limits = Held { enforced, means, root }.holdings(limits);
+        self
+    }
+
+    /// The same where this is asked for, and this came of it.
+    #[must_use]
+    pub fn with_explanation(mut self, asked: Explain, observation: Option<Observation>) -> Self {
+        self.explanation = Explanation::of(asked, self.level, observation);
         self
     }
 

@@ -17,6 +17,7 @@ mod left_behind;
 mod level;
 mod limit_hit;
 mod noted;
+mod observer;
 mod offload;
 mod outcome;
 mod process;
@@ -60,8 +61,11 @@ pub use sandbox::{Helper, Sandbox, SandboxError, SandboxOptions, SandboxType};
 pub use sys::{SigchldDisposition, set_sigchld, watch};
 pub use terminal::TerminalSize;
 
+use crate::config::Explain;
+use crate::enforcement::Level;
 use crate::output::{Capture, Feed, OutputBudget};
 use bounds::Bounds;
+use denied::Tried;
 use input::Input;
 use level::Rung;
 use noted::NotedCall;
@@ -230,8 +234,9 @@ async fn attempt(
         off_the_runtime(stdio, move || Bounds::begin(limits, beside)).await.map_err(waiting)?
     };
     let budget = request.budget;
+    let mut tried = Tried::default();
     let ran = match start(request, sandbox, rung, plan, program, &bounds).await? {
-        Spawned::Started(child, ends) => {
+        Spawned::Started(child, ends, observer) => {
             let started = orders.started;
             let mut sinks = request.sinks();
             sinks.feed.clone_from(&orders.feed);
@@ -248,6 +253,7 @@ async fn attempt(
                 run.watch().await;
             }
             let seen = run.finish().await;
+            tried = Tried::of(&seen.records, observer.as_ref(), started);
             let usage = bounds.usage();
             let result = result(sandbox, rung, &bounds, started, seen, usage.as_ref());
             bounds.end().await;
@@ -263,7 +269,7 @@ async fn attempt(
     sandbox.stand_by();
     let Some(ran) = ran else { return Ok(None) };
     let mut result = ExecResult { quarantined: found, notes, ..ran };
-    result.denials = denied::denials(&result, request, sandbox, rung, protection).await;
+    result.denials = denied::denials(&result, request, sandbox, rung, protection, tried).await;
     Ok(Some(result))
 }
 
@@ -285,6 +291,7 @@ async fn start(
         early: request.early.take(),
         group: bounds.group.clone(),
         standby: sandbox.standby().cloned(),
+        observe: sandbox.explain() == Explain::Always && rung.expected.level != Level::None,
     };
     let spawned = spawner::on_lasting_thread(move || spawn::spawn(spawn))
         .await
@@ -322,6 +329,7 @@ fn result(
         Record::Failed { .. }
         | Record::Exec { .. }
         | Record::Executed
+        | Record::Refused(_)
         | Record::Ended { .. }
         | Record::Stopped
         | Record::Continued => None,
@@ -392,7 +400,7 @@ fn outcome(seen: &Seen) -> Outcome {
         match record {
             Record::Enforced(_) => enforced = true,
             Record::Ended { ending: end, .. } => ending = Some(*end),
-            Record::Executed | Record::Stopped | Record::Continued => {}
+            Record::Executed | Record::Refused(_) | Record::Stopped | Record::Continued => {}
             Record::Failed { step, call, target, errno, message } => {
                 return Outcome::SetupFailed {
                     step: Some(*step),

@@ -25,6 +25,7 @@
 
 mod caller;
 mod known;
+mod refusals;
 mod request;
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
@@ -39,9 +40,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::error::{SetupError, Step};
+use crate::observe::Attempt;
 use crate::plan::{Isolation, Network, Plan};
 use crate::sys;
 use known::Known;
+use refusals::Refusals;
 use request::Request;
 
 /// How unix sockets are kept from reaching the outside.
@@ -92,6 +95,7 @@ pub(crate) struct Broker {
     known: Option<Known>,
     listener: Option<OwnedFd>,
     signals: SignalFd,
+    refusals: Arc<Refusals>,
 }
 
 /// What the threads share.
@@ -101,6 +105,7 @@ struct House {
     /// The network namespace that is the command's own.
     namespace: Option<u64>,
     known: Known,
+    refusals: Arc<Refusals>,
     /// Held by the thread that takes the next call.
     lead: Mutex<()>,
     crew: Mutex<Crew>,
@@ -121,12 +126,17 @@ impl Broker {
         let known = Some(Known::allowed(&plan.places.unix_sockets)?);
         let signals = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC)
             .map_err(|errno| SetupError::call(Step::Start, "signalfd4", errno))?;
-        Ok(Self { network: plan.network, known, listener: None, signals })
+        Ok(Self { network: plan.network, known, listener: None, signals, refusals: Arc::default() })
     }
 
     /// Takes over what the command's last filter asks.
     pub(crate) fn listen_to(&mut self, listener: OwnedFd) {
         self.listener = Some(listener);
+    }
+
+    /// What was refused to the command.
+    pub(crate) fn refusals(&self) -> Vec<Attempt> {
+        self.refusals.all()
     }
 
     /// The numbers of the descriptors.
@@ -175,6 +185,7 @@ impl Broker {
             network: self.network,
             namespace,
             known,
+            refusals: Arc::clone(&self.refusals),
             lead: Mutex::default(),
             crew: Mutex::default(),
         });

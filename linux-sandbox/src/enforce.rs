@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use crate::broker::UnixSockets;
 use crate::error::SetupError;
 use crate::plan::{Footing, Limits, Plan};
-use crate::report::{Capabilities, Enforced};
+use crate::report::{Capabilities, Enforced, Observation};
 use crate::support::Support;
 use landlock::Handled;
 pub(crate) use mounts::Ground;
@@ -90,5 +90,6 @@ fn enforced(
         unix_sockets,
         capabilities,
         limits: limits::held(plan),
+        observation: Observation::NotAsked,
     }
 }

@@ -24,6 +24,7 @@ use crate::broker::{Broker, UnixSockets};
 use crate::enforce;
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::{EnvironmentBlock, become_command};
+use crate::observe::be_observed;
 use crate::plan::{Invocation, Stay, Terminal};
 use crate::report::{Enforced, Record};
 use crate::run::{Reports, confine, join};
@@ -158,6 +159,7 @@ impl Keeper {
                 broker.listen_to(listener);
             }
             enforce::limit(&invocation.plan.limits)?;
+            have_observed(invocation, enforced)?;
             reports.tell(&Record::Enforced(enforced.clone()))?;
             Ok(become_command(&invocation.command, environment)?)
         })
@@ -175,8 +177,9 @@ impl Keeper {
             // Should somebody kill the process that keeps all of them, the command at least does not go on.
             end_with(keeper, libc::SIGKILL)?;
             join(invocation)?;
-            let enforced = confine(invocation)?;
+            let mut enforced = confine(invocation)?;
             enforce::limit(&invocation.plan.limits)?;
+            have_observed(invocation, &mut enforced)?;
             reports.tell(&Record::Enforced(enforced))?;
             Ok(become_command(&invocation.command, environment)?)
         })
@@ -285,6 +288,12 @@ impl Keeper {
         });
         if let Some(ending) = ended_now {
             *ended = Some(ending);
+            if let Around::Namespaces { broker: Some(broker) } = &self.around {
+                broker
+                    .refusals()
+                    .into_iter()
+                    .for_each(|refused| drop(reports.tell(&Record::Refused(refused))));
+            }
             // Whoever is not there to read it sees how we end.
             drop(reports.tell(&Record::Ended { ending, others: !nobody_is_left }));
         }
@@ -372,6 +381,14 @@ impl Keeper {
             .map_err(|errno| SetupError::call(Step::Start, "dup3", errno))?;
         sys::close_all_but(3, &keep).map_err(|errno| SetupError::call(Step::Start, "close_range", errno))
     }
+}
+
+/// Has the command's process observed, where somebody is there to do it.
+fn have_observed(invocation: &Invocation, enforced: &mut Enforced) -> Result<(), SetupError> {
+    if let Some(socket) = invocation.observer {
+        enforced.observation = be_observed(socket, &invocation.plan, enforced.unix_sockets)?;
+    }
+    Ok(())
 }
 
 /// The code of who can't end as the command did.

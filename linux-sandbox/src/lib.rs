@@ -9,6 +9,7 @@
 //! - [`run_main`] is the helper: it reads an invocation, starts the command, which is confined in a fixed order before its
 //!   first instruction, and stays until nothing is left of it. It is single-threaded and never returns. [`run_forked`] is
 //!   the same in a forked child.
+//! - An observer is a process beside the helper that sees what a command is refused ([`observer_arguments`]).
 //! - A [`Record`] is what the helper tells its parent over the status pipe: what it enforced, or which step failed.
 //!
 //! The order of enforcement stands on one page, in `run.rs`. The `unsafe` of the crate stands in `sys.rs`
@@ -30,6 +31,7 @@ mod error;
 mod handoff;
 mod keeper;
 mod limits;
+mod observe;
 mod orders;
 mod plain_path;
 mod plan;
@@ -46,17 +48,18 @@ pub mod wire;
 
 pub use broker::UnixSockets;
 pub use early::EarlyInit;
-pub use enforce::seccomp::{Answer, Denial, denials};
+pub use enforce::seccomp::{Answer, Denial, denials, refused_call};
 pub use error::{Failure, SetupError, Step};
 pub use handoff::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EnvironmentBlock, ExecError};
 pub use keeper::{CallersSignals, ORDER_END, ORDER_INTERRUPT, ORDER_SIGNAL, ORDER_TERMINATE};
+pub use observe::{Act, Attempt, MOST_ATTEMPTS, observer_arguments, observer_sockets};
 pub use plain_path::{PlainPath, by_component, is_within};
 pub use plan::{
     Command, Descriptors, Environment, Footing, Invocation, Isolation, Kept, LimitKind, Limits, Network,
     Places, Plan, PlanError, PlanPath, Protected, Stay, Terminal, Writes,
 };
 pub use probe::probe_namespaces;
-pub use report::{Capabilities, Enforced, MAX_RECORD, Record};
+pub use report::{Capabilities, Enforced, MAX_RECORD, Observation, Record};
 pub use run::{EXIT_SETUP_FAILED, run_forked, run_main};
 pub use shown::shown;
 pub use standby::StandbyOrders;

@@ -290,6 +290,8 @@ pub struct Invocation {
     /// The `cgroup.procs` of the cgroup (version 2) that everything runs in, open for writing. Not for a process that
     /// [waits for its orders](crate::EarlyInit).
     pub cgroup: Option<RawFd>,
+    /// The command's end of the socket to an [observer](crate::observer_arguments), which sees what is refused.
+    pub observer: Option<RawFd>,
 }
 
 impl Invocation {
@@ -307,6 +309,7 @@ impl Invocation {
             status: None,
             parent: None,
             cgroup: None,
+            observer: None,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What the helper tells its parent over the status pipe.
 //!
 //! A run writes a few records, each one line: first `enforced …` or `failed …`; after `enforced`, `exec …` where the command
-//! could not be executed, or `ended …` when it has ended; `stopped` and `continued` before that, where a signal stops it. A
-//! record is shorter than `PIPE_BUF`, so that it arrives whole or not at all.
+//! could not be executed, or `ended …` when it has ended; before that `stopped` and `continued`, where a signal stops it, and
+//! a `refused …` for each thing that the broker refused. A record is shorter than `PIPE_BUF`, so that it arrives whole or not at all.
 //!
 //! Values are percent-encoded bytes, so that a path with a newline in it stays one word.
 
@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use crate::broker::UnixSockets;
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::ExecError;
+use crate::observe::{Act, Attempt};
 use crate::plan::Plan;
 use crate::sys::Ending;
 
@@ -30,6 +31,17 @@ pub enum Capabilities {
     Empty,
     /// At most those over file ownership: `chown`, `dac_override`, `fowner`, `fsetid`. For root only.
     Ownership,
+}
+
+/// Whether somebody sees what is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// Nobody was asked to.
+    NotAsked,
+    /// An [observer](crate::observer_arguments) does.
+    Exact,
+    /// One was asked, and this machine refused.
+    Refused(Errno),
 }
 
 /// What is really enforced, measured after the last step.
@@ -53,6 +65,8 @@ pub struct Enforced {
     pub capabilities: Capabilities,
     /// The limits that were set, as [`LimitKind::bit`](crate::LimitKind::bit).
     pub limits: u64,
+    /// Whether somebody sees what is refused.
+    pub observation: Observation,
 }
 
 impl Enforced {
@@ -73,6 +87,7 @@ impl Enforced {
         unix_sockets: UnixSockets::Refused,
         capabilities: Capabilities::Untouched,
         limits: 0,
+        observation: Observation::NotAsked,
     };
 }
 
@@ -112,6 +127,8 @@ pub enum Record {
         /// Whether something that it has started is left.
         others: bool,
     },
+    /// The broker refused something to the command, which has ended since.
+    Refused(Attempt),
     /// A signal has stopped the command.
     Stopped,
     /// The command goes on after a stop.
@@ -177,6 +194,11 @@ impl Record {
                 };
                 line.text("unix", unix.as_bytes());
                 line.number("limits", enforced.limits);
+                match enforced.observation {
+                    Observation::NotAsked => line.text("observed", b"no"),
+                    Observation::Exact => line.text("observed", b"exactly"),
+                    Observation::Refused(errno) => line.errno(Some(errno)),
+                }
             }
             Self::Failed { step, call, target, errno, message } => {
                 line.word("failed");
@@ -195,6 +217,16 @@ impl Record {
                 line.text("message", message.as_bytes());
             }
             Self::Executed => line.word("executed"),
+            Self::Refused(attempt) => {
+                line.word("refused");
+                line.text("act", attempt.act.name().as_bytes());
+                line.errno(Some(attempt.errno));
+                line.number("process", u64::from(attempt.process.unsigned_abs()));
+                line.number("count", attempt.count);
+                line.number("first", attempt.first);
+                line.text("program", attempt.program.as_bytes());
+                line.text("target", attempt.target.as_bytes());
+            }
             Self::Stopped => line.word("stopped"),
             Self::Continued => line.word("continued"),
             Self::Ended { ending, others } => {
@@ -254,6 +286,12 @@ impl Record {
                     _ => return None,
                 },
                 limits: number("limits")?,
+                observation: match (field("observed").map(Vec::as_slice), errno()?) {
+                    (Some(b"no"), None) => Observation::NotAsked,
+                    (Some(b"exactly"), None) => Observation::Exact,
+                    (None, Some(errno)) => Observation::Refused(errno),
+                    _ => return None,
+                },
             })),
             b"failed" => Some(Self::Failed {
                 step: Step::ALL
@@ -269,6 +307,18 @@ impl Record {
                 exit_code: number("code")?.try_into().ok()?,
                 message: text("message").unwrap_or_default(),
             }),
+            b"refused" => Some(Self::Refused(Attempt {
+                act: Act::ALL
+                    .into_iter()
+                    .find(|act| field("act").is_some_and(|name| name == act.name().as_bytes()))?,
+                target: OsString::from_vec(field("target")?.clone()),
+                second: None,
+                errno: errno()??,
+                process: number("process")?.try_into().ok()?,
+                program: OsString::from_vec(field("program")?.clone()),
+                count: number("count")?,
+                first: number("first")?,
+            })),
             b"executed" => Some(Self::Executed),
             b"stopped" => Some(Self::Stopped),
             b"continued" => Some(Self::Continued),

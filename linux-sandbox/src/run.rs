@@ -24,7 +24,7 @@ use crate::plan::{Descriptors, Environment, Footing, Invocation};
 use crate::relay::Relay;
 use crate::report::{Enforced, Record};
 use crate::standby::{Asked, Given, Standby};
-use crate::{PROGRAM, sys, wire};
+use crate::{PROGRAM, observe, sys, wire};
 
 /// The exit code of a run whose sandbox could not be set up. Nothing ran.
 pub const EXIT_SETUP_FAILED: i32 = 125;
@@ -89,6 +89,10 @@ fn end(Unfinished { failure, told }: Unfinished) -> ! {
 
 fn start() -> Result<Infallible, Unfinished> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(asked) = observe::asked(&arguments) {
+        observe::observe(asked)?;
+        sys::exit_now(0);
+    }
     if let Some(Asked { invocation, standby }) = Asked::of(&arguments)? {
         sys::undo_spawn().map_err(|errno| SetupError::call(Step::Descriptors, "rt_sigaction", errno))?;
         return relay(invocation, None, Some(standby));

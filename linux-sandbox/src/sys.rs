@@ -9,6 +9,7 @@ mod mount;
 mod notify;
 mod pass;
 mod process;
+pub(crate) mod trace;
 
 pub(crate) use mount::{
     MountAttributes, attach_mount, attach_mount_in, clone_mount, clone_mount_of, new_file_system,

@@ -44,6 +44,7 @@ const STATUS: &str = "--status-fd";
 const PARENT: &str = "--parent-pid";
 const LANDLOCK_ABI: &str = "--landlock-abi";
 const CGROUP: &str = "--cgroup-fd";
+const OBSERVER: &str = "--observer-fd";
 const KEEP_DESCRIPTORS: &str = "--keep-descriptors";
 const STAY_FOR_ALL: &str = "--stay-for-all";
 const TAKE_TERMINAL: &str = "--take-terminal";
@@ -167,6 +168,9 @@ pub fn encode(invocation: &Invocation) -> Vec<OsString> {
     if let Some(descriptor) = invocation.cgroup {
         option(CGROUP, descriptor.to_string().into());
     }
+    if let Some(descriptor) = invocation.observer {
+        option(OBSERVER, descriptor.to_string().into());
+    }
     if invocation.descriptors == Descriptors::Keep {
         arguments.push(KEEP_DESCRIPTORS.into());
     }
@@ -265,6 +269,7 @@ where
                 once(LANDLOCK_ABI, &mut options.landlock_abi, abi)?;
             }
             Some(CGROUP) => once(CGROUP, &mut options.cgroup, descriptor(CGROUP, value(CGROUP)?)?)?,
+            Some(OBSERVER) => once(OBSERVER, &mut options.observer, descriptor(OBSERVER, value(OBSERVER)?)?)?,
             Some(KEEP_DESCRIPTORS) => once(KEEP_DESCRIPTORS, &mut options.keep_descriptors, ())?,
             Some(STAY_FOR_ALL) => once(STAY_FOR_ALL, &mut options.stay_for_all, ())?,
             Some(TAKE_TERMINAL) => once(TAKE_TERMINAL, &mut options.take_terminal, ())?,
@@ -298,6 +303,7 @@ where
         status: options.status,
         parent: options.parent,
         cgroup: options.cgroup,
+        observer: options.observer,
     })
 }
 
@@ -309,6 +315,7 @@ struct Options {
     status: Option<i32>,
     parent: Option<i32>,
     cgroup: Option<i32>,
+    observer: Option<i32>,
     limits: Limits,
     landlock_abi: Option<u8>,
     isolation: Option<Isolation>,

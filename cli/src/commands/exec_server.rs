@@ -152,6 +152,7 @@ fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
         add_dir: Vec::new(),
         network: false,
         isolation: args.isolation,
+        explain: false,
         limits: args.limits.clone(),
         overrides: args.overrides.clone(),
         profile: args.profile.clone(),

@@ -94,7 +94,7 @@ fn guess(arguments: &[OsString]) -> Option<Footing> {
         // What an option says may stand in the same word.
         match word.rsplit('=').next().unwrap_or_default() {
             "--network" => footing.network = Network::Full,
-            "--json" | "--pty" | "--tty" | "--print-plan" | "--help" | "-h" | "landlock"
+            "--explain" | "--json" | "--pty" | "--tty" | "--print-plan" | "--help" | "-h" | "landlock"
             | "danger-full-access" | "external-sandbox" => {
                 return None;
             }

@@ -1,7 +1,7 @@
 //! The policy in effect, as a table and as JSON.
 
 use codex_core::config::{SettingRow, rows};
-use codex_core::enforcement::{Enforcement, Level};
+use codex_core::enforcement::{Enforcement, ExplanationKind, Level};
 use codex_core::exec::Sandbox;
 use codex_core::policy::{AbsentNames, NetworkAccess, Protection, ResolvedWrites, RootOrigin, SandboxMode};
 use codex_linux_sandbox::{Support, shown};
@@ -204,6 +204,14 @@ pub(crate) fn table(meaning: &Meaning, sandbox: &Result<Sandbox, MeaningError>) 
             text.push_str("\nLimits\n");
             text.push_str(&coloured(aligned(&limit_rows(policy.enforcement))));
         }
+        let explanation = &policy.enforcement.explanation;
+        let kind = match explanation.kind {
+            ExplanationKind::Exact => "exact",
+            ExplanationKind::Likely => "likely",
+            ExplanationKind::None => "none",
+        };
+        text.push_str("\nWhat is told of denials\n");
+        text.push_str(&aligned(&[vec![kind.to_owned(), explanation.why.clone().into_owned()]]));
         let mechanisms = &policy.enforcement.mechanisms;
         let refused = [&mechanisms.landlock_fs, &mechanisms.landlock_net, &mechanisms.landlock_scopes];
         if refused.iter().any(|rights| !rights.is_empty()) {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use super::problem::Place;
 use super::provider::ProviderSettings;
-use super::settings::{ApprovalPolicy, EnvironmentInherit, Isolation, Settings, Sourced, SourcedList};
+use super::settings::{
+    ApprovalPolicy, EnvironmentInherit, Explain, Isolation, Settings, Sourced, SourcedList,
+};
 use crate::enforcement::Guarantee;
 use crate::limits::Limit;
 use crate::policy::{GitProtection, SandboxMode};
@@ -34,6 +36,7 @@ pub(super) struct Layer {
     pub(super) allow_read: Option<SourcedList<PathBuf>>,
     pub(super) private_tmp: Option<Sourced<bool>>,
     pub(super) allow_unix_sockets: Option<SourcedList<PathBuf>>,
+    pub(super) explain: Option<Sourced<Explain>>,
     pub(super) limits: BTreeMap<Limit, Sourced<NonZeroU64>>,
     pub(super) server_max_policy: Option<Sourced<SandboxMode>>,
     pub(super) server_writable_roots: Option<SourcedList<PathBuf>>,
@@ -86,6 +89,7 @@ impl Layer {
             allow_read,
             private_tmp,
             allow_unix_sockets,
+            explain,
             limits,
             server_max_policy,
             server_writable_roots,
@@ -123,6 +127,7 @@ impl Layer {
         replace(&mut sandbox.allow_read, allow_read);
         replace(&mut sandbox.private_tmp, private_tmp);
         replace(&mut sandbox.allow_unix_sockets, allow_unix_sockets);
+        replace(&mut sandbox.explain, explain);
         sandbox.limits.extend(limits);
         let server = &mut settings.exec_server;
         replace(&mut server.max_policy, server_max_policy);

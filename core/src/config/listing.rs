@@ -65,6 +65,7 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     rows.list("sandbox.allow_read", &sandbox.allow_read, |allowed| path(allowed));
     rows.add("sandbox.private_tmp", sandbox.private_tmp.value.to_string(), &sandbox.private_tmp.origin);
     rows.list("sandbox.allow_unix_sockets", &sandbox.allow_unix_sockets, |socket| path(socket));
+    rows.add("sandbox.explain", toml_string(sandbox.explain.value.name()), &sandbox.explain.origin);
     for (limit, amount) in &sandbox.limits {
         rows.add(limit_key(*limit), limit_value(*limit, amount.value.get()), &amount.origin);
     }

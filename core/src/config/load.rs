@@ -11,7 +11,7 @@ use super::overrides::read_override;
 use super::problem::{ConfigError, Place, Problem, ProblemKind};
 use super::project::tighten;
 use super::reader::read_text;
-use super::settings::{Isolation, Origin, Settings, Sourced};
+use super::settings::{Explain, Isolation, Origin, Settings, Sourced};
 use super::source::Source;
 use super::source_file::{FILE_NAME, PROJECT_DIRECTORY, read_project_file, read_user_file};
 use crate::limits::Limit;
@@ -45,6 +45,8 @@ pub struct FlagLayer {
     pub writable_roots: Vec<Sourced<PathBuf>>,
     /// How the level of isolation is chosen.
     pub isolation: Option<Sourced<Isolation>>,
+    /// How it is found out what was refused.
+    pub explain: Option<Sourced<Explain>>,
     /// What commands may use, in the unit of each limit.
     pub limits: BTreeMap<Limit, Sourced<NonZeroU64>>,
 }
@@ -197,7 +199,7 @@ impl FlagLayer {
     }
 
     pub(super) fn lay_over(self, settings: &mut Settings) {
-        let Self { sandbox_mode, network, writable_roots, isolation, limits } = self;
+        let Self { sandbox_mode, network, writable_roots, isolation, explain, limits } = self;
         if let Some(mode) = sandbox_mode {
             settings.sandbox_mode = mode;
         }
@@ -208,6 +210,9 @@ impl FlagLayer {
         settings.workspace_write.writable_roots.items.extend(writable_roots);
         if let Some(isolation) = isolation {
             settings.sandbox.isolation = isolation;
+        }
+        if let Some(explain) = explain {
+            settings.sandbox.explain = explain;
         }
         settings.sandbox.limits.extend(limits);
     }

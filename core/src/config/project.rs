@@ -69,6 +69,7 @@ impl Tightening {
             allow_read: _,
             private_tmp,
             allow_unix_sockets: _,
+            explain: _,
             limits,
             server_max_policy: _,
             server_writable_roots: _,

@@ -14,7 +14,7 @@ use super::layer::{Document, Layer, ProfileChoice};
 use super::nearest::nearest;
 use super::problem::{Problem, ProblemKind, Problems};
 use super::schema::{self, Key, Node, Setting};
-use super::settings::{ApprovalPolicy, EnvironmentInherit, Isolation, Sourced, SourcedList};
+use super::settings::{ApprovalPolicy, EnvironmentInherit, Explain, Isolation, Sourced, SourcedList};
 use super::source::Source;
 use crate::enforcement::Guarantee;
 use crate::limits::{Limit, parse_amount};
@@ -210,6 +210,7 @@ impl<'a> Reader<'a> {
             }
             Setting::Forbid => layer.forbid = self.list(value, expected, Self::first_words),
             Setting::AllowUnixSockets => layer.allow_unix_sockets = self.absolute_paths(value, expected),
+            Setting::Explain => layer.explain = self.word(value, &Explain::ALL, Explain::name),
             Setting::Limit(limit) => {
                 if let Some(amount) = self.amount(limit, value, expected) {
                     layer.limits.insert(limit, amount);

@@ -26,6 +26,7 @@ pub(super) enum Setting {
     AllowRead,
     PrivateTmp,
     AllowUnixSockets,
+    Explain,
     ServerMaxPolicy,
     ServerWritableRoots,
     ServerNetworkAccess,
@@ -47,6 +48,7 @@ impl Setting {
             | Self::LinuxSandboxExe
             | Self::Isolation
             | Self::Git
+            | Self::Explain
             | Self::ServerMaxPolicy
             | Self::AuditFile
             | Self::Model
@@ -105,6 +107,7 @@ impl Node {
                 | Setting::LinuxSandboxExe
                 | Setting::Isolation
                 | Setting::Git
+                | Setting::Explain
                 | Setting::ServerMaxPolicy
                 | Setting::AuditFile
                 | Setting::Model
@@ -200,7 +203,7 @@ static ENVIRONMENT: [Key; 5] = [
     setting("include_only", Setting::IncludeOnly),
 ];
 
-static SANDBOX: [Key; 10] = [
+static SANDBOX: [Key; 11] = [
     user_only("isolation", Node::Setting(Setting::Isolation)),
     setting("require", Setting::Require),
     setting("git", Setting::Git),
@@ -210,6 +213,7 @@ static SANDBOX: [Key; 10] = [
     user_only("allow_read", Node::Setting(Setting::AllowRead)),
     setting("private_tmp", Setting::PrivateTmp),
     user_only("allow_unix_sockets", Node::Setting(Setting::AllowUnixSockets)),
+    user_only("explain", Node::Setting(Setting::Explain)),
     shared("limits", Node::Table(&LIMITS)),
 ];
 

@@ -131,6 +131,34 @@ impl Isolation {
     }
 }
 
+/// How it is found out what was refused to a command: the value of `sandbox.explain`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Explain {
+    /// Only what our own code decided is told.
+    Never,
+    /// From what a failed command said. A command that succeeds costs nothing.
+    #[default]
+    OnFailure,
+    /// Each command is observed, and what the kernel refuses is seen.
+    Always,
+}
+
+impl Explain {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Never, Self::OnFailure, Self::Always];
+
+    /// The name used in configuration and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::OnFailure => "on-failure",
+            Self::Always => "always",
+        }
+    }
+}
+
 /// When a person is asked before a tool call runs: the value of `approval_policy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -230,6 +258,8 @@ pub struct SandboxSettings {
     pub private_tmp: Sourced<bool>,
     /// Unix sockets of the host that commands may connect to. Absolute.
     pub allow_unix_sockets: SourcedList<PathBuf>,
+    /// How it is found out what was refused.
+    pub explain: Sourced<Explain>,
     /// What commands may use, in the unit of each limit.
     pub limits: BTreeMap<Limit, Sourced<NonZeroU64>>,
 }

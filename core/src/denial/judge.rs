@@ -39,6 +39,8 @@ pub enum Operation {
     Unix,
     /// Sending a signal to a process outside.
     Signal,
+    /// Making a call of the kernel's that is closed.
+    Call,
     /// Using more of something than a limit allows.
     Use,
 }
@@ -57,6 +59,7 @@ impl Operation {
             Self::Connect => "connect",
             Self::Unix => "unix",
             Self::Signal => "signal",
+            Self::Call => "call",
             Self::Use => "use",
         }
     }

@@ -73,7 +73,7 @@ fn told_once(denials: Vec<Denial>) -> Vec<Denial> {
 }
 
 /// What is said for a host that nobody names.
-const THE_NETWORK: &str = "the network";
+pub const THE_NETWORK: &str = "the network";
 
 /// Whether anything is to be explained. An ending by somebody's hand, or one before anything ran, is not.
 const fn ended_badly(outcome: &Outcome) -> bool {
@@ -182,7 +182,7 @@ fn confirm_unnamed(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<
 }
 
 /// An address for documentation (RFC 5737), which is nobody's.
-const ELSEWHERE: &str = "192.0.2.1";
+pub(super) const ELSEWHERE: &str = "192.0.2.1";
 
 /// Where relative paths may start: the command's directory, and what its arguments lead it into (`-C DIR`, `cd DIR`).
 fn directories(ended: &Ended<'_>) -> Vec<PathBuf> {
@@ -212,7 +212,7 @@ fn plainly(path: &Path) -> PathBuf {
 }
 
 /// Whether a TCP socket listens at this port outside of the sandbox, as far as we can see.
-fn listens_outside(port: u16) -> bool {
+pub(super) fn listens_outside(port: u16) -> bool {
     const LISTENING: &str = "0A";
     ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
         let table = std::fs::read_to_string(table).unwrap_or_default();

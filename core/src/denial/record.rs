@@ -112,6 +112,11 @@ impl Denial {
         }
     }
 
+    /// A denial that was seen, and that the judge confirmed.
+    pub(super) fn exact(operation: Operation, target: String, refusal: Refusal) -> Self {
+        Self { certainty: Certainty::Exact, ..Self::likely(operation, target, refusal, None) }
+    }
+
     /// In one line: what, on what, why, and what would allow it.
     #[must_use]
     pub fn line(&self) -> String {

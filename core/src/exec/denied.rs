@@ -2,31 +2,75 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use codex_linux_sandbox::{Observation, Record};
 use nix::errno::Errno;
+use tokio::time::Instant;
 
 use super::level::Rung;
+use super::observer::Observer;
 use super::offload::off_the_runtime;
 use super::outcome::{ExecResult, Outcome};
 use super::quarantine::{Quarantined, Why};
 use super::request::{ExecRequest, Stdio};
 use super::sandbox::Sandbox;
-use crate::config::{Origin, Settings, limit_key};
-use crate::denial::{Certainty, Denial, Ended, Fold, Operation, Rule, explain};
+use crate::config::{Explain, Origin, Settings, limit_key};
+use crate::denial::{Certainty, Denial, Ended, Fold, Operation, Rule, Seen, THE_NETWORK, confirm, explain};
 use crate::enforcement::Level;
 use crate::limits::Limit;
 use crate::policy::Protection;
 
-/// Everything that is known to have been refused. A call that succeeded, and of which nothing was moved away, costs nothing.
+/// What was seen of a call, by whoever saw it.
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    seen: Vec<Seen>,
+    /// Whether all of it was seen.
+    whole: bool,
+}
+
+impl Tried {
+    pub(super) fn of(records: &[Record], observer: Option<&Observer>, started: Instant) -> Self {
+        let whole = records.iter().any(
+            |record| matches!(record, Record::Enforced(enforced) if enforced.observation == Observation::Exact),
+        );
+        // When they began to count is not exactly told, but shortly before the command ran.
+        let since = |began: Duration| {
+            move |first: u64| super::outcome::milliseconds(began + Duration::from_nanos(first))
+        };
+        let began = observer.map_or(Duration::ZERO, |observer| observer.started() - started);
+        let mut seen: Vec<Seen> = Vec::new();
+        for record in records {
+            if let Record::Refused(attempt) = record {
+                seen.push(Seen { first_ms: since(began)(attempt.first), attempt: attempt.clone() });
+            }
+        }
+        for attempt in observer.map(Observer::attempts).unwrap_or_default() {
+            seen.push(Seen { first_ms: since(began)(attempt.first), attempt });
+        }
+        Self { seen, whole }
+    }
+}
+
+/// Everything that is known to have been refused. A call that succeeded, that nobody observed and of which nothing was moved
+/// away costs nothing.
 pub(super) async fn denials(
     result: &ExecResult,
     request: &ExecRequest,
     sandbox: &Sandbox,
     rung: &Rung,
     protection: Option<Protection>,
+    tried: Tried,
 ) -> Vec<Denial> {
     let succeeded = matches!(result.outcome, Outcome::Exited { code: 0 });
-    if succeeded && result.quarantined.is_empty() && result.limit.is_none() {
+    let explain = sandbox.explain();
+    let is_asked = match explain {
+        Explain::Never => false,
+        Explain::OnFailure => !succeeded,
+        Explain::Always => true,
+    };
+    let tried = if is_asked { tried } else { Tried::default() };
+    if succeeded && tried.seen.is_empty() && result.quarantined.is_empty() && result.limit.is_none() {
         return Vec::new();
     }
     let settings = sandbox.settings();
@@ -37,13 +81,13 @@ pub(super) async fn denials(
     if let Some(hit) = result.limit {
         fold.push(of_limit(hit.limit, hit.allowed, settings));
     }
-    let captured = request.stdio != Stdio::Inherit;
-    if !succeeded && captured && rung.expected.level != Level::None {
+    let speaks = !succeeded && request.stdio != Stdio::Inherit && explain != Explain::Never;
+    if (speaks || !tried.seen.is_empty()) && rung.expected.level != Level::None {
         // Places are looked up that the command named, and the disk may let wait.
         let said = Said::of(result, request, sandbox, rung, protection);
-        let likely = off_the_runtime(request.stdio, move || said.explain()).await;
+        let found = off_the_runtime(request.stdio, move || said.explain(&tried, speaks)).await;
         // What can't be looked up is not told.
-        likely.unwrap_or_default().into_iter().for_each(|denial| fold.push(denial));
+        found.unwrap_or_default().into_iter().for_each(|denial| fold.push(denial));
     }
     fold.finish()
 }
@@ -91,10 +135,28 @@ impl Said {
         }
     }
 
-    fn explain(&self) -> Vec<Denial> {
+    /// What was seen, and then what was said of anything else.
+    fn explain(&self, tried: &Tried, speaks: bool) -> Vec<Denial> {
         let judge = self.sandbox.judge_at(&self.rung, self.protection.as_ref(), self.home.as_deref());
-        let ended = Ended { outcome: &self.outcome, text: &self.text, argv: &self.argv, cwd: &self.cwd };
-        explain(&ended, &judge)
+        let mut denials: Vec<Denial> =
+            tried.seen.iter().filter_map(|seen| confirm(seen, &judge, &self.rung.plan)).collect();
+        if speaks {
+            let ended = Ended { outcome: &self.outcome, text: &self.text, argv: &self.argv, cwd: &self.cwd };
+            let says_more = |likely: &Denial| {
+                let same = |exact: &Denial| {
+                    exact.operation == likely.operation
+                        && (exact.target == likely.target
+                            || (likely.resolved_target.is_some()
+                                && exact.resolved_target == likely.resolved_target))
+                };
+                // Somebody may be named whose name could not even be looked up. All else would have been seen.
+                let is_a_name = likely.operation == Operation::Connect && likely.target != THE_NETWORK;
+                (is_a_name || !tried.whole) && !denials.iter().any(same)
+            };
+            let likely: Vec<Denial> = explain(&ended, &judge).into_iter().filter(says_more).collect();
+            denials.extend(likely);
+        }
+        denials
     }
 }
 

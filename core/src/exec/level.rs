@@ -217,11 +217,9 @@ fn rung(
     let means = bounds::expected(&options.limits);
     plan.limits = lower_limits(&options.limits, &plan, means);
     let enforced = Enforced::expected(&plan, landlock_abi);
-    let expected = Enforcement::of(&plan, &enforced, options.secrets_filtered).with_limits(
-        &options.limits,
-        &enforced,
-        means,
-    );
+    let expected = Enforcement::of(&plan, &enforced, options.secrets_filtered)
+        .with_limits(&options.limits, &enforced, means)
+        .with_explanation(options.explain, None);
     for guarantee in &options.require {
         if let Some(holding) = expected.holding(*guarantee)
             && holding.hold != Hold::Enforced

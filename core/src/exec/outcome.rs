@@ -367,6 +367,6 @@ impl Serialize for ExecResult {
 }
 
 /// Milliseconds to the microsecond: more digits would be noise.
-fn milliseconds(duration: Duration) -> f64 {
+pub(super) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -15,7 +15,7 @@ use super::request::{ExecRequest, Stdio};
 use super::standby::Standby;
 use super::warden::Post;
 use crate::audit::AuditLog;
-use crate::config::{Isolation, Settings};
+use crate::config::{Explain, Isolation, Settings};
 use crate::denial::{Judge, Operation, Verdict};
 use crate::enforcement::{Enforcement, Guarantee, Hold, Level, Means};
 use crate::limits::ResourceLimits;
@@ -99,6 +99,8 @@ pub struct SandboxOptions {
     pub protection: ProtectionSettings,
     /// Guarantees without which nothing may run.
     pub require: Vec<Guarantee>,
+    /// How it is found out what was refused.
+    pub explain: Explain,
     /// What commands may use.
     pub limits: ResourceLimits,
     /// Whether the environment that commands get has been cleared of what looks like secrets; for the report.
@@ -127,6 +129,7 @@ impl SandboxOptions {
             places: PlaceRules::default(),
             protection: ProtectionSettings::default(),
             require: Vec::new(),
+            explain: Explain::default(),
             limits: ResourceLimits::NONE,
             secrets_filtered: true,
             landlock_abi_at_most: None,
@@ -403,6 +406,11 @@ impl Sandbox {
         &self.0.options.settings
     }
 
+    /// How it is found out what was refused.
+    pub(super) fn explain(&self) -> Explain {
+        self.0.options.explain
+    }
+
     /// Where the helper comes from.
     pub(super) fn helper(&self) -> &Helper {
         &self.0.options.helper
@@ -410,11 +418,9 @@ impl Sandbox {
 
     /// What holds, by what the helper reports.
     pub(super) fn enforcement(&self, rung: &Rung, bounds: &Bounds, enforced: &Enforced) -> Enforcement {
-        Enforcement::of(&rung.plan, enforced, self.0.options.secrets_filtered).with_limits(
-            &bounds.limits,
-            enforced,
-            bounds.means(),
-        )
+        Enforcement::of(&rung.plan, enforced, self.0.options.secrets_filtered)
+            .with_limits(&bounds.limits, enforced, bounds.means())
+            .with_explanation(self.explain(), Some(enforced.observation))
     }
 
     /// What a command may use: the tighter of what the sandbox and its own request allow.

@@ -22,6 +22,7 @@ use nix::unistd::{Pid, getpid, pipe2};
 use super::cgroup::{Cgroup, CgroupError};
 use super::child::{Child, Stands, child};
 use super::error::ExecError;
+use super::observer::Observer;
 use super::request::{Signals, Stdio};
 use super::sandbox::Helper;
 use super::standby::Standby;
@@ -34,6 +35,8 @@ const STATUS: RawFd = 3;
 const ENVIRONMENT: RawFd = 4;
 /// The descriptor by which the helper enters a cgroup.
 const MEMBERS: RawFd = 5;
+/// The descriptor by which the command's process comes to be observed.
+const OBSERVER: RawFd = 6;
 /// Descriptors to be put in place are moved above all places first, so that no move overwrites another's source.
 const ABOVE_ALL_PLACES: RawFd = 10;
 /// `POSIX_SPAWN_SETSID` of `spawn.h` (glibc 2.26), which nix does not name.
@@ -51,6 +54,8 @@ pub(super) struct Spawn {
     pub(super) group: Option<Arc<Cgroup>>,
     /// What may be ready for it.
     pub(super) standby: Option<Arc<Standby>>,
+    /// Whether somebody is to see what it is refused.
+    pub(super) observe: bool,
 }
 
 /// Our ends of what the helper and the command read and write.
@@ -73,7 +78,7 @@ impl Streams {
 
 /// What came of starting the helper.
 pub(super) enum Spawned {
-    Started(Child, Streams),
+    Started(Child, Streams, Option<Observer>),
     /// A step of the set-up failed that is taken before there is another process.
     Failed(SetupError),
     /// Arguments and environment are more than a program can be given.
@@ -96,6 +101,15 @@ pub(super) fn spawn(mut spawn: Spawn) -> Result<Spawned, ExecError> {
 fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError> {
     let failed = |errno| ExecError::Helper { helper: shown(&spawn.helper), errno };
     let environment = environment(&spawn.env)?;
+    let (mut observer, mut observed) = (None, None);
+    if spawn.observe {
+        sys::require_single_thread().map_err(failed)?;
+        // What was forked before has no share in the socket.
+        spawn.early = None;
+        let (seeing, socket) = Observer::begin(&spawn.helper, &spawn.invocation.plan)?;
+        spawn.invocation.observer = Some(socket.as_raw_fd());
+        (observer, observed) = (Some(seeing), Some(socket));
+    }
     if spawn.invocation.plan.uses_namespaces() {
         let early = match spawn.early.take().filter(|early| early.fits(&spawn.invocation)) {
             Some(early) => Ok(early),
@@ -113,7 +127,7 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
         return match early.and_then(|early| early.order(&spawn.invocation, &environment)) {
             Ok((pid, status)) => {
                 never_wait(&status)?;
-                Ok(Spawned::Started(child(pid, Stands::ForANamespace)?, Streams::none(status)))
+                Ok(Spawned::Started(child(pid, Stands::ForANamespace)?, Streams::none(status), observer))
             }
             Err(error) => Ok(Spawned::Failed(error)),
         };
@@ -123,14 +137,16 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
     spawn.invocation.cgroup = members.as_ref().map(AsRawFd::as_raw_fd);
     match sys::fork_if_single_threaded().map_err(failed)? {
         Fork::Parent(pid) => {
-            Ok(Spawned::Started(child(pid, Stands::BesideTheCommand)?, Streams::none(status)))
+            // Only the other side has a use for it.
+            drop(observed);
+            Ok(Spawned::Started(child(pid, Stands::BesideTheCommand)?, Streams::none(status), observer))
         }
         Fork::Child => codex_linux_sandbox::run_forked(&spawn.invocation, environment, signals, status_end),
     }
 }
 
 fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
-    let Spawn { helper, mut invocation, env, stdio, signals, group, standby, .. } = spawn;
+    let Spawn { helper, mut invocation, env, stdio, signals, group, standby, observe, .. } = spawn;
     let environment = environment(&env)?;
     let (status, status_end) = status_pipe()?;
     let (ends, theirs) = connect(stdio, status)?;
@@ -140,10 +156,11 @@ fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
         && let (Some(standby), Some(streams), Signals::Default, None) = (standby, &theirs, signals, &group)
         && invocation.plan.uses_namespaces()
         && invocation.directory.is_some()
+        && !observe
         && let Some(child) =
             standby.start(Footing::of(&invocation.plan), &invocation, &environment, streams, &status_end)
     {
-        return Ok(Spawned::Started(child, ends));
+        return Ok(Spawned::Started(child, ends, None));
     }
     let mut places = Places::new()?;
     places.put(status_end, STATUS)?;
@@ -155,13 +172,20 @@ fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
         places.put(group.members().map_err(entering)?, MEMBERS)?;
         invocation.cgroup = Some(MEMBERS);
     }
+    let mut observer = None;
+    if observe {
+        let (seeing, socket) = Observer::begin(&helper, &invocation.plan)?;
+        places.put(socket, OBSERVER)?;
+        invocation.observer = Some(OBSERVER);
+        observer = Some(seeing);
+    }
     invocation.status = Some(STATUS);
     invocation.environment = Environment::Descriptor(ENVIRONMENT);
 
     let pid = places.spawn(&helper, wire::encode(&invocation), stdio, signals)?;
     let stands =
         if invocation.plan.uses_namespaces() { Stands::BeforeANamespace } else { Stands::BesideTheCommand };
-    Ok(Spawned::Started(child(pid, stands)?, ends))
+    Ok(Spawned::Started(child(pid, stands)?, ends, observer))
 }
 
 /// The command's standard streams, in order. Nothing where it has the caller's own.
@@ -210,13 +234,24 @@ pub(super) fn stand_by(
 ) -> Result<Child, ExecError> {
     let mut places = Places::new()?;
     places.put(socket, number)?;
-    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(preparing("open /dev/null"))?;
-    for stream in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-        places.put(null.try_clone().map_err(|_full| preparing("fcntl")(Errno::EMFILE))?, stream)?;
-    }
+    places.put_nothing_in_the_streams()?;
     let pid = places.spawn(helper, arguments, Stdio::Capture, Signals::Default)?;
     child(pid, Stands::BeforeANamespace)
+}
+
+/// Starts an observer, with its end of a socket and the file that it writes to at these numbers, and no streams. To be called
+/// on a thread that lasts.
+pub(super) fn observe(
+    helper: &Helper,
+    descriptors: [(OwnedFd, RawFd); 2],
+    arguments: Vec<OsString>,
+) -> Result<Pid, ExecError> {
+    let mut places = Places::new()?;
+    for (descriptor, place) in descriptors {
+        places.put(descriptor, place)?;
+    }
+    places.put_nothing_in_the_streams()?;
+    places.spawn(helper, arguments, Stdio::Capture, Signals::Default)
 }
 
 /// Descriptors on their way to the numbers at which the helper finds them.
@@ -249,6 +284,15 @@ impl Places {
         let path = c_string(helper.path().as_os_str().to_owned())?;
         posix_spawn(path.as_c_str(), &self.actions, &attributes, &arguments, &no_environment)
             .map_err(|errno| ExecError::Helper { helper: shown(helper), errno })
+    }
+
+    fn put_nothing_in_the_streams(&mut self) -> Result<(), ExecError> {
+        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(preparing("open /dev/null"))?;
+        for stream in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+            self.put(null.try_clone().map_err(|_full| preparing("fcntl")(Errno::EMFILE))?, stream)?;
+        }
+        Ok(())
     }
 
     fn put(&mut self, descriptor: OwnedFd, place: RawFd) -> Result<(), ExecError> {

@@ -11,6 +11,8 @@ use super::sys;
 
 /// More records than a run has, but for those of stops, which are not kept.
 const MOST_RECORDS: usize = 8;
+/// More than the broker tells of.
+const MOST_REFUSED: usize = 64;
 
 /// What was said, and the pipe over which more may come. Reading does not wait for an end: a helper that the kernel does not
 /// let go of still holds the pipe.
@@ -20,6 +22,8 @@ pub(super) struct Told {
     /// The beginning of a record.
     unfinished: Vec<u8>,
     records: Vec<Record>,
+    /// How many of them tell of what was refused.
+    refused: usize,
     /// Whether a signal has stopped the command, by what was said last.
     stopped: bool,
 }
@@ -30,6 +34,7 @@ impl Told {
             pipe: Some(sys::watch(pipe)?),
             unfinished: Vec::new(),
             records: Vec::new(),
+            refused: 0,
             stopped: false,
         })
     }
@@ -70,7 +75,12 @@ impl Told {
             match Record::parse(line) {
                 Some(Record::Stopped) => self.stopped = true,
                 Some(Record::Continued) => self.stopped = false,
-                Some(record) if self.records.len() < MOST_RECORDS => self.records.push(record),
+                Some(record @ Record::Refused(_)) if self.refused < MOST_REFUSED => {
+                    self.refused += 1;
+                    self.records.push(record);
+                }
+                Some(Record::Refused(_)) => {}
+                Some(record) if self.records.len() - self.refused < MOST_RECORDS => self.records.push(record),
                 Some(_) | None => {}
             }
         }

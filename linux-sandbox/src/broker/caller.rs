@@ -3,11 +3,11 @@
 //! Nothing here is a judgement: a caller can have changed all of it a moment later, and what was taken from it once is
 //! what is judged and used.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -88,6 +88,12 @@ impl Caller {
     fn process(self) -> Result<Pid, Errno> {
         let number = self.status()?.field("Tgid:").and_then(|text| text.parse().ok());
         number.map(Pid::from_raw).ok_or(Errno::ESRCH)
+    }
+
+    /// The short name of the program.
+    pub(super) fn program(self) -> OsString {
+        let name = fs::read(format!("/proc/{}/comm", self.0)).unwrap_or_default();
+        OsString::from_vec(name.trim_ascii_end().to_vec())
     }
 
     /// Whether a signal has come for which the caller has a handler, so that a call of the kernel's own would end.

@@ -1,10 +1,13 @@
 //! Closing system calls with seccomp: the denials of [`table`], assembled into one filter and installed; and the last
-//! filter, which only the command gets, where the [broker](crate::broker) decides what it connects to.
+//! filter, which only the command gets, where the [broker](crate::broker) decides what it connects to. And two that refuse
+//! nothing, for a command that is [observed](crate::observe).
 
 mod assemble;
 mod conditions;
 mod last;
+mod observing;
 mod program;
+mod purpose;
 mod table;
 
 use nix::errno::Errno;
@@ -15,8 +18,10 @@ use crate::error::{SetupError, Step};
 use crate::plan::{Isolation, Network, Plan};
 use assemble::{answered, assemble};
 pub(super) use last::finish;
+pub(crate) use observing::install_observing;
 use program::{Instruction, Program};
-pub use table::{Answer, Denial, denials};
+use purpose::Purpose;
+pub use table::{Answer, Denial, denials, refused_call};
 use table::{LANDLOCK_OFF, LANDLOCK_ON, NAMESPACES_BROKER, NAMESPACES_OFF, NAMESPACES_ON, NAMESPACES_UNIX};
 
 /// A filter, made when the program is compiled, and how many calls it answers.
@@ -27,7 +32,7 @@ struct Filter {
 
 macro_rules! filter {
     ($groups:expr) => {{
-        const PROGRAM: Program = assemble($groups);
+        const PROGRAM: Program = assemble($groups, Purpose::Refuse);
         static INSTRUCTIONS: [Instruction; PROGRAM.length] = PROGRAM.exact();
         Filter { instructions: &INSTRUCTIONS, answered: const { answered($groups) } }
     }};

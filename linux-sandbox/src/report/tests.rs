@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
-use super::{Capabilities, Ending, Enforced, Errno, MAX_RECORD, PathBuf, Record, Step, UnixSockets};
+use super::{
+    Act, Attempt, Capabilities, Ending, Enforced, Errno, MAX_RECORD, Observation, PathBuf, Record, Step,
+    UnixSockets,
+};
 
 fn round_trip(record: &Record) -> Option<Record> {
     let line = record.to_line();
@@ -10,10 +13,10 @@ fn round_trip(record: &Record) -> Option<Record> {
 
 #[test]
 fn enforced_survives_the_pipe() {
-    for (capabilities, unix_sockets) in [
-        (Capabilities::Untouched, UnixSockets::Refused),
-        (Capabilities::Empty, UnixSockets::Broker),
-        (Capabilities::Ownership, UnixSockets::Landlock),
+    for (capabilities, unix_sockets, observation) in [
+        (Capabilities::Untouched, UnixSockets::Refused, Observation::NotAsked),
+        (Capabilities::Empty, UnixSockets::Broker, Observation::Exact),
+        (Capabilities::Ownership, UnixSockets::Landlock, Observation::Refused(Errno::EPERM)),
     ] {
         let record = Record::Enforced(Enforced {
             namespaces: 0x7e02_0000,
@@ -25,6 +28,7 @@ fn enforced_survives_the_pipe() {
             unix_sockets,
             capabilities,
             limits: 0x3f,
+            observation,
         });
         assert_eq!(round_trip(&record), Some(record));
     }
@@ -45,6 +49,21 @@ fn an_ending_survives_the_pipe() {
     for record in [Record::Executed, Record::Stopped, Record::Continued] {
         assert_eq!(round_trip(&record), Some(record));
     }
+}
+
+#[test]
+fn a_refusal_survives_the_pipe() {
+    let record = Record::Refused(Attempt {
+        act: Act::Unix,
+        target: "/run/a socket\n".into(),
+        second: None,
+        errno: Errno::EACCES,
+        process: 0,
+        program: "curl".into(),
+        count: 3,
+        first: 12,
+    });
+    assert_eq!(round_trip(&record), Some(record));
 }
 
 #[test]

@@ -160,6 +160,7 @@ prop_compose! {
         status in prop::option::of(3..i32::MAX),
         parent in prop::option::of(1..i32::MAX),
         cgroup in prop::option::of(3..i32::MAX),
+        observer in prop::option::of(3..i32::MAX),
     ) -> Invocation {
         let descriptors = if keep && plan.is_unrestricted() { Descriptors::Keep } else { Descriptors::Close };
         Invocation {
@@ -173,6 +174,7 @@ prop_compose! {
             status,
             parent,
             cgroup,
+            observer,
         }
     }
 }

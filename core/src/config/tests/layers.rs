@@ -42,6 +42,7 @@ deny_read = ["~/.ssh", "/srv/keys"]
 allow_read = ["~/.ssh/known_hosts"]
 private_tmp = true
 allow_unix_sockets = ["/run/docker.sock"]
+explain = "always"
 
 [exec_server]
 max_policy = "read-only"
@@ -118,25 +119,26 @@ fn every_key_is_read_and_listed() {
             "sandbox.allow_read = [\"/home/me/.ssh/known_hosts\"]  config.toml:30",
             "sandbox.private_tmp = true  config.toml:31",
             "sandbox.allow_unix_sockets = [\"/run/docker.sock\"]  config.toml:32",
-            "exec_server.max_policy = \"read-only\"  config.toml:35",
-            "exec_server.writable_roots = [\"/home/me/work\"]  config.toml:36",
-            "exec_server.network_access = true  config.toml:37",
-            "audit.file = \"/var/log/codex\"  config.toml:40",
-            "audit.max_bytes = 1000  config.toml:41",
+            "sandbox.explain = \"always\"  config.toml:33",
+            "exec_server.max_policy = \"read-only\"  config.toml:36",
+            "exec_server.writable_roots = [\"/home/me/work\"]  config.toml:37",
+            "exec_server.network_access = true  config.toml:38",
+            "audit.file = \"/var/log/codex\"  config.toml:41",
+            "audit.max_bytes = 1000  config.toml:42",
             "model = \"m\"  config.toml:3",
             "model_provider = \"a.b\"  config.toml:4",
-            "model_providers.\"a.b\".name = \"A\"  config.toml:44",
-            "model_providers.\"a.b\".base_url = \"https://a/v1\"  config.toml:45",
-            "model_providers.\"a.b\".env_key = \"A_KEY\"  config.toml:46",
-            "model_providers.\"a.b\".wire_api = \"chat\"  config.toml:47",
-            "model_providers.\"a.b\".http_headers.X = \"…\"  config.toml:48",
-            "model_providers.\"a.b\".query_params.version = \"…\"  config.toml:50",
-            "model_providers.\"a.b\".env_http_headers.Y = \"Y_KEY\"  config.toml:49",
-            "model_providers.\"a.b\".request_max_retries = 0  config.toml:51",
-            "model_providers.\"a.b\".stream_max_retries = 16  config.toml:52",
-            "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:53",
+            "model_providers.\"a.b\".name = \"A\"  config.toml:45",
+            "model_providers.\"a.b\".base_url = \"https://a/v1\"  config.toml:46",
+            "model_providers.\"a.b\".env_key = \"A_KEY\"  config.toml:47",
+            "model_providers.\"a.b\".wire_api = \"chat\"  config.toml:48",
+            "model_providers.\"a.b\".http_headers.X = \"…\"  config.toml:49",
+            "model_providers.\"a.b\".query_params.version = \"…\"  config.toml:51",
+            "model_providers.\"a.b\".env_http_headers.Y = \"Y_KEY\"  config.toml:50",
+            "model_providers.\"a.b\".request_max_retries = 0  config.toml:52",
+            "model_providers.\"a.b\".stream_max_retries = 16  config.toml:53",
+            "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:54",
             "approval_policy = \"never\"  config.toml:5",
-            "approvals.forbid = [\"git push\"]  config.toml:56",
+            "approvals.forbid = [\"git push\"]  config.toml:57",
         ]
     );
     assert_eq!(
@@ -197,7 +199,7 @@ fn tables_merge_and_lists_replace() {
     assert_eq!(environment.set["A.B"].value, "it's \"q\"");
     let roots = &settings.workspace_write.writable_roots;
     assert!(roots.is_empty());
-    assert!(matches!(&roots.origin, Origin::Profile { name, line: 60, .. } if name == "ci"), "{roots:?}");
+    assert!(matches!(&roots.origin, Origin::Profile { name, line: 61, .. } if name == "ci"), "{roots:?}");
 }
 
 #[test]

@@ -74,6 +74,7 @@ fn lines() -> impl Strategy<Value = Lines> {
         option::weighted(0.75, list(&["/run/a", "/run/b"])),
         option::weighted(0.75, word(&["1GiB", "512MiB", "1024MiB"])),
         option::weighted(0.75, select(&["7", "8"][..]).prop_map(str::to_owned)),
+        option::weighted(0.75, word(&["never", "on-failure", "always"])),
     );
     (workspace, environment, rest, files).prop_map(|(workspace, environment, rest, files)| {
         let keyed = [
@@ -99,6 +100,7 @@ fn lines() -> impl Strategy<Value = Lines> {
             ("sandbox.allow_unix_sockets", files.6),
             ("sandbox.limits.memory", files.7),
             ("sandbox.limits.processes", files.8),
+            ("sandbox.explain", files.9),
         ];
         keyed.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     })
@@ -124,6 +126,7 @@ fn flags() -> impl Strategy<Value = FlagLayer> {
                 .map(|root| Sourced::from_flag(PathBuf::from(root), "--add-dir"))
                 .collect(),
             isolation: None,
+            explain: None,
             limits: BTreeMap::new(),
         },
     )
@@ -215,6 +218,7 @@ fn is_no_looser(tight: &Settings, loose: &Settings) -> Result<(), &'static str> 
         (contains_all(loose.sandbox.deny_read.values(), &denied), "deny_read"),
         (tight.sandbox.allow_read == loose.sandbox.allow_read, "allow_read"),
         (tight.sandbox.private_tmp.value >= loose.sandbox.private_tmp.value, "private_tmp"),
+        (tight.sandbox.explain == loose.sandbox.explain, "explain"),
         (tight.sandbox.allow_unix_sockets == loose.sandbox.allow_unix_sockets, "allow_unix_sockets"),
         (loose.sandbox.limits().tightest(tight.sandbox.limits()) == tight.sandbox.limits(), "limits"),
     ];

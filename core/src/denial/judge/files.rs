@@ -255,7 +255,7 @@ impl Judge<'_> {
                 place.symlink_metadata().is_ok() && may(parent, AccessFlags::W_OK | AccessFlags::X_OK)
             }
             Operation::Unix => may(&place, AccessFlags::W_OK),
-            Operation::Connect | Operation::Signal | Operation::Use => true,
+            Operation::Connect | Operation::Signal | Operation::Call | Operation::Use => true,
         }
     }
 }

@@ -56,7 +56,7 @@ impl Said {
             Some(Metadata) => &[Metadata],
             Some(Read) => &[Read],
             Some(Unix) => &[Unix],
-            Some(Operation::Connect | Operation::Signal | Operation::Use) => &[],
+            Some(Operation::Connect | Operation::Signal | Operation::Call | Operation::Use) => &[],
             // A message does not always say what was tried; the error and the policy leave little choice.
             None => match self.errno {
                 Some(Errno::EBUSY) => &[Remove, Rename],

@@ -7,9 +7,8 @@
 //! that lies ready in the binary.
 
 use super::conditions;
-use super::program::{
-    BPF_JMP_JA, BPF_JMP_JEQ_K, BPF_JMP_JGE_K, Instruction, Program, answer, denied, jump, load,
-};
+use super::program::{BPF_JMP_JA, BPF_JMP_JEQ_K, BPF_JMP_JGE_K, Instruction, Program, answer, jump, load};
+use super::purpose::Purpose;
 use super::table::{Answer, Group, NEWEST_REVIEWED};
 
 /// Where `struct seccomp_data` has the number of the call.
@@ -34,7 +33,8 @@ pub(super) const SKIPPED: u32 = u32::MAX;
 enum Leaf {
     Allow,
     Kill,
-    Deny(Answer),
+    /// What the filter answers: `SECCOMP_RET_*`, and what goes with it.
+    Answer(u32),
     /// The conditions of this call.
     Conditions(u32),
 }
@@ -51,8 +51,8 @@ struct Runs {
     length: usize,
 }
 
-/// The program for a table.
-pub(super) const fn assemble(groups: &[Group]) -> Program {
+/// The program for a table, and what it is for.
+pub(super) const fn assemble(groups: &[Group], purpose: Purpose) -> Program {
     let mut program = Program::new();
     // A 32-bit call carries another architecture. It ends the process: a program of a foreign ABI that only got
     // errors, from `exit` too, could loop for ever.
@@ -60,7 +60,7 @@ pub(super) const fn assemble(groups: &[Group]) -> Program {
     program.push(jump(BPF_JMP_JEQ_K, NATIVE, 1, 0));
     program.push(answer(libc::SECCOMP_RET_KILL_PROCESS));
     program.push(load(NUMBER));
-    let runs = runs(groups);
+    let runs = runs(groups, purpose);
     let mut writer =
         Writer { program, waiting: [None; RUNS], jumps: 0, calls: [(0, 0); RUNS], conditions: 0 };
     writer.tree(&runs, 0, runs.length);
@@ -73,7 +73,7 @@ pub(super) const fn assemble(groups: &[Group]) -> Program {
         assert!(distance < u32::MAX as usize, "the conditions stand too far away");
         #[expect(clippy::cast_possible_truncation, reason = "bounded by the line above")]
         program.replace(place, Instruction { code: BPF_JMP_JA, jt: 0, jf: 0, k: distance as u32 });
-        conditions::compile(&mut program, groups, call);
+        conditions::compile(&mut program, groups, purpose, call);
         next += 1;
     }
     program
@@ -81,7 +81,7 @@ pub(super) const fn assemble(groups: &[Group]) -> Program {
 
 /// How many calls a table answers, for some or all arguments.
 pub(super) const fn answered(groups: &[Group]) -> u32 {
-    let leaves = leaves(groups);
+    let leaves = leaves(groups, Purpose::Refuse);
     let (mut count, mut number) = (0, 0);
     while number < REVIEWED {
         if !same(leaves[number], Leaf::Allow) {
@@ -93,18 +93,18 @@ pub(super) const fn answered(groups: &[Group]) -> u32 {
 }
 
 /// What each number leads to.
-const fn leaves(groups: &[Group]) -> [Leaf; REVIEWED] {
+const fn leaves(groups: &[Group], purpose: Purpose) -> [Leaf; REVIEWED] {
     let mut leaves = [Leaf::Allow; REVIEWED];
     let mut group = 0;
     while group < groups.len() {
-        let answer = groups[group].answer;
+        let action = purpose.action(groups[group].answer);
         let mut row = 0;
         while row < groups[group].len() {
             let (call, when) = groups[group].row(row);
             let leaf = &mut leaves[call as usize];
-            if when.is_empty() {
-                *leaf = Leaf::Deny(answer);
-            } else if let Leaf::Allow = *leaf {
+            if let (Some(action), true) = (action, when.is_empty()) {
+                *leaf = Leaf::Answer(action);
+            } else if let (Some(_), Leaf::Allow) = (action, *leaf) {
                 *leaf = Leaf::Conditions(call);
             }
             row += 1;
@@ -115,8 +115,8 @@ const fn leaves(groups: &[Group]) -> [Leaf; REVIEWED] {
 }
 
 /// What each number leads to, neighbours with the same leaf taken together.
-const fn runs(groups: &[Group]) -> Runs {
-    let leaves = leaves(groups);
+const fn runs(groups: &[Group], purpose: Purpose) -> Runs {
+    let leaves = leaves(groups, purpose);
     let mut runs = Runs { starts: [0; RUNS], leaves: [leaves[0]; RUNS], length: 1 };
     let mut number = 1;
     while number < REVIEWED {
@@ -127,7 +127,11 @@ const fn runs(groups: &[Group]) -> Runs {
         number += 1;
     }
     // Calls newer than the tables are answered as by a kernel that does not have them.
-    runs.push(NEWEST_REVIEWED + 1, Leaf::Deny(Answer::NotImplemented));
+    let newer = match purpose.action(Answer::NotImplemented) {
+        Some(action) if purpose.refuses() => Leaf::Answer(action),
+        Some(_) | None => Leaf::Allow,
+    };
+    runs.push(NEWEST_REVIEWED + 1, newer);
     // An x32 call carries x86-64's architecture and a bit in its number, so that no rule by number would see it.
     runs.push(X32, Leaf::Kill);
     runs.push(SKIPPED, Leaf::Allow);
@@ -145,7 +149,7 @@ impl Runs {
 const fn same(one: Leaf, other: Leaf) -> bool {
     match (one, other) {
         (Leaf::Allow, Leaf::Allow) | (Leaf::Kill, Leaf::Kill) => true,
-        (Leaf::Deny(one), Leaf::Deny(other)) => one as u32 == other as u32,
+        (Leaf::Answer(one), Leaf::Answer(other)) => one == other,
         // Every call has conditions of its own.
         _ => false,
     }
@@ -205,7 +209,7 @@ impl Writer {
     /// The way to a part of the tree, which is written where it is more than an answer.
     const fn way(&mut self, runs: &Runs, low: usize, high: usize, from: usize) -> Way {
         match runs.leaves[low] {
-            leaf @ (Leaf::Allow | Leaf::Kill | Leaf::Deny(_)) if high - low == 1 => Way::To(leaf),
+            leaf @ (Leaf::Allow | Leaf::Kill | Leaf::Answer(_)) if high - low == 1 => Way::To(leaf),
             _ => {
                 let distance = self.program.length - from - 1;
                 self.tree(runs, low, high);
@@ -249,7 +253,7 @@ impl Writer {
         written[next] = Some((leaf, place));
         self.program.push(match leaf {
             Leaf::Allow => answer(libc::SECCOMP_RET_ALLOW),
-            Leaf::Deny(how) => answer(denied(how)),
+            Leaf::Answer(action) => answer(action),
             Leaf::Kill | Leaf::Conditions(_) => answer(libc::SECCOMP_RET_KILL_PROCESS),
         });
         place - from - 1

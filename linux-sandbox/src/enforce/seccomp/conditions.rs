@@ -4,9 +4,10 @@
 //! kernel translates a filter when it is installed, so that every instruction costs every start.
 
 use super::program::{
-    BPF_ALU_AND_K, BPF_JMP_JEQ_K, BPF_JMP_JSET_K, Instruction, Program, answer, denied, jump, load,
+    BPF_ALU_AND_K, BPF_JMP_JEQ_K, BPF_JMP_JSET_K, Instruction, Program, answer, jump, load,
 };
-use super::table::{Answer, Condition, Group, Test, Width};
+use super::purpose::Purpose;
+use super::table::{Condition, Group, Test, Width};
 
 /// Where `struct seccomp_data` has the first argument, and how far apart they are. Little-endian, as both
 /// architectures are: the lower half comes first.
@@ -48,20 +49,20 @@ struct Writer<'a> {
 }
 
 /// Writes the program for one call: it denies where all conditions of one of the denials are met.
-pub(super) const fn compile(program: &mut Program, groups: &[Group], call: u32) {
+pub(super) const fn compile(program: &mut Program, groups: &[Group], purpose: Purpose, call: u32) {
     let mut writer =
         Writer { program, loaded: None, waiting: [None; LIMIT], jumps: 0, starts: [0; LIMIT], denials: 0 };
-    let mut how: Option<Answer> = None;
+    let mut how: Option<u32> = None;
     let mut group = 0;
     while group < groups.len() {
         let mut row = 0;
         while row < groups[group].len() {
             let (number, when) = groups[group].row(row);
-            if number == call {
+            if let (Some(action), true) = (purpose.action(groups[group].answer), number == call) {
                 if let Some(how) = how {
-                    assert!(how as u32 == groups[group].answer as u32, "a call is answered in two ways");
+                    assert!(how == action, "a call is answered in two ways");
                 }
-                how = Some(groups[group].answer);
+                how = Some(action);
                 writer.denial(when);
             }
             row += 1;
@@ -90,11 +91,11 @@ impl Writer<'_> {
         self.denials += 1;
     }
 
-    const fn finish(&mut self, how: Answer) {
+    const fn finish(&mut self, how: u32) {
         self.starts[self.denials] = self.program.length;
         self.program.push(answer(libc::SECCOMP_RET_ALLOW));
         let deny = self.program.length;
-        self.program.push(answer(denied(how)));
+        self.program.push(answer(how));
         let mut next = 0;
         while next < self.jumps {
             if let Some(Waiting { place, code, k, yes, no, denial }) = self.waiting[next] {

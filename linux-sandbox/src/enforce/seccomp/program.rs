@@ -44,6 +44,11 @@ impl Program {
         self.instructions[place] = instruction;
     }
 
+    /// The instructions that were written.
+    pub(super) fn written(&self) -> &[Instruction] {
+        self.instructions.get(..self.length).unwrap_or_default()
+    }
+
     /// The instructions as an array of their own number.
     pub(super) const fn exact<const LENGTH: usize>(&self) -> [Instruction; LENGTH] {
         assert!(LENGTH == self.length, "the array has another length");

@@ -5,12 +5,13 @@
 //! one reviewed here are answered as by a kernel that does not have them.
 
 mod network;
+mod observed;
 mod surface;
 
 use nix::errno::Errno;
 
 use crate::broker::UnixSockets;
-use crate::plan::{Isolation, Network, Plan};
+use crate::plan::{Isolation, Network, Plan, Writes};
 
 /// How a denied call answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +69,22 @@ pub(crate) struct Condition {
     pub(crate) width: Width,
     /// What is asked.
     pub(crate) test: Test,
+}
+
+impl Condition {
+    fn is_met(&self, arguments: &[u64; 6]) -> bool {
+        let kept = match self.width {
+            Width::Int => u64::from(u32::MAX),
+            Width::Long => u64::MAX,
+        };
+        let value = arguments.get(usize::from(self.argument)).copied().unwrap_or_default() & kept;
+        match self.test {
+            Test::Is(wanted) => value == wanted,
+            Test::IsNot(other) => value != other,
+            Test::HasBits(bits) => value & bits == bits,
+            Test::Masked { mask, value: wanted } => value & mask == wanted,
+        }
+    }
 }
 
 /// A condition on an argument that the kernel takes as an `int`.
@@ -152,7 +169,10 @@ mod numbers {
 
     pub(super) const SYS_quotactl_fd: i64 = 443;
     pub(super) const SYS_fchmodat2: i64 = 452;
+    pub(super) const SYS_setxattrat: i64 = 463;
+    pub(super) const SYS_removexattrat: i64 = 466;
     pub(super) const SYS_open_tree_attr: i64 = 467;
+    pub(super) const SYS_file_setattr: i64 = 469;
 }
 
 /// The newest call that this table was written with in mind: `file_setattr` of Linux 6.17. Newer ones are answered
@@ -225,15 +245,51 @@ pub(super) const NAMESPACES_BROKER: &[Group] =
 /// The denials that a plan asks for, in the order of the tables.
 #[must_use]
 pub fn denials(plan: &Plan, unix_sockets: UnixSockets) -> Vec<Denial> {
-    let groups = match (plan.is_unrestricted(), plan.isolation, plan.network, unix_sockets) {
+    listed(groups(plan, unix_sockets))
+}
+
+/// The denial that refuses a call with these arguments under a plan, where one does.
+#[must_use]
+pub fn refused_call(
+    plan: &Plan,
+    unix_sockets: UnixSockets,
+    call: u32,
+    arguments: &[u64; 6],
+) -> Option<Denial> {
+    denials(plan, unix_sockets)
+        .into_iter()
+        .find(|denial| denial.call == call && denial.when.iter().all(|condition| condition.is_met(arguments)))
+}
+
+/// The table that a plan asks for.
+pub(super) const fn groups(plan: &Plan, unix_sockets: UnixSockets) -> &'static [Group] {
+    match (plan.is_unrestricted(), plan.isolation, plan.network, unix_sockets) {
         (true, _, _, _) => &[],
         (false, Isolation::Landlock, Network::Off, _) => LANDLOCK_OFF,
         (false, Isolation::Landlock, Network::Full, _) => LANDLOCK_ON,
         (false, Isolation::Namespaces, _, UnixSockets::Broker | UnixSockets::Landlock) => NAMESPACES_UNIX,
         (false, Isolation::Namespaces, Network::Off, UnixSockets::Refused) => NAMESPACES_OFF,
         (false, Isolation::Namespaces, Network::Full, UnixSockets::Refused) => NAMESPACES_ON,
-    };
-    listed(groups)
+    }
+}
+
+/// The calls that a plan can refuse by other means than a filter, as a table: whoever wants to see them stops there.
+pub(super) fn observed(plan: &Plan) -> Vec<Group> {
+    let see = |rows| group("", Answer::NotPermitted, rows);
+    let mut groups = Vec::new();
+    if matches!(plan.writes, Writes::Beneath(_)) {
+        groups.push(see(observed::CHANGES));
+    }
+    if !plan.places.denied.is_empty() {
+        groups.push(see(observed::READS));
+    }
+    if plan.network == Network::Off || !plan.places.unix_sockets.is_empty() {
+        groups.push(see(observed::ADDRESSES));
+    }
+    if plan.isolation == Isolation::Landlock {
+        groups.push(see(observed::SIGNALS));
+    }
+    groups
 }
 
 /// The denials of some groups.

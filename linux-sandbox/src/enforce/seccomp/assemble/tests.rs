@@ -4,12 +4,15 @@ use seccompiler::{BpfProgram, sock_filter};
 use super::super::compiled as last_filter;
 use super::super::filter;
 use super::super::last::{asking, refusing};
+use super::super::purpose::Purpose;
 use super::super::table::{
-    Answer, Condition, Denial, NAMESPACES_BROKER, NEWEST_REVIEWED, Test, Width, denials, listed,
+    Answer, Condition, Denial, NAMESPACES_BROKER, NEWEST_REVIEWED, Test, Width, denials, groups, listed,
+    observed,
 };
-use super::{NATIVE, X32};
+use super::{NATIVE, X32, assemble};
 use crate::broker::UnixSockets;
-use crate::plan::{Isolation, Network, Plan, Writes};
+use crate::observe::MARK;
+use crate::plan::{Isolation, Network, Plan, PlanPath, Writes};
 
 /// What the kernel hands to a filter: `struct seccomp_data`.
 #[derive(Clone, Copy, Debug)]
@@ -179,6 +182,42 @@ fn the_two_filters_of_a_command_with_a_broker_deny_what_one_would() {
                 assert_eq!(taken, expected, "{call:x?}");
             }
         }
+    }
+}
+
+#[test]
+fn what_is_refused_stays_refused_to_a_command_that_is_observed() {
+    const MARKED: u32 = MARK as u32;
+    for isolation in [Isolation::Landlock, Isolation::Namespaces] {
+        let mut plan = Plan::new(isolation, Writes::Beneath(Vec::new()), Network::Off);
+        if isolation == Isolation::Namespaces {
+            plan.places.denied.push(PlanPath::new("/hidden").unwrap());
+        }
+        let refuses = filter(isolation, Network::Off, UnixSockets::Refused).program();
+        let traps = last_filter(assemble(groups(&plan, UnixSockets::Refused), Purpose::Trap).written());
+        let traces = last_filter(assemble(&observed(&plan), Purpose::Trace).written());
+        let (mut trapped, mut traced) = (0, 0);
+        for number in 0..=NEWEST_REVIEWED + 1 {
+            let telling = telling_arguments(&denials(&plan, UnixSockets::Refused), number);
+            for arguments in telling.into_iter().chain([[0xfff; 6]]) {
+                let call = Call::native(number, arguments);
+                let [refused, trap, trace] = [&refuses, &traps, &traces].map(|program| run(program, &call).0);
+                let not_permitted = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+                let expected = if refused == not_permitted {
+                    libc::SECCOMP_RET_TRAP | MARKED
+                } else {
+                    libc::SECCOMP_RET_ALLOW
+                };
+                assert_eq!(trap, expected, "{call:x?}");
+                assert!([libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_TRACE | MARKED].contains(&trace));
+                trapped += u32::from(trap != libc::SECCOMP_RET_ALLOW);
+                traced += u32::from(trace != libc::SECCOMP_RET_ALLOW);
+            }
+        }
+        assert!(trapped > 100 && traced > 30, "{trapped} trapped, {traced} traced");
+        // A foreign call ends the process, whatever else stands on top.
+        let foreign = Call { number: 1, architecture: 0, arguments: [0; 6] };
+        assert_eq!(run(&refuses, &foreign).0, libc::SECCOMP_RET_KILL_PROCESS);
     }
 }
 

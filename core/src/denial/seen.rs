@@ -1,0 +1,223 @@
+//! What was seen to fail, compared with the policy: exact denials, and none that the policy does not refuse.
+//!
+//! That a call failed is a fact. That the sandbox is the reason is one where the policy refuses that operation on that object
+//! with that very error, and the user's own permissions would have let it happen.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use codex_linux_sandbox::{Act, Attempt, Plan, refused_call};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use super::judge::{Judge, Operation, Refusal, Verdict};
+use super::oracle::{ELSEWHERE, THE_NETWORK, listens_outside};
+use super::record::Denial;
+
+/// Something that failed, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// What.
+    pub attempt: Attempt,
+    /// When first, in milliseconds since the call began.
+    pub first_ms: f64,
+}
+
+/// The denial that it is, if it is one.
+#[must_use]
+pub fn confirm(seen: &Seen, judge: &Judge<'_>, plan: &Plan) -> Option<Denial> {
+    let attempt = &seen.attempt;
+    let path = Path::new(&attempt.target);
+    let text = || attempt.target.to_string_lossy().into_owned();
+    let denial = match attempt.act {
+        Act::Read => file(judge, Operation::Read, path, attempt.errno),
+        Act::Write => file(judge, Operation::Write, path, attempt.errno),
+        Act::WriteOrCreate => file(judge, writing(path), path, attempt.errno),
+        Act::Create => file(judge, Operation::Create, path, attempt.errno),
+        Act::CreateIn => in_directory(judge, path, attempt.errno),
+        Act::Remove => file(judge, Operation::Remove, path, attempt.errno),
+        Act::Metadata => file(judge, Operation::Metadata, path, attempt.errno),
+        Act::Rename => rename(judge, path, Path::new(attempt.second.as_ref()?), attempt.errno),
+        Act::Connect => host(judge, &text(), attempt.errno),
+        Act::Unix => unix(judge, path, attempt.errno),
+        Act::Signal => signal(judge, &text(), attempt.errno),
+        Act::Call => call(judge, &text(), plan),
+    }?;
+    Some(Denial {
+        pid: (attempt.process > 0).then_some(attempt.process),
+        program: Some(attempt.program.to_string_lossy().into_owned()).filter(|name| !name.is_empty()),
+        count: attempt.count,
+        first_ms: Some(seen.first_ms),
+        ..denial
+    })
+}
+
+fn writing(path: &Path) -> Operation {
+    if path.symlink_metadata().is_ok() { Operation::Write } else { Operation::Create }
+}
+
+fn file(judge: &Judge<'_>, operation: Operation, path: &Path, errno: Errno) -> Option<Denial> {
+    let Ok(Verdict::Denied(refusal)) = judge.file(operation, path) else { return None };
+    let is_ours = refusal.errno == Some(errno) && possible(judge, operation, path);
+    is_ours.then(|| Denial::exact(operation, path.to_string_lossy().into_owned(), *refusal))
+}
+
+/// Whether it would have happened without the sandbox, or found nothing there to do it to: a read-only mount answers before
+/// anybody looks.
+fn possible(judge: &Judge<'_>, operation: Operation, path: &Path) -> bool {
+    let finds_nothing =
+        matches!(operation, Operation::Remove | Operation::Rename) && path.symlink_metadata().is_err();
+    let operation = if finds_nothing { Operation::Create } else { operation };
+    judge.possible_outside(operation, path)
+}
+
+/// One name may be where nothing changes, or both. What is mounted apart from the rest answers first that it is elsewhere
+/// (`EXDEV`), though it is not.
+fn rename(judge: &Judge<'_>, from: &Path, to: &Path, errno: Errno) -> Option<Denial> {
+    let onto = if to.symlink_metadata().is_ok() { Operation::Rename } else { Operation::Create };
+    if errno != Errno::EXDEV {
+        let refused = file(judge, Operation::Rename, from, errno);
+        return refused.or_else(|| file(judge, onto, to, errno));
+    }
+    let together = device(from).is_some() && device(from) == device(to.parent()?);
+    let (operation, path) = [(Operation::Rename, from), (onto, to)]
+        .into_iter()
+        .find(|(operation, path)| matches!(judge.file(*operation, path), Ok(Verdict::Denied(_))))?;
+    let Ok(Verdict::Denied(refusal)) = judge.file(operation, path) else { return None };
+    let is_ours = together && possible(judge, Operation::Rename, from) && possible(judge, onto, to);
+    let refusal = Refusal { errno: Some(errno), ..*refusal };
+    is_ours.then(|| Denial::exact(operation, path.to_string_lossy().into_owned(), refusal))
+}
+
+/// The file system that something lies on, links not followed.
+fn device(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    path.symlink_metadata().ok().map(|status| status.dev())
+}
+
+/// A file without a name was to be made in a directory.
+fn in_directory(judge: &Judge<'_>, directory: &Path, errno: Errno) -> Option<Denial> {
+    let denial = file(judge, Operation::Create, &directory.join("…"), errno)?;
+    let resolved = denial.resolved_target.as_deref().and_then(|place| Path::new(place).parent());
+    Some(Denial {
+        resolved_target: resolved.map(|place| place.to_string_lossy().into_owned()),
+        target: directory.to_string_lossy().into_owned(),
+        ..denial
+    })
+}
+
+fn host(judge: &Judge<'_>, address: &str, errno: Errno) -> Option<Denial> {
+    let peer: SocketAddr = address.parse().ok()?;
+    let Verdict::Denied(refusal) = judge.connect(&peer.ip().to_string(), Some(peer.port())) else {
+        return None;
+    };
+    // On a loopback of its own, nobody listening is an answer like any other, unless somebody does outside.
+    let is_ours =
+        refusal.errno == Some(errno) && (errno != Errno::ECONNREFUSED || listens_outside(peer.port()));
+    is_ours.then(|| Denial::exact(Operation::Connect, address.to_owned(), *refusal))
+}
+
+fn unix(judge: &Judge<'_>, path: &Path, errno: Errno) -> Option<Denial> {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    let Ok(Verdict::Denied(refusal)) = judge.unix(path) else { return None };
+    let is_ours = refusal.errno == Some(errno)
+        && path.metadata().is_ok_and(|status| status.file_type().is_socket())
+        && judge.possible_outside(Operation::Unix, path);
+    is_ours.then(|| Denial::exact(Operation::Unix, path.to_string_lossy().into_owned(), *refusal))
+}
+
+fn signal(judge: &Judge<'_>, process: &str, errno: Errno) -> Option<Denial> {
+    let Verdict::Denied(refusal) = judge.signal() else { return None };
+    let number: i32 = process.parse().ok()?;
+    // Whom we may not signal either was not kept from the command by the sandbox.
+    let possible = number > 0 && nix::sys::signal::kill(Pid::from_raw(number), None).is_ok();
+    let is_ours = refusal.errno == Some(errno) && possible;
+    is_ours.then(|| Denial::exact(Operation::Signal, process.to_owned(), *refusal))
+}
+
+/// Families of sockets by their number in `linux/socket.h`.
+const AF_INET: u64 = 2;
+const AF_INET6: u64 = 10;
+const AF_PACKET: u64 = 17;
+const CLONE_NEWUSER: u64 = 0x1000_0000;
+
+/// A call that a filter refused.
+fn call(judge: &Judge<'_>, words: &str, plan: &Plan) -> Option<Denial> {
+    let mut numbers = words.split(' ').map(str::parse::<u64>);
+    let number = u32::try_from(numbers.next()?.ok()?).ok()?;
+    let mut arguments = [0; 6];
+    for argument in &mut arguments {
+        *argument = numbers.next()?.ok()?;
+    }
+    let refused = refused_call(plan, judge.unix_sockets, number, &arguments)?;
+    let [first, ..] = arguments;
+    if refused.name == "socket"
+        && matches!(first & 0xffff_ffff, AF_INET | AF_INET6)
+        && let Verdict::Denied(refusal) = judge.connect(ELSEWHERE, None)
+        && refusal.errno == Some(Errno::EPERM)
+    {
+        return Some(Denial::exact(Operation::Connect, THE_NETWORK.to_owned(), *refusal));
+    }
+    if !judge.root && takes_privilege(refused.name, first) {
+        return None;
+    }
+    let refusal = Refusal {
+        promise: Some(refused.promise),
+        rule: None,
+        errno: Some(refused.answer.errno()),
+        resolved: None,
+        allow: None,
+        risk: Some(refused.reason.to_owned()),
+    };
+    Some(Denial::exact(Operation::Call, refused.name.to_owned(), refusal))
+}
+
+/// Whether the kernel would refuse it to an ordinary user just the same.
+fn takes_privilege(name: &str, first: u64) -> bool {
+    match name {
+        "unshare" | "clone" => first & CLONE_NEWUSER == 0,
+        "socket" => first & 0xffff_ffff == AF_PACKET,
+        _ => matches!(
+            name,
+            "bpf"
+                | "mount"
+                | "umount2"
+                | "pivot_root"
+                | "chroot"
+                | "fsopen"
+                | "fsconfig"
+                | "fsmount"
+                | "fspick"
+                | "move_mount"
+                | "open_tree"
+                | "open_tree_attr"
+                | "mount_setattr"
+                | "setns"
+                | "open_by_handle_at"
+                | "init_module"
+                | "finit_module"
+                | "delete_module"
+                | "kexec_load"
+                | "kexec_file_load"
+                | "reboot"
+                | "swapon"
+                | "swapoff"
+                | "quotactl"
+                | "quotactl_fd"
+                | "acct"
+                | "syslog"
+                | "settimeofday"
+                | "clock_settime"
+                | "sethostname"
+                | "setdomainname"
+                | "vhangup"
+                | "lookup_dcookie"
+                | "nfsservctl"
+                | "iopl"
+                | "ioperm"
+                | "uselib"
+        ),
+    }
+}

@@ -1,0 +1,88 @@
+//! The process that sees what a command is refused, and what it has seen.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use codex_linux_sandbox::{Attempt, Isolation, Plan, observer_arguments, observer_sockets};
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::{Pid, getpid};
+use tokio::time::Instant;
+
+use super::error::ExecError;
+use super::sandbox::Helper;
+use super::{spawn, sys};
+
+/// The descriptors at which the observer finds its end of the socket, and the file that it writes to.
+const SOCKET: i32 = 3;
+const LOG: i32 = 4;
+/// As much as is read of what it has written: more than it writes, unless every path is as long as can be.
+const MOST_READ: usize = 4 * 1024 * 1024;
+
+/// An observer. It ends by itself when nobody is left whom it follows, or nobody came.
+#[derive(Debug)]
+pub(super) struct Observer {
+    pid: Pid,
+    log: File,
+    started: Instant,
+}
+
+impl Observer {
+    /// Starts one for a command under a plan, and returns what the command's process needs to be seen by it. To be called on
+    /// a thread that lasts.
+    pub(super) fn begin(helper: &Helper, plan: &Plan) -> Result<(Self, OwnedFd), ExecError> {
+        let (observers, commands) = observer_sockets().map_err(spawn::preparing("socketpair"))?;
+        let log = memfd_create(c"codex-observed", MFdFlags::MFD_CLOEXEC)
+            .map_err(spawn::preparing("memfd_create"))?;
+        let log = File::from(log);
+        let theirs = log.try_clone().map_err(|_full| spawn::preparing("fcntl")(Errno::EMFILE))?;
+        let arguments = observer_arguments(SOCKET, LOG, getpid().as_raw(), hidden_by(plan));
+        let pid = spawn::observe(helper, [(observers, SOCKET), (theirs.into(), LOG)], arguments)?;
+        Ok((Self { pid, log, started: Instant::now() }, commands))
+    }
+
+    /// What was seen so far. All that a process tried before it ended is among it: it could not go on before it was
+    /// written down.
+    pub(super) fn attempts(&self) -> Vec<Attempt> {
+        let length = self.log.metadata().map_or(0, |status| status.len());
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(MOST_READ).min(MOST_READ)];
+        match self.log.read_exact_at(&mut bytes, 0) {
+            Ok(()) => Attempt::read_all(&bytes),
+            Err(error) => {
+                tracing::warn!(%error, "what was observed can't be read");
+                Vec::new()
+            }
+        }
+    }
+
+    /// When it began to see.
+    pub(super) const fn started(&self) -> Instant {
+        self.started
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        let pid = self.pid;
+        // It is about to end, unless something goes on that it follows.
+        let collect = move || {
+            if let Err(errno) = sys::reap(pid) {
+                tracing::warn!(%pid, %errno, "an observer could not be collected");
+            }
+        };
+        if std::thread::Builder::new().name("codex-reaper".to_owned()).spawn(collect).is_err() {
+            tracing::warn!(%pid, "no thread to collect an observer: it stays a zombie until this process ends");
+        }
+    }
+}
+
+/// Below what a thing that is not there may be one that the plan hides.
+fn hidden_by(plan: &Plan) -> Vec<PathBuf> {
+    let mut hidden: Vec<PathBuf> = plan.places.denied.iter().map(|place| place.path().to_owned()).collect();
+    if plan.isolation == Isolation::Namespaces {
+        hidden.push(PathBuf::from("/dev"));
+    }
+    hidden
+}

@@ -1,0 +1,308 @@
+//! Seeing what is refused, from outside of the sandbox: `ptrace(2)` and two filters that only say what is to be seen.
+//!
+//! A process of its own, the observer, is started beside the helper:
+//!
+//! ```text
+//! codex-linux-sandbox --observe SOCKET LOG PARENT [HIDDEN-PATH]…
+//!
+//! command, just before execve                    observer, outside
+//!   over the socket: here I am ────────────────▶   PTRACE_SEIZE
+//!   ◀──────────────────────────── it is done, or the error
+//!   installs both filters, executes                waits for stops, writes what failed into LOG
+//! ```
+//!
+//! - **It decides nothing.** Each call runs in the kernel, under the same rules as without; the observer lets the thread go
+//!   on and looks at the answer. It changes no argument, and nothing that it reads from another process is used but to be
+//!   told.
+//! - **Which calls.** One filter stops a thread at calls that the plan can refuse (`SECCOMP_RET_TRACE`), and there again
+//!   when they have returned. The other answers what a filter refuses anyway with a trap (`SECCOMP_RET_TRAP`, which also
+//!   never makes the call), in whose place the thread gets `EPERM`, as without. Everything else runs at full speed.
+//! - **No signal is lost or added.** A stop is none that a program can see: calls are not interrupted for it, other signals
+//!   are handed on as they come, and what stops a job stops it (`PTRACE_SEIZE`, `PTRACE_LISTEN`).
+//! - **It fails closed.** Without it, calls that it watches would answer `ENOSYS`; so everything followed ends with it
+//!   (`PTRACE_O_EXITKILL`). Nobody inside can reach it at level namespaces, where it has no number.
+//! - **It can't be had everywhere.** Where the machine refuses, the command runs as without, and the report says why.
+
+mod attempt;
+mod call;
+mod look;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::{get_dumpable, set_dumpable};
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials, recvmsg, setsockopt,
+    socketpair, sockopt,
+};
+use nix::unistd::{Pid, getpid, read, write};
+
+use crate::broker::UnixSockets;
+use crate::enforce::seccomp;
+use crate::error::{SetupError, Step};
+use crate::keeper::end_with;
+use crate::plan::Plan;
+use crate::report::Observation;
+use crate::sys;
+use crate::sys::trace::{self, Called, Resume, Stop};
+pub(crate) use attempt::Log;
+pub use attempt::{Attempt, MOST_ATTEMPTS};
+pub use call::Act;
+use look::Look;
+pub(crate) use look::address_named;
+
+/// The option by which the observer is started, before all others.
+const OPTION: &str = "--observe";
+/// What the filters say to us, so that a filter of the command's own is not mistaken for one of them.
+pub(crate) const MARK: u16 = 0x0b5e;
+/// How long the observer is waited for, in milliseconds. It has nothing else to do.
+const PATIENCE: u16 = 5000;
+/// A number, or an error, on the socket.
+const WORD: usize = size_of::<i32>();
+
+/// The ends of the socket: the observer's, and the command's.
+///
+/// # Errors
+///
+/// What `socketpair(2)` says.
+pub fn observer_sockets() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (observers, commands) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    // From here on, the kernel says who writes to it.
+    setsockopt(&observers, sockopt::PassCred, &true)?;
+    Ok((observers, commands))
+}
+
+/// The observer's arguments, without the program's name: the numbers of its end of the socket and of the file to write to,
+/// whose end ends it, and below what a thing that is not there may be hidden.
+#[must_use]
+pub fn observer_arguments(
+    socket: RawFd,
+    log: RawFd,
+    parent: i32,
+    hidden: impl IntoIterator<Item = PathBuf>,
+) -> Vec<OsString> {
+    let numbers = [socket, log, parent].map(|number| number.to_string().into());
+    let hidden = hidden.into_iter().map(PathBuf::into_os_string);
+    std::iter::once(OPTION.into()).chain(numbers).chain(hidden).collect()
+}
+
+/// What the arguments say, where they are an observer's.
+pub(crate) fn asked(arguments: &[OsString]) -> Option<&[OsString]> {
+    let (first, rest) = arguments.split_first()?;
+    (first == OPTION).then_some(rest)
+}
+
+/// The observer, from its first instruction to its last.
+pub(crate) fn observe(arguments: &[OsString]) -> Result<(), SetupError> {
+    let failed = |call: &'static str| move |errno| SetupError::call(Step::Start, call, errno);
+    let [socket, log, parent, hidden @ ..] = arguments else {
+        return Err(SetupError::condition(Step::Arguments, OPTION, "needs a socket, a file and a parent"));
+    };
+    let number = |text: &OsString| text.to_str().and_then(|text| text.parse::<i32>().ok()).unwrap_or(-1);
+    let socket = sys::take_descriptor(number(socket)).map_err(failed("fcntl"))?;
+    let log = sys::take_descriptor(number(log)).map_err(failed("fcntl"))?;
+    sys::undo_spawn().map_err(failed("rt_sigaction"))?;
+    // The end of whoever wants to know ends this, and everything that is followed.
+    end_with(number(parent), libc::SIGKILL)?;
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(failed("rt_sigprocmask"))?;
+    write(&socket, &getpid().as_raw().to_ne_bytes()).map_err(failed("write"))?;
+    let Some(command) = who_asks(&socket) else {
+        // Nobody came: the set-up has failed.
+        return Ok(());
+    };
+    let seized = trace::seize(command);
+    let answer = seized.err().map_or(0, |errno| errno as i32);
+    if write(&socket, &answer.to_ne_bytes()).is_err() || seized.is_err() {
+        return Ok(());
+    }
+    drop(socket);
+    let hidden = hidden.iter().map(PathBuf::from).collect();
+    Observer { log: Log::new(log.into()), hidden, entered: HashMap::new(), started: Instant::now() }.follow();
+    Ok(())
+}
+
+/// Waits for the command's process, and learns its number here from the kernel.
+fn who_asks(socket: &OwnedFd) -> Option<Pid> {
+    let mut word = [0; WORD];
+    let mut space = nix::cmsg_space!(UnixCredentials);
+    let mut buffers = [IoSliceMut::new(&mut word)];
+    let message =
+        recvmsg::<()>(socket.as_raw_fd(), &mut buffers, Some(&mut space), MsgFlags::empty()).ok()?;
+    if message.bytes == 0 {
+        return None;
+    }
+    message.cmsgs().ok()?.find_map(|message| match message {
+        ControlMessageOwned::ScmCredentials(who) if who.pid() > 0 => Some(Pid::from_raw(who.pid())),
+        _ => None,
+    })
+}
+
+/// Has this process observed, which is about to become the command, and tells what came of it.
+pub(crate) fn be_observed(
+    socket: RawFd,
+    plan: &Plan,
+    unix_sockets: UnixSockets,
+) -> Result<Observation, SetupError> {
+    let socket = sys::take_descriptor(socket).map_err(|errno| {
+        SetupError::call(Step::Report, "fcntl", errno).hint("--observer-fd names no open descriptor")
+    })?;
+    if let Err(errno) = ask(&socket, plan.uses_namespaces()) {
+        return Ok(Observation::Refused(errno));
+    }
+    // From here on it is followed, and what the filters ask has somebody to answer it.
+    seccomp::install_observing(plan, unix_sockets)?;
+    Ok(Observation::Exact)
+}
+
+fn ask(socket: &OwnedFd, in_namespaces: bool) -> Result<(), Errno> {
+    let observer = hear(socket)?;
+    if !in_namespaces {
+        // The number means the observer only where it is the same inside and outside. In namespaces, who made them may
+        // follow.
+        match trace::allow_to_follow(Pid::from_raw(observer)) {
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    // Nobody follows what hides its memory. What is hidden is hidden again before there is anybody inside to look.
+    let dumpable = get_dumpable()?;
+    set_dumpable(true)?;
+    let answer = write(socket, &[0; WORD]).and_then(|_| hear(socket));
+    set_dumpable(dumpable)?;
+    match answer? {
+        0 => Ok(()),
+        errno => Err(Errno::from_raw(errno)),
+    }
+}
+
+/// Reads a number from the observer, as long as there may be one.
+fn hear(socket: &OwnedFd) -> Result<i32, Errno> {
+    let mut word = [0; WORD];
+    loop {
+        match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], PollTimeout::from(PATIENCE)) {
+            Ok(0) => return Err(Errno::ETIMEDOUT),
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno),
+        }
+        return match read(socket, &mut word) {
+            Ok(WORD) => Ok(i32::from_ne_bytes(word)),
+            Ok(_) => Err(Errno::ECONNRESET),
+            Err(Errno::EINTR) => continue,
+            Err(errno) => Err(errno),
+        };
+    }
+}
+
+/// Whoever follows the command and all that it starts.
+struct Observer {
+    log: Log,
+    /// Below what a thing that is not there may be one that is hidden.
+    hidden: Vec<PathBuf>,
+    /// Calls that have begun, by their thread, and what they named then.
+    entered: HashMap<Pid, (Called, Look)>,
+    started: Instant,
+}
+
+impl Observer {
+    /// Follows until nobody is left.
+    fn follow(mut self) {
+        while let Ok(Some((thread, stop))) = trace::next_stop() {
+            let gone_on = match stop {
+                Stop::Gone => {
+                    self.entered.remove(&thread);
+                    continue;
+                }
+                Stop::Call => self.enter(thread),
+                Stop::Returned => {
+                    self.leave(thread);
+                    trace::resume(thread, Resume::Freely, 0)
+                }
+                Stop::Signal(signal) => {
+                    let signal = if signal == libc::SIGSYS && self.trapped(thread) { 0 } else { signal };
+                    trace::resume(thread, Resume::Freely, signal)
+                }
+                Stop::Group => trace::leave_stopped(thread),
+                Stop::Other => trace::resume(thread, Resume::Freely, 0),
+            };
+            // It was killed meanwhile, of which the next stop tells.
+            if let Err(_killed) = gone_on {}
+        }
+    }
+
+    /// A call is about to be made.
+    fn enter(&mut self, thread: Pid) -> Result<(), Errno> {
+        let (called, data) = trace::call(thread)?;
+        if data != u32::from(MARK) {
+            // A filter of the command's own wants a tracer, of which it has none.
+            trace::skip_call(thread)?;
+            return trace::resume(thread, Resume::Freely, 0);
+        }
+        let Some(look) = Look::at(thread, &called) else { return trace::resume(thread, Resume::Freely, 0) };
+        self.entered.insert(thread, (called, look));
+        trace::resume(thread, Resume::ToTheEndOfTheCall, 0)
+    }
+
+    /// A call was made.
+    fn leave(&mut self, thread: Pid) {
+        let Some((called, before)) = self.entered.remove(&thread) else { return };
+        let Ok(Some(errno)) = trace::error_of_call(thread) else { return };
+        if !refuses(errno) {
+            return;
+        }
+        // Where it names something else by now, nobody knows what the kernel has read.
+        let Some(look) = Look::at(thread, &called).filter(|now| *now == before) else { return };
+        let Some((act, target, second)) = look.resolve(thread) else { return };
+        let may_be_hidden =
+            |path: &OsString| self.hidden.iter().any(|hidden| PathBuf::from(path).starts_with(hidden));
+        if errno == Errno::ENOENT && !may_be_hidden(&target) {
+            return;
+        }
+        self.tell(thread, (act, target, second), errno);
+    }
+
+    /// A filter refused a call, and the kernel is about to say so by a signal. Whether it was ours.
+    fn trapped(&mut self, thread: Pid) -> bool {
+        if trace::trapped_by(thread) != Ok(Some(i32::from(MARK))) {
+            return false;
+        }
+        let Ok(mut registers) = trace::Registers::of(thread) else { return false };
+        let Some(Called { number, arguments }) = registers.call() else { return false };
+        registers.fail(Errno::EPERM);
+        if registers.set(thread).is_err() {
+            return false;
+        }
+        let words: Vec<String> =
+            std::iter::once(number.to_string()).chain(arguments.map(|word| word.to_string())).collect();
+        self.tell(thread, (Act::Call, words.join(" ").into(), None), Errno::EPERM);
+        true
+    }
+
+    fn tell(&mut self, thread: Pid, what: (Act, OsString, Option<OsString>), errno: Errno) {
+        let first = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.log.add(what, errno, first, || look::who(thread));
+    }
+}
+
+/// Whether a sandbox may be the reason for an error.
+const fn refuses(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EACCES
+            | Errno::EPERM
+            | Errno::EROFS
+            | Errno::EBUSY
+            | Errno::ENOENT
+            | Errno::EXDEV
+            | Errno::ENETUNREACH
+            | Errno::ECONNREFUSED
+    )
+}

@@ -1,0 +1,223 @@
+//! What was tried and refused, and where it is kept: in a file in memory, which whoever wants to know reads at any time.
+//!
+//! ```text
+//! count NUL act NUL errno NUL process NUL first NUL program NUL target NUL second NUL    (once more for each)
+//! ```
+//!
+//! The count stands first and in so many digits always, so that it is counted in place.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::FileExt as _;
+
+use nix::errno::Errno;
+
+use super::call::Act;
+
+/// How many different ones are kept. A flood tells nothing more after the first few.
+pub const MOST_ATTEMPTS: usize = 512;
+/// How long a text in one may be: a path has at most as many bytes.
+const LONGEST: usize = 4096;
+const DIGITS: usize = 20;
+const FIELDS: usize = 8;
+
+/// Something that was tried, and failed with an error by which a sandbox may refuse.
+///
+/// Nothing of it is a judgement. It was read from a process that can have lied: who tells of it compares it with the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// What was tried.
+    pub act: Act,
+    /// On what: an absolute path as the process names it, links not followed; or what [`Act`] says.
+    pub target: OsString,
+    /// The other path of a rename.
+    pub second: Option<OsString>,
+    /// The kernel's answer.
+    pub errno: Errno,
+    /// The process that tried first, by its number where it was seen from.
+    pub process: i32,
+    /// Its program, by the kernel's short name for it.
+    pub program: OsString,
+    /// How often it was tried.
+    pub count: u64,
+    /// When first, in nanoseconds since whoever saw it was started.
+    pub first: u64,
+}
+
+/// What makes two attempts the same.
+type Key = (Act, i32, OsString, Option<OsString>);
+
+/// The file, for who writes it.
+#[derive(Debug)]
+pub(crate) struct Log {
+    file: File,
+    end: u64,
+    known: HashMap<Key, (u64, u64)>,
+}
+
+impl Log {
+    pub(crate) fn new(file: File) -> Self {
+        Self { file, end: 0, known: HashMap::new() }
+    }
+
+    /// Counts an attempt, where there is room for it. Who made it is asked for the first of its kind alone: that takes longer
+    /// than all the rest.
+    pub(crate) fn add(
+        &mut self,
+        (act, target, second): (Act, OsString, Option<OsString>),
+        errno: Errno,
+        first: u64,
+        who: impl FnOnce() -> (i32, OsString),
+    ) {
+        let key = (act, errno as i32, target, second);
+        if let Some((place, count)) = self.known.get_mut(&key) {
+            *count += 1;
+            // There is nobody to tell of a full memory; what is there stays.
+            if let Err(_full) = self.file.write_all_at(digits(*count).as_bytes(), *place) {}
+            return;
+        }
+        if self.known.len() >= MOST_ATTEMPTS {
+            return;
+        }
+        let (process, program) = who();
+        let (act, errno, target, second) = &key;
+        let mut entry = Vec::new();
+        let second = second.as_deref().map(|path| path.as_bytes()).unwrap_or_default();
+        for text in [
+            digits(1).as_bytes(),
+            act.name().as_bytes(),
+            errno.to_string().as_bytes(),
+            process.to_string().as_bytes(),
+            first.to_string().as_bytes(),
+            program.as_bytes(),
+            target.as_bytes(),
+            second,
+        ] {
+            entry.extend(text.iter().take(LONGEST).filter(|byte| **byte != 0));
+            entry.push(0);
+        }
+        if self.file.write_all_at(&entry, self.end).is_ok() {
+            let place = self.end;
+            self.end += entry.len() as u64;
+            self.known.insert(key, (place, 1));
+        }
+    }
+}
+
+fn digits(count: u64) -> String {
+    format!("{count:0DIGITS$}")
+}
+
+impl Attempt {
+    /// Reads what was written so far. What can't be understood ends it: it may be on its way.
+    #[must_use]
+    pub fn read_all(bytes: &[u8]) -> Vec<Self> {
+        let mut fields = bytes.split(|byte| *byte == 0);
+        let mut attempts = Vec::new();
+        while attempts.len() < MOST_ATTEMPTS {
+            let texts: Vec<&[u8]> = fields.by_ref().take(FIELDS).collect();
+            let Some(attempt) = Self::read(&texts) else { break };
+            attempts.push(attempt);
+        }
+        attempts
+    }
+
+    fn read(texts: &[&[u8]]) -> Option<Self> {
+        let [count, act, errno, process, first, program, target, second] = texts else { return None };
+        let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u64>().ok();
+        let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        Some(Self {
+            act: Act::ALL.into_iter().find(|known| known.name().as_bytes() == *act)?,
+            target: text(target),
+            second: (!second.is_empty()).then(|| text(second)),
+            errno: Errno::from_raw(i32::try_from(number(errno)?).ok()?),
+            process: i32::try_from(number(process)?).ok()?,
+            program: text(program),
+            count: number(count)?,
+            first: number(first)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read as _;
+
+    use nix::errno::Errno;
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use proptest::prelude::*;
+
+    use super::{Act, Attempt, Log, MOST_ATTEMPTS};
+
+    fn attempt(target: &str) -> Attempt {
+        Attempt {
+            act: Act::Create,
+            target: target.into(),
+            second: None,
+            errno: Errno::EROFS,
+            process: 7,
+            program: "sh".into(),
+            count: 1,
+            first: 12,
+        }
+    }
+
+    fn add(log: &mut Log, attempt: Attempt) {
+        let Attempt { act, target, second, errno, process, program, first, .. } = attempt;
+        log.add((act, target, second), errno, first, || (process, program));
+    }
+
+    fn log() -> (Log, File) {
+        let file = File::from(memfd_create(c"log", MFdFlags::MFD_CLOEXEC).unwrap());
+        (Log::new(file.try_clone().unwrap()), file)
+    }
+
+    fn read(mut file: &File) -> Vec<u8> {
+        use std::io::Seek as _;
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_counted_in_place() {
+        let (mut log, file) = log();
+        add(&mut log, attempt("/a"));
+        add(&mut log, Attempt { act: Act::Rename, second: Some("/c".into()), ..attempt("/b\n") });
+        add(&mut log, attempt("/a"));
+        let read = Attempt::read_all(&read(&file));
+        assert_eq!(read[0], Attempt { count: 2, ..attempt("/a") });
+        assert_eq!(read[1], Attempt { act: Act::Rename, second: Some("/c".into()), ..attempt("/b\n") });
+        assert_eq!(read.len(), 2);
+    }
+
+    #[test]
+    fn a_flood_is_bounded() {
+        let (mut log, file) = log();
+        for index in 0..3 * MOST_ATTEMPTS {
+            add(&mut log, attempt(&format!("/{index}")));
+        }
+        assert_eq!(Attempt::read_all(&read(&file)).len(), MOST_ATTEMPTS);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_cut_anywhere_is_a_shorter_list(length in 0_usize..200) {
+            let (mut log, file) = log();
+            (0..3).for_each(|index| add(&mut log, attempt(&format!("/{index}"))));
+            let bytes = read(&file);
+            let all = Attempt::read_all(&bytes);
+            let cut = Attempt::read_all(&bytes[..length.min(bytes.len())]);
+            prop_assert!(all.starts_with(&cut) || cut.len() <= all.len());
+        }
+
+        #[test]
+        fn anything_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(Attempt::read_all(&bytes).len() <= MOST_ATTEMPTS);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The calls that are watched: what each one does, and to what.
+
+use crate::sys::trace::Called;
+
+/// What a call tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Act {
+    /// Opening something to read, or looking at it.
+    Read,
+    /// Opening something that exists to write, or truncating it.
+    Write,
+    /// Opening something to write, or making it where it is not.
+    WriteOrCreate,
+    /// Making a name.
+    Create,
+    /// Making a file without a name in a directory.
+    CreateIn,
+    /// Removing a name.
+    Remove,
+    /// Giving a name to something, and taking it from where it was.
+    Rename,
+    /// Changing mode, owner, times or attributes.
+    Metadata,
+    /// Connecting to a host, or sending it something: the target is `ADDRESS:PORT`.
+    Connect,
+    /// Connecting to a unix socket by its path.
+    Unix,
+    /// Sending a signal: the target is the number of the process.
+    Signal,
+    /// A call that a filter refuses: the target is its number, then its arguments.
+    Call,
+}
+
+impl Act {
+    /// Every act.
+    pub const ALL: [Self; 12] = [
+        Self::Read,
+        Self::Write,
+        Self::WriteOrCreate,
+        Self::Create,
+        Self::CreateIn,
+        Self::Remove,
+        Self::Rename,
+        Self::Metadata,
+        Self::Connect,
+        Self::Unix,
+        Self::Signal,
+        Self::Call,
+    ];
+
+    /// The name used in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::WriteOrCreate => "write-or-create",
+            Self::Create => "create",
+            Self::CreateIn => "create-in",
+            Self::Remove => "remove",
+            Self::Rename => "rename",
+            Self::Metadata => "metadata",
+            Self::Connect => "connect",
+            Self::Unix => "unix",
+            Self::Signal => "signal",
+            Self::Call => "call",
+        }
+    }
+}
+
+/// By what a call names a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// A path at an address, relative to the working directory.
+    Path { at: u64 },
+    /// A path at an address, relative to a directory that is open under a number.
+    PathIn { directory: i32, at: u64 },
+    /// What is open under a number.
+    Descriptor(i32),
+}
+
+/// What a call does it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Object {
+    File(Named),
+    /// The second gets the name that the first had, or another one.
+    Files(Named, Named),
+    /// An address in the kernel's own form.
+    Address {
+        at: u64,
+        length: u64,
+    },
+    Process(i32),
+}
+
+/// What a call that a filter wants seen does.
+pub(super) fn of(called: &Called) -> Option<(Act, Object)> {
+    use Object::{Address, File, Files, Process};
+
+    let Called { number, arguments: [a, b, c, d, e, f] } = *called;
+    let path = |at| Named::Path { at };
+    let path_in = |directory, at| Named::PathIn { directory: lower(directory), at };
+    let open = |directory: Named, flags: u64| (opening(flags), File(directory));
+    let looks_or_writes = |mode: u64| if mode & W_OK == 0 { Act::Read } else { Act::Write };
+    #[cfg(target_arch = "x86_64")]
+    match number {
+        libc::SYS_open => return Some(open(path(a), b)),
+        libc::SYS_creat => return Some((Act::WriteOrCreate, File(path(a)))),
+        libc::SYS_access => return Some((looks_or_writes(b), File(path(a)))),
+        libc::SYS_mkdir | libc::SYS_mknod => return Some((Act::Create, File(path(a)))),
+        libc::SYS_rmdir | libc::SYS_unlink => return Some((Act::Remove, File(path(a)))),
+        libc::SYS_rename => return Some((Act::Rename, Files(path(a), path(b)))),
+        libc::SYS_link | libc::SYS_symlink => return Some((Act::Create, File(path(b)))),
+        libc::SYS_chmod | libc::SYS_chown | libc::SYS_lchown | libc::SYS_utime | libc::SYS_utimes => {
+            return Some((Act::Metadata, File(path(a))));
+        }
+        libc::SYS_futimesat => return Some((Act::Metadata, File(path_in(a, b)))),
+        libc::SYS_stat | libc::SYS_lstat | libc::SYS_readlink => return Some((Act::Read, File(path(a)))),
+        _ => {}
+    }
+    Some(match number {
+        libc::SYS_openat => open(path_in(a, b), c),
+        libc::SYS_faccessat | libc::SYS_faccessat2 => (looks_or_writes(c), File(path_in(a, b))),
+        libc::SYS_mkdirat | libc::SYS_mknodat => (Act::Create, File(path_in(a, b))),
+        libc::SYS_unlinkat => (Act::Remove, File(path_in(a, b))),
+        libc::SYS_renameat | libc::SYS_renameat2 => (Act::Rename, Files(path_in(a, b), path_in(c, d))),
+        libc::SYS_linkat => (Act::Create, File(path_in(c, d))),
+        libc::SYS_symlinkat => (Act::Create, File(path_in(b, c))),
+        libc::SYS_fchmodat
+        | libc::SYS_fchownat
+        | SYS_FCHMODAT2
+        | SYS_SETXATTRAT
+        | SYS_REMOVEXATTRAT
+        | SYS_FILE_SETATTR => (Act::Metadata, File(path_in(a, b))),
+        // Without a path, the times are those of what is open.
+        libc::SYS_utimensat if b == 0 => (Act::Metadata, File(Named::Descriptor(lower(a)))),
+        libc::SYS_utimensat => (Act::Metadata, File(path_in(a, b))),
+        libc::SYS_fchmod
+        | libc::SYS_fchown
+        | libc::SYS_fsetxattr
+        | libc::SYS_fremovexattr
+        | libc::SYS_ioctl => (Act::Metadata, File(Named::Descriptor(lower(a)))),
+        libc::SYS_setxattr | libc::SYS_lsetxattr | libc::SYS_removexattr | libc::SYS_lremovexattr => {
+            (Act::Metadata, File(path(a)))
+        }
+        libc::SYS_truncate => (Act::Write, File(path(a))),
+        libc::SYS_newfstatat | libc::SYS_statx | libc::SYS_readlinkat => (Act::Read, File(path_in(a, b))),
+        libc::SYS_execve | libc::SYS_chdir => (Act::Read, File(path(a))),
+        libc::SYS_execveat => (Act::Read, File(path_in(a, b))),
+        libc::SYS_bind => (Act::Create, Address { at: b, length: c }),
+        libc::SYS_connect => (Act::Connect, Address { at: b, length: c }),
+        libc::SYS_sendto => (Act::Connect, Address { at: e, length: f }),
+        libc::SYS_kill | libc::SYS_tkill | libc::SYS_tgkill | libc::SYS_rt_sigqueueinfo => {
+            (Act::Signal, Process(lower(a)))
+        }
+        _ => return None,
+    })
+}
+
+const W_OK: u64 = 2;
+const SYS_FCHMODAT2: i64 = 452;
+const SYS_SETXATTRAT: i64 = 463;
+const SYS_REMOVEXATTRAT: i64 = 466;
+const SYS_FILE_SETATTR: i64 = 469;
+
+/// What an open tries, by its flags.
+fn opening(flags: u64) -> Act {
+    let flags = lower(flags);
+    let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+    if flags & libc::O_PATH != 0 {
+        Act::Read
+    } else if flags & libc::O_TMPFILE == libc::O_TMPFILE {
+        Act::CreateIn
+    } else if flags & libc::O_CREAT != 0 {
+        if flags & libc::O_EXCL == 0 { Act::WriteOrCreate } else { Act::Create }
+    } else if writes || flags & libc::O_TRUNC != 0 {
+        Act::Write
+    } else {
+        Act::Read
+    }
+}
+
+/// An argument that the kernel takes as an `int`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "as the kernel does")]
+pub(super) const fn lower(argument: u64) -> i32 {
+    argument as u32 as i32
+}

@@ -1,0 +1,170 @@
+//! What a stopped thread means by the arguments of its call, read from it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::IoSliceMut;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
+
+use super::call::{self, Act, Named, Object};
+use crate::sys::trace::Called;
+
+/// `PATH_MAX` of `linux/limits.h`: the kernel reads no longer path.
+const LONGEST_PATH: usize = 4096;
+/// `sizeof(struct sockaddr_storage)`: the kernel takes no longer address.
+const LONGEST_ADDRESS: usize = 128;
+/// Reading goes no further at a time: what follows a page may not be there.
+const PAGE: usize = 4096;
+/// Most paths are shorter.
+const FIRST_PIECE: usize = 256;
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    act: Act,
+    seen: Seen,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    File(File),
+    Files(File, File),
+    Address(Vec<u8>),
+    Process(i32),
+}
+
+/// A file by its name and where that starts, or by what is open under a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum File {
+    Named { directory: i32, path: Vec<u8> },
+    Open(i32),
+}
+
+impl Look {
+    /// Reads what a call names. Nothing where it can't be read, or the call is none that is watched.
+    pub(super) fn at(thread: Pid, called: &Called) -> Option<Self> {
+        let (act, object) = call::of(called)?;
+        let seen = match object {
+            Object::File(file) => Seen::File(File::at(thread, file)?),
+            Object::Files(first, second) => Seen::Files(File::at(thread, first)?, File::at(thread, second)?),
+            Object::Address { at, length } => {
+                let length =
+                    usize::try_from(call::lower(length)).ok().filter(|length| *length <= LONGEST_ADDRESS)?;
+                Seen::Address(bytes_at(thread, at, length)?)
+            }
+            Object::Process(number) => Seen::Process(number),
+        };
+        Some(Self { act, seen })
+    }
+
+    /// Where that is: absolute paths, as the thread would find them now.
+    pub(super) fn resolve(self, thread: Pid) -> Option<(Act, OsString, Option<OsString>)> {
+        let Self { act, seen } = self;
+        Some(match seen {
+            Seen::File(file) => (act, file.resolve(thread)?, None),
+            Seen::Files(first, second) => (act, first.resolve(thread)?, Some(second.resolve(thread)?)),
+            Seen::Address(address) => {
+                let (act, target) = address_named(act, &address, thread)?;
+                (act, target, None)
+            }
+            Seen::Process(number) => (act, number.to_string().into(), None),
+        })
+    }
+}
+
+impl File {
+    fn at(thread: Pid, named: Named) -> Option<Self> {
+        Some(match named {
+            Named::Path { at } => Self::Named { directory: libc::AT_FDCWD, path: path_at(thread, at)? },
+            Named::PathIn { directory, at } => match path_at(thread, at)? {
+                // What is open itself (`AT_EMPTY_PATH`).
+                path if path.is_empty() && directory >= 0 => Self::Open(directory),
+                path => Self::Named { directory, path },
+            },
+            Named::Descriptor(number) => Self::Open(number),
+        })
+    }
+
+    fn resolve(&self, thread: Pid) -> Option<OsString> {
+        match self {
+            Self::Open(number) => link(thread, &format!("fd/{number}")).map(PathBuf::into_os_string),
+            Self::Named { path, .. } if path.is_empty() => None,
+            Self::Named { directory, path } => Some(absolute(thread, *directory, path)?.into_os_string()),
+        }
+    }
+}
+
+/// A path as seen from the root.
+fn absolute(thread: Pid, directory: i32, path: &[u8]) -> Option<PathBuf> {
+    let path = Path::new(OsStr::from_bytes(path));
+    if path.is_absolute() {
+        return Some(path.to_owned());
+    }
+    let start = match directory {
+        libc::AT_FDCWD => link(thread, "cwd")?,
+        number => link(thread, &format!("fd/{number}"))?,
+    };
+    Some(start.join(path))
+}
+
+/// What a link of the kernel's says about a thread. Nothing where it is no path.
+fn link(thread: Pid, name: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{thread}/{name}")).ok().filter(|path| path.is_absolute())
+}
+
+/// What is meant by an address: a host and a port, or the path of a unix socket.
+pub(crate) fn address_named(act: Act, address: &[u8], thread: Pid) -> Option<(Act, OsString)> {
+    let (family, rest) = address.split_first_chunk()?;
+    let port = |rest: &[u8]| rest.first_chunk().map(|port| u16::from_be_bytes(*port));
+    let host: SocketAddr = match i32::from(u16::from_ne_bytes(*family)) {
+        libc::AF_INET => (Ipv4Addr::from(*rest.get(2..)?.first_chunk::<4>()?), port(rest)?).into(),
+        libc::AF_INET6 => (Ipv6Addr::from(*rest.get(6..)?.first_chunk::<16>()?), port(rest)?).into(),
+        libc::AF_UNIX => {
+            let path = rest.split(|byte| *byte == 0).next().filter(|path| !path.is_empty())?;
+            let act = if act == Act::Connect { Act::Unix } else { Act::Create };
+            return Some((act, absolute(thread, libc::AT_FDCWD, path)?.into_os_string()));
+        }
+        _ => return None,
+    };
+    (act == Act::Connect).then(|| (act, host.to_string().into()))
+}
+
+/// The process that a thread belongs to, and its program.
+pub(super) fn who(thread: Pid) -> (i32, OsString) {
+    let status = fs::read(format!("/proc/{thread}/status")).unwrap_or_default();
+    let field = |name: &[u8]| {
+        let mut lines = status.split(|byte| *byte == b'\n');
+        lines.find_map(|line| line.strip_prefix(name)).map(<[u8]>::trim_ascii)
+    };
+    let process = field(b"Tgid:").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+    let program = field(b"Name:").map(<[u8]>::to_vec).unwrap_or_default();
+    (process.unwrap_or(thread.as_raw()), OsString::from_vec(program))
+}
+
+/// A path in the memory of a thread, without its NUL.
+fn path_at(thread: Pid, address: u64) -> Option<Vec<u8>> {
+    let mut path = Vec::new();
+    while path.len() < LONGEST_PATH {
+        let start = address.checked_add(path.len() as u64)?;
+        let offset = usize::try_from(start % PAGE as u64).ok()?;
+        let most = if path.is_empty() { FIRST_PIECE } else { PAGE };
+        let piece = bytes_at(thread, start, most.min(PAGE - offset))?;
+        if let Some(end) = piece.iter().position(|byte| *byte == 0) {
+            path.extend_from_slice(piece.get(..end)?);
+            return Some(path);
+        }
+        path.extend_from_slice(&piece);
+    }
+    None
+}
+
+fn bytes_at(thread: Pid, address: u64, length: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let remote = [RemoteIoVec { base: usize::try_from(address).ok()?, len: length }];
+    let read = process_vm_readv(thread, &mut [IoSliceMut::new(&mut bytes)], &remote).ok()?;
+    (read == length).then_some(bytes)
+}
