@@ -2,6 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use codex_tests::harness::require_tool;
 use serde_json::{Value, json};
 
 use super::raw::{Server, Way, over_all};
@@ -156,4 +159,26 @@ fn many_clients_with_many_processes_meet_no_error() {
         }
     });
     wait_for_children(&server, 0);
+}
+
+#[test]
+fn a_level_that_the_machine_refuses_costs_no_output_and_no_input() {
+    let Some(unshare) = require_tool("unshare") else { return };
+    let server = Server::start(Way::Stdio);
+    let mut raw = server.without_namespaces(&unshare);
+    let script = "echo $CODEX_SANDBOX; exec cat";
+    let mut params = server.start_params("p", &["sh", "-c", script]);
+    params["pipeStdin"] = json!(true);
+    let start = raw.request("process/start", &params);
+    raw.result("process/write", &json!({"processId": "p", "chunk": "aGVsbG8K", "writeId": "1"}));
+    assert!(raw.answer(start).get("error").is_none());
+    let mut text = String::new();
+    while !text.ends_with("hello\n") {
+        let message = raw.notification();
+        assert_eq!(message["method"], "process/output", "{message}");
+        let bytes = STANDARD.decode(message["params"]["chunk"].as_str().unwrap()).unwrap();
+        text += std::str::from_utf8(&bytes).unwrap();
+    }
+    assert_eq!(text, "landlock\nhello\n");
+    raw.result("process/terminate", &json!({"processId": "p"}));
 }

@@ -131,6 +131,26 @@ impl Server {
         }
     }
 
+    /// A connection to a server that the machine gives no namespaces.
+    pub(crate) fn without_namespaces(&self, unshare: &std::path::Path) -> Raw {
+        let within = self.command("stdio");
+        let mut command = Command::new(unshare);
+        command
+            .args(["-Ur", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"", "sh"])
+            .arg(within.get_program())
+            .args(within.get_args())
+            .current_dir(within.get_current_dir().unwrap())
+            .env_clear()
+            .envs(within.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut raw = Raw::lines(stdout, stdin, Some(child));
+        raw.handshake(&json!({"clientName": "test"}));
+        raw
+    }
+
     /// A connection whose handshake is done.
     pub(crate) fn ready(&self) -> Raw {
         let mut raw = self.connect();
