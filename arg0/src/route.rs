@@ -12,11 +12,16 @@ pub enum Route {
     LinuxSandbox,
     /// The program that applies a patch.
     ApplyPatch,
+    /// The program that touches files for a server.
+    Files,
 }
 
 /// Every name that leads somewhere else than to the command line.
 pub const ALIASES: [(&str, Route); 2] =
     [(codex_linux_sandbox::PROGRAM, Route::LinuxSandbox), ("apply_patch", Route::ApplyPatch)];
+
+/// A name that leads somewhere else as well, and that no command is given on its `PATH`: whoever starts it talks to it.
+pub const FILES: (&str, Route) = ("codex-files", Route::Files);
 
 impl Route {
     /// Decides by the file name of `argv[0]`: whole, letter case and all. Whoever starts the program without a name
@@ -26,6 +31,7 @@ impl Route {
         let name = argv0.and_then(|argv0| Path::new(argv0).file_name());
         ALIASES
             .iter()
+            .chain([&FILES])
             .find(|(alias, _)| name == Some(OsStr::new(alias)))
             .map_or(Self::Main, |(_, route)| *route)
     }
@@ -38,7 +44,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{ALIASES, Route};
+    use super::{ALIASES, FILES, Route};
 
     #[test]
     fn only_the_whole_file_name_counts() {
@@ -47,6 +53,7 @@ mod tests {
             ("/a/b/codex-linux-sandbox", Route::LinuxSandbox),
             ("./codex-linux-sandbox/", Route::LinuxSandbox),
             ("/a/b/apply_patch", Route::ApplyPatch),
+            ("codex-files", Route::Files),
             ("apply-patch", Route::Main),
             ("codex", Route::Main),
             ("", Route::Main),
@@ -66,7 +73,7 @@ mod tests {
         #[test]
         fn any_other_name_is_the_command_line(name in prop::collection::vec(1_u8.., 0..40)) {
             let name = OsString::from_vec(name);
-            prop_assume!(ALIASES.iter().all(|(alias, _)| !name.to_string_lossy().contains(alias)));
+            prop_assume!(ALIASES.iter().chain([&FILES]).all(|(alias, _)| !name.to_string_lossy().contains(alias)));
             prop_assert_eq!(Route::of(Some(&name)), Route::Main);
         }
     }

@@ -19,9 +19,10 @@ use std::ffi::OsString;
 use args::{Audit, Cli, Debug, Verb};
 use commands::Begun;
 
-/// Runs the program: the helper or `apply_patch`, where it was started under one of these names, else the command line. Never returns.
+/// Runs the program: the helper, `apply_patch` or `codex-files`, where it was started under one of these names, else the command
+/// line. Never returns.
 pub fn run_main() -> ! {
-    codex_arg0::run_main(main, commands::apply_patch)
+    codex_arg0::run_main(main, commands::apply_patch, |_arguments| codex_exec_server::files::run())
 }
 
 /// Whether whoever started the program reads events, and has to learn from one that there will be none.

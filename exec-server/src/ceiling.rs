@@ -1,11 +1,12 @@
 //! What clients may ask for at most, and policies made of what they ask for.
 
 mod context;
+mod files;
 mod kept;
 mod named;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use codex_core::audit::AuditLog;
@@ -17,6 +18,7 @@ use codex_core::policy::{
 use codex_linux_sandbox::shown;
 
 use crate::protocol::{NamedPolicy, SandboxContext};
+pub(crate) use files::{FilesGrant, Sharing};
 use kept::Kept;
 
 /// Why a policy is not granted.
@@ -77,6 +79,10 @@ pub(crate) struct Ceiling {
     /// Where roots may lie, without any link in them.
     roots: Vec<PathBuf>,
     kept: Kept,
+    /// The sandbox in which everything can be read and nothing written, and the one that is none, once somebody has asked for
+    /// them to read files.
+    reading: OnceLock<Sandbox>,
+    free: OnceLock<Sandbox>,
 }
 
 /// What a request comes to before it is compared.
@@ -136,7 +142,7 @@ impl Ceiling {
         }
         implied.extend(options.tmpdir.clone().filter(|_| !workspace.exclude_tmpdir_env_var.value));
         roots.extend(implied.iter().filter_map(|path| path.canonicalize().ok()));
-        Self { options, roots, kept: Kept::default() }
+        Self { options, roots, kept: Kept::default(), reading: OnceLock::new(), free: OnceLock::new() }
     }
 
     /// The server's workspace.

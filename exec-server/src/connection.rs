@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::files::Handles;
 use crate::framing::check_structure;
 use crate::handlers::{self, Context, Params};
 use crate::outgoing::{Gone, Outgoing, Queued, queue};
@@ -190,9 +191,9 @@ impl Connection {
                 },
                 Err(error) => Err(error),
             };
-            let (reply, then) = match answered {
-                Ok(answer) => (Ok(answer.result), answer.then),
-                Err(error) => (Err(error), None),
+            let (reply, then, _room) = match answered {
+                Ok(answer) => (Ok(answer.result), answer.then, answer.room),
+                Err(error) => (Err(error), None, None),
             };
             let result = reply.as_ref().map_or_else(|error| error.kind().name(), |_result| "ok");
             server.metrics.answered(name, result, started.elapsed());
@@ -245,6 +246,7 @@ impl Connection {
             server: Arc::clone(&self.server),
             session,
             out: self.out.clone(),
+            files: Arc::new(Handles::new(Arc::clone(&self.server.crew), self.server.limits)),
             client: client_name.into(),
             peer: Arc::clone(&self.peer),
             extended,

@@ -5,6 +5,7 @@
 
 mod environment;
 mod extensions;
+mod files;
 mod process;
 
 use std::pin::Pin;
@@ -13,7 +14,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
 
+use crate::files::Handles;
 use crate::outgoing::Outgoing;
 use crate::process::Following;
 use crate::protocol::{ErrorCode, RpcError};
@@ -27,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) session: Arc<Session>,
     /// Where notifications go; tells when the connection is gone.
     pub(crate) out: Outgoing,
+    /// The connection's open files.
+    pub(crate) files: Arc<Handles>,
     pub(crate) client: Arc<str>,
     pub(crate) peer: Arc<str>,
     /// Whether the client has asked for what is ours.
@@ -39,6 +44,8 @@ pub(crate) struct Answer {
     pub(crate) result: Box<RawValue>,
     /// Whom the connection follows once the answer is on its way.
     pub(crate) then: Option<Following>,
+    /// What its memory counts against, until it is on its way.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 pub(crate) type Answered = Result<Answer, RpcError>;
@@ -66,6 +73,19 @@ const METHODS: &[(&str, Known, Handler)] = &[
     ("process/write", Known::All, process::write),
     ("process/signal", Known::All, process::signal),
     ("process/terminate", Known::All, process::terminate),
+    ("fs/readFile", Known::All, files::read_file),
+    ("fs/writeFile", Known::All, files::write_file),
+    ("fs/createDirectory", Known::All, files::create_directory),
+    ("fs/getMetadata", Known::All, files::metadata),
+    ("fs/canonicalize", Known::All, files::canonicalize),
+    ("fs/readDirectory", Known::All, files::read_directory),
+    ("fs/walk", Known::All, files::walk),
+    ("fs/remove", Known::All, files::remove),
+    ("fs/copy", Known::All, files::copy),
+    ("fs/open", Known::All, files::open),
+    ("fs/readBlock", Known::All, files::read_block),
+    ("fs/writeBlock", Known::All, files::write_block),
+    ("fs/close", Known::All, files::close),
     ("process/resize", Known::Extended, extensions::resize),
     ("process/closeStdin", Known::Extended, extensions::close_stdin),
     ("process/list", Known::Extended, extensions::list),
@@ -110,7 +130,7 @@ pub(crate) fn unknown_method(method: &str) -> RpcError {
 fn answer(result: impl Serialize) -> Answered {
     let result = serde_json::value::to_raw_value(&result)
         .map_err(|error| RpcError::internal(format!("the answer has no form in JSON: {error}")))?;
-    Ok(Answer { result, then: None })
+    Ok(Answer { result, then: None, room: None })
 }
 
 /// An answer that is there, where one may be waited for.

@@ -16,6 +16,7 @@ mod ceiling;
 pub mod client;
 mod connection;
 mod environment;
+pub mod files;
 pub mod framing;
 mod handlers;
 mod limits;

@@ -45,6 +45,28 @@ pub struct ServerLimits {
     pub input_bytes: usize,
     /// The longest time that `process/read` waits.
     pub longest_wait: Duration,
+    /// The largest file that is read or written as a whole, and the longest list of names, in bytes. What is larger is an error.
+    pub file_bytes: usize,
+    /// How many bytes of answers about files a connection may have under way, as base64. At the bound, the next one waits.
+    pub file_answers: usize,
+    /// How many requests for files a connection may have at work. At the bound, the next one waits.
+    pub file_requests: usize,
+    /// How many workers for files there may be. At the bound, a request waits, and is refused after 10 s.
+    pub file_workers: usize,
+    /// How many of them wait for the next request. The oldest ends first.
+    pub file_workers_idle: usize,
+    /// How long one waits.
+    pub file_worker_idle_for: Duration,
+    /// How old one may be and still wait.
+    pub file_worker_for: Duration,
+    /// How long one request for a file may take. Then its worker is killed, and the request answered with an error.
+    pub file_deadline: Duration,
+    /// How many files a connection may have open. At the bound, `fs/open` is refused.
+    pub file_handles: usize,
+    /// How many of them to be written.
+    pub file_writers: usize,
+    /// How long an open file is kept that nobody uses. Then it is closed, and its id unknown.
+    pub file_idle: Duration,
     /// How long pending answers may take when a connection or the server ends.
     pub drain: Duration,
 }
@@ -70,6 +92,17 @@ impl Default for ServerLimits {
             stall: Duration::from_secs(10),
             input_bytes: 8 << 20,
             longest_wait: Duration::from_secs(600),
+            file_bytes: 47 << 20,
+            file_answers: 128 << 20,
+            file_requests: 8,
+            file_workers: 64,
+            file_workers_idle: 4,
+            file_worker_idle_for: Duration::from_secs(10),
+            file_worker_for: Duration::from_secs(60),
+            file_deadline: Duration::from_secs(60),
+            file_handles: 128,
+            file_writers: 16,
+            file_idle: Duration::from_secs(600),
             drain: Duration::from_secs(2),
         }
     }

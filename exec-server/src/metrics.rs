@@ -61,6 +61,9 @@ pub(crate) struct Metrics {
     pub(crate) processes: Gauge,
     pub(crate) processes_started: Counter,
     pub(crate) processes_refused: Counter,
+    pub(crate) file_workers: Gauge,
+    pub(crate) file_workers_started: Counter,
+    pub(crate) file_workers_refused: Counter,
     pub(crate) output_bytes: Counter,
     pub(crate) missed_bytes: Counter,
     pub(crate) malformed: Counter,
@@ -88,6 +91,7 @@ impl Metrics {
             ("connections_active", "Connections.", &self.connections),
             ("sessions_active", "Sessions, detached ones included.", &self.sessions),
             ("processes_active", "Processes that run.", &self.processes),
+            ("file_workers_active", "Workers for files, those that wait included.", &self.file_workers),
         ] {
             put(&mut text, name, "gauge", help, gauge.get());
         }
@@ -96,6 +100,16 @@ impl Metrics {
             ("connections_refused_total", "Connections that were refused.", &self.connections_refused),
             ("processes_started_total", "Processes that were started.", &self.processes_started),
             ("processes_refused_total", "Starts that were refused or failed.", &self.processes_refused),
+            (
+                "file_workers_started_total",
+                "Workers for files that were started.",
+                &self.file_workers_started,
+            ),
+            (
+                "file_workers_refused_total",
+                "Requests for files that found no worker.",
+                &self.file_workers_refused,
+            ),
             ("output_bytes_total", "Bytes of output that were sent.", &self.output_bytes),
             ("missed_bytes_total", "Bytes of output that readers were too slow for.", &self.missed_bytes),
             ("malformed_messages_total", "Messages that were none.", &self.malformed),

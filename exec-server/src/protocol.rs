@@ -5,11 +5,12 @@
 //!
 //! - `message`: the envelope, and what is wrong with one
 //! - `error`: error codes
-//! - `handshake`, `process`, `sandbox`: parameters and results
+//! - `handshake`, `process`, `files`, `sandbox`: parameters and results
 //! - `uri`, `bytes`: paths as `file:` URIs, bytes as base64
 
 mod bytes;
 mod error;
+mod files;
 mod handshake;
 mod message;
 mod process;
@@ -18,6 +19,11 @@ mod uri;
 
 pub use bytes::Base64;
 pub use error::{ErrorCode, RpcError};
+pub use files::{
+    CanonicalizeResult, ChangeParams, CopyParams, DirectoryEntry, HandleParams, MetadataResult, OpenMode,
+    OpenParams, PathParams, ReadBlockParams, ReadDirectoryResult, WalkEntry, WalkError, WalkKind, WalkParams,
+    WalkResult, WriteBlockParams, WriteFileParams,
+};
 pub use handshake::{
     EXTENSIONS_VERSION, EnvironmentInfo, Extensions, InitializeParams, InitializeResult, Shell, Status,
 };

@@ -1,6 +1,7 @@
 //! A server: what all connections share, and how it begins and ends.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -13,6 +14,7 @@ use crate::auth::Credential;
 use crate::ceiling::{Ceiling, CeilingOptions, Refusal};
 use crate::connection;
 use crate::environment;
+use crate::files::Crew;
 use crate::limits::ServerLimits;
 use crate::mcp::{self, Desk, McpOptions};
 use crate::metrics::Metrics;
@@ -31,6 +33,9 @@ pub struct ServerOptions {
     pub variables: Vec<(OsString, OsString)>,
     /// What a connection over TCP has to show.
     pub token: Option<Credential>,
+    /// This program as a command under any policy finds it: it is started for `fs/*` under the name
+    /// [`PROGRAM`](crate::files::PROGRAM).
+    pub program: PathBuf,
     /// The bounds.
     pub limits: ServerLimits,
     /// What MCP needs, where that is spoken as well.
@@ -60,6 +65,7 @@ pub(crate) struct Shared {
     connections: Arc<Semaphore>,
     /// Set-ups at the same time: more of them would only take the processors from one another, and from answers.
     pub(crate) starts: Arc<Semaphore>,
+    pub(crate) crew: Arc<Crew>,
 }
 
 /// A server that listens.
@@ -76,10 +82,12 @@ impl Server {
     ///
     /// [`PrepareError`].
     pub fn new(options: ServerOptions) -> Result<Self, PrepareError> {
-        let ServerOptions { ceiling, variables, token, limits, mcp } = options;
+        let ServerOptions { ceiling, variables, token, program, limits, mcp } = options;
         let ceiling = Ceiling::new(ceiling);
         let mcp = mcp.map(|options| Desk::new(options, &ceiling)).transpose()?;
         let metrics = Arc::new(Metrics::default());
+        let starts = Arc::new(Semaphore::new(limits.starts.max(1)));
+        let crew = Crew::new(program, limits, Arc::clone(&metrics), Arc::clone(&starts));
         let shared = Shared {
             info: environment::info(&variables, &ceiling),
             mcp: mcp.map(Arc::new),
@@ -91,7 +99,8 @@ impl Server {
             metrics,
             shutdown: CancellationToken::new(),
             connections: Arc::new(Semaphore::new(limits.connections.max(1))),
-            starts: Arc::new(Semaphore::new(limits.starts.max(1))),
+            starts,
+            crew: Arc::new(crew),
         };
         Ok(Self { shared: Arc::new(shared), listeners: Vec::new() })
     }
@@ -141,6 +150,7 @@ impl Server {
         // All connections, those that no task of ours waits for included.
         let most = u32::try_from(shared.limits.connections.max(1)).unwrap_or(u32::MAX);
         drop(timeout(shared.limits.drain, shared.connections.acquire_many(most)).await);
+        shared.crew.dismiss();
         let entries: Vec<_> = shared.sessions.all().iter().flat_map(|session| session.processes()).collect();
         for session in shared.sessions.all() {
             shared.sessions.forget(&session);

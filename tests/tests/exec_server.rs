@@ -21,8 +21,12 @@ mod conformance;
 mod extensions;
 #[path = "exec_server/faults.rs"]
 mod faults;
+#[path = "exec_server/files.rs"]
+mod files;
 #[path = "exec_server/front.rs"]
 mod front;
+#[path = "exec_server/hostile_files.rs"]
+mod hostile_files;
 #[path = "exec_server/real_client.rs"]
 mod real_client;
 #[path = "exec_server/sessions.rs"]

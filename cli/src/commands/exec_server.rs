@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use codex_core::exec::watch;
+use codex_arg0::{SELF_EXE, self_exe};
+use codex_core::exec::{Helper, watch};
 use codex_exec_server::{
     AuthError, Bound, CeilingOptions, Credential, DEFAULT_SKEW, ListenAddress, ListenError, McpOptions,
     PrepareError, Server, ServerLimits, ServerOptions, SignedTokens, TokenDigest,
@@ -167,15 +168,23 @@ fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
     let variables = meaning.environment()?;
     let workspace = meaning.workspace.clone().ok_or(MeaningError::NoWorkspace)?;
     let mcp = args.mcp.then(|| mcp(args, &meaning, &variables)).transpose()?;
+    let sandbox = meaning.running_options()?;
+    let program = match &sandbox.helper {
+        // The file itself, which the helper is as well, whatever has become of the path.
+        Helper::ThisProgram => SELF_EXE.into(),
+        Helper::Program(_) => {
+            self_exe().map_err(|error| Failure::Prepare(std::io::Error::other(error.to_string())))?
+        }
+    };
     let ceiling = CeilingOptions {
-        sandbox: meaning.running_options()?,
+        sandbox,
         workspace,
         tmpdir: meaning.world.tmpdir.clone(),
         codex_home: meaning.world.codex_home.clone(),
         named_in_files: meaning.roots_named_in_files(),
         settings: meaning.config.settings,
     };
-    Ok(ServerOptions { ceiling, variables, token, limits, mcp })
+    Ok(ServerOptions { ceiling, variables, token, program, limits, mcp })
 }
 
 fn mcp(

@@ -3,8 +3,9 @@
 #![no_main]
 
 use codex_exec_server::protocol::{
-    AttachParams, CancelParams, ExplainParams, FileUri, InitializeParams, ProcessParams, ReadParams, ResizeParams,
-    SignalParams, StartParams, WriteParams,
+    AttachParams, CancelParams, ChangeParams, CopyParams, ExplainParams, FileUri, HandleParams, InitializeParams, OpenParams,
+    PathParams, ProcessParams, ReadBlockParams, ReadParams, ResizeParams, SignalParams, StartParams, WalkParams,
+    WriteBlockParams, WriteFileParams, WriteParams,
 };
 
 fn read<T: serde::de::DeserializeOwned + serde::Serialize>(text: &str) {
@@ -25,6 +26,15 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     read::<AttachParams>(text);
     read::<CancelParams>(text);
     read::<ExplainParams>(text);
+    read::<PathParams>(text);
+    read::<WriteFileParams>(text);
+    read::<ChangeParams>(text);
+    read::<CopyParams>(text);
+    read::<WalkParams>(text);
+    read::<OpenParams>(text);
+    read::<HandleParams>(text);
+    read::<ReadBlockParams>(text);
+    read::<WriteBlockParams>(text);
     if let Ok(uri) = FileUri::parse(text) {
         assert!(uri.path().is_absolute());
         assert_eq!(FileUri::parse(&uri.to_string()).as_ref(), Ok(&uri));

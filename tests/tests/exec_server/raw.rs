@@ -96,6 +96,10 @@ impl Server {
         self.url.strip_prefix("ws://").unwrap().parse().unwrap()
     }
 
+    pub(crate) fn way(&self) -> Way {
+        self.way
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

@@ -8,6 +8,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use codex_tests::harness::require_tool;
 use serde_json::{Value, json};
 
@@ -21,6 +23,9 @@ fn client() -> Option<PathBuf> {
     if !["npm", "node", "python3"].iter().all(|tool| require_tool(tool).is_some()) {
         return None;
     }
+    // Two tests want it, and one installs it.
+    static INSTALLING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = INSTALLING.lock().unwrap();
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("real-client");
     let program = directory.join("node_modules/.bin/codex");
     if !program.exists() {
@@ -53,13 +58,11 @@ impl Model {
         Self { child, port: port.trim().parse().unwrap(), log }
     }
 
-    /// What the tools have answered, the newest request's history.
-    fn outputs(&self) -> Vec<String> {
+    /// What the model was told, the newest request's history.
+    fn input(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.log).unwrap();
-        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-        let outputs =
-            last["input"].as_array().unwrap().iter().filter(|item| item["type"] == "function_call_output");
-        outputs.map(|item| item["output"].to_string()).collect()
+        let mut last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        serde_json::from_value(last["input"].take()).unwrap()
     }
 }
 
@@ -70,9 +73,19 @@ impl Drop for Model {
     }
 }
 
-/// Runs the client against a server, and returns what the tools have answered.
-fn turns(client: &Path, way: Way, turns: &Value) -> (Server, Vec<String>) {
+/// What the tools have answered.
+fn outputs(input: &[Value]) -> Vec<String> {
+    let outputs = input.iter().filter(|item| {
+        ["function_call_output", "custom_tool_call_output"]
+            .contains(&item["type"].as_str().unwrap_or_default())
+    });
+    outputs.map(|item| item["output"].to_string()).collect()
+}
+
+/// Runs the client against a server whose workspace was prepared, and returns what the model was told.
+fn turns(client: &Path, way: Way, prepare: impl Fn(&Server), turns: &Value) -> (Server, Vec<Value>) {
     let server = Server::start(way);
+    prepare(&server);
     let home = server.path("client-home");
     fs::create_dir(&home).unwrap();
     let model = Model::start(server.root.path(), turns);
@@ -107,8 +120,8 @@ fn turns(client: &Path, way: Way, turns: &Value) -> (Server, Vec<String>) {
         .unwrap();
     let told = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{told:?}");
-    let outputs = model.outputs();
-    (server, outputs)
+    let input = model.input();
+    (server, input)
 }
 
 #[test]
@@ -126,7 +139,8 @@ fn codex_cli_completes_its_turns() {
         [{"text": "done"}],
     ]);
     for way in [Way::Stdio, Way::WebSocket] {
-        let (server, outputs) = turns(&client, way, &script);
+        let (server, input) = turns(&client, way, |_server| {}, &script);
+        let outputs = outputs(&input);
         assert_eq!(outputs.len(), 7);
         assert!(outputs[0].contains("hello") && outputs[0].contains("code 3"), "{}", outputs[0]);
         assert!(outputs[0].contains("Read-only file system"), "{}", outputs[0]);
@@ -144,3 +158,56 @@ fn codex_cli_completes_its_turns() {
         assert!(outputs[6].contains("code 1"), "{}", outputs[6]);
     }
 }
+
+#[test]
+fn codex_cli_reads_and_changes_files() {
+    let Some(client) = client() else { return };
+    let patch = |text: &str| json!([{"call": "exec_command", "arguments": {"cmd": format!("apply_patch <<'EOF'\n*** Begin Patch\n{text}*** End Patch\nEOF"), "login": false}}]);
+    let script = json!([
+        patch("*** Update File: kept\n@@\n one\n-two\n+second\n three\n*** Add File: deep/new\n+made\n"),
+        patch("*** Delete File: gone\n*** Update File: old\n*** Move to: moved\n@@\n-before\n+after\n"),
+        patch("*** Add File: out/it\n+no\n"),
+        patch("*** Add File: repository/.git/hooks/post-commit\n+no\n"),
+        [{"call": "view_image", "arguments": {"path": "picture.png"}}],
+        [{"call": "exec_command", "arguments": {"cmd": "cat kept", "login": false}}],
+        [{"text": "done"}],
+    ]);
+    let prepare = |server: &Server| {
+        let ws = server.path("ws");
+        fs::write(ws.join("AGENTS.md"), "Always say please.\n").unwrap();
+        fs::write(ws.join("kept"), "one\ntwo\nthree\n").unwrap();
+        fs::write(ws.join("gone"), "gone\n").unwrap();
+        fs::write(ws.join("old"), "before\n").unwrap();
+        fs::write(ws.join("picture.png"), STANDARD.decode(PICTURE).unwrap()).unwrap();
+        std::os::unix::fs::symlink("../outside", ws.join("out")).unwrap();
+        // A repository, as far as anybody looks at it.
+        for directory in ["hooks", "objects", "refs"] {
+            fs::create_dir_all(ws.join("repository/.git").join(directory)).unwrap();
+        }
+        fs::write(ws.join("repository/.git/HEAD"), "ref: refs/heads/main\n").unwrap();
+    };
+    for way in [Way::Stdio, Way::WebSocket] {
+        let (server, input) = turns(&client, way, prepare, &script);
+        let ws = server.path("ws");
+        let read = |name: &str| fs::read_to_string(ws.join(name)).ok();
+        let told = json!(input).to_string();
+        assert!(told.contains("Always say please."), "{told}");
+        let outputs = outputs(&input);
+        assert_eq!(outputs.len(), 6, "{outputs:?}");
+        assert_eq!(read("kept").as_deref(), Some("one\nsecond\nthree\n"), "{}", outputs[0]);
+        assert_eq!(read("deep/new").as_deref(), Some("made\n"), "{}", outputs[0]);
+        assert_eq!((read("gone"), read("old")), (None, None), "{}", outputs[1]);
+        assert_eq!(read("moved").as_deref(), Some("after\n"), "{}", outputs[1]);
+        // The client's own words for what the server refuses.
+        assert!(outputs[2].contains("Failed to write file"), "{}", outputs[2]);
+        assert_eq!(fs::read_dir(server.path("outside")).unwrap().count(), 0);
+        assert!(outputs[3].contains("Failed to write file"), "{}", outputs[3]);
+        assert!(read("repository/.git/hooks/post-commit").is_none());
+        assert!(outputs[5].contains("second"), "{}", outputs[5]);
+        assert!(outputs[4].contains("data:image/png;base64,"), "{}", outputs[4]);
+    }
+}
+
+/// One pixel, in base64.
+const PICTURE: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";

@@ -1,0 +1,376 @@
+//! Workers: started in the sandbox of a request, kept for the next one where that is sound, and bounded.
+//!
+//! What changes files gets a worker of its own, which ends before the request is answered: what is protected is looked up at
+//! its start, and what came to be in a protected place is moved away at its end, as with any command. What only reads, under
+//! a policy that hides nothing, leaves a worker for the next such request; it can do nothing that the next one's could not.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use codex_core::exec::{CallLimits, ExecError, ExecRequest, ExecResult, Process, Quarantined, Stdio};
+use codex_core::output::feed::FeedOptions;
+use codex_core::output::{FeedReader, OutputBudget, OutputStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::order::{Changed, Failure, Order};
+use super::wire::{Decoder, FrameKind, PIECE, WireError, put};
+use crate::ceiling::{FilesGrant, Sharing};
+use crate::limits::ServerLimits;
+use crate::metrics::Metrics;
+use crate::protocol::{FileUri, RpcError};
+
+/// How long a request waits for a worker where as many as are allowed are at work.
+const LONGEST_TURN: Duration = Duration::from_secs(10);
+/// How long a worker may take to end that has nothing more to do.
+const LONGEST_END: Duration = Duration::from_secs(60);
+/// How much of what a worker says waits to be read here.
+const RETAINED: usize = 512 * 1024;
+
+/// The workers of a server.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    program: PathBuf,
+    limits: ServerLimits,
+    metrics: Arc<Metrics>,
+    places: Arc<Semaphore>,
+    starts: Arc<Semaphore>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sharing: Sharing,
+    worker: Worker,
+    since: Instant,
+}
+
+/// A program that waits for orders.
+#[derive(Debug)]
+pub(super) struct Worker {
+    process: Process,
+    reader: FeedReader,
+    decoder: Decoder,
+    began: Instant,
+    _place: OwnedSemaphorePermit,
+    _count: Counted,
+}
+
+/// What is counted as long as it lives.
+#[derive(Debug)]
+struct Counted(Arc<Metrics>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.file_workers.down();
+    }
+}
+
+/// Why a worker can't go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("its result can't be read: {0}")]
+    Result(#[from] serde_json::Error),
+    #[error("it answers out of order")]
+    Sequence,
+    #[error("it says more than it was asked for")]
+    TooMuch,
+    #[error("it has ended")]
+    Ended,
+    #[error("it took longer than {} s", .0.as_secs())]
+    Slow(Duration),
+}
+
+/// What is to be done, and where.
+pub(crate) struct Errand {
+    pub(crate) grant: FilesGrant,
+    pub(crate) order: Order,
+    pub(crate) body: Vec<u8>,
+    /// Whether something may be different afterwards.
+    pub(crate) changes: bool,
+}
+
+/// What a worker has said: pieces of a body, then its result.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) body: Vec<u8>,
+    pub(super) result: Vec<u8>,
+}
+
+impl Said {
+    /// Where something was changed.
+    pub(super) fn at(&self) -> Option<PathBuf> {
+        let changed: Changed = serde_json::from_slice(&self.result).ok()?;
+        changed.at.map(FileUri::into_path)
+    }
+
+    /// A result that may have come in pieces.
+    pub(crate) fn whole(mut self) -> Vec<u8> {
+        self.body.append(&mut self.result);
+        self.body
+    }
+}
+
+impl Crew {
+    pub(crate) fn new(
+        program: PathBuf,
+        limits: ServerLimits,
+        metrics: Arc<Metrics>,
+        starts: Arc<Semaphore>,
+    ) -> Self {
+        let places = Arc::new(Semaphore::new(limits.file_workers.max(1)));
+        Self { program, limits, metrics, places, starts, idle: Mutex::default() }
+    }
+
+    /// Has something done, and gives what the worker says of it: the body's bytes as they are, with the result behind them.
+    ///
+    /// To be run to its end where something changes: half of it would be no answer, while the files have changed.
+    pub(crate) async fn run(self: &Arc<Self>, errand: Errand) -> Result<Vec<u8>, RpcError> {
+        self.said(errand).await.map(Said::whole)
+    }
+
+    /// The content of a file.
+    pub(crate) async fn content(self: &Arc<Self>, errand: Errand) -> Result<Vec<u8>, RpcError> {
+        self.said(errand).await.map(|said| said.body)
+    }
+
+    async fn said(self: &Arc<Self>, errand: Errand) -> Result<Said, RpcError> {
+        let Errand { grant, order, body, changes } = errand;
+        let sharing = grant.sharing.filter(|_| !changes);
+        // One that was kept may have been ended by somebody in the meantime, and is then no reason to fail.
+        while let Some(kept) = sharing {
+            let Some(mut worker) = self.idle_worker(kept) else { break };
+            match self.converse(&mut worker, &order, &body).await {
+                Ok(said) => {
+                    self.keep(kept, worker);
+                    return said.map_err(Into::into);
+                }
+                Err(Broken::Ended) => {}
+                Err(broken) => return Err(worker.failure(&broken).await),
+            }
+        }
+        let mut worker = self.start(&grant).await?;
+        let said: Result<Said, Failure> = match self.converse(&mut worker, &order, &body).await {
+            Ok(said) => said,
+            Err(broken) => return Err(worker.failure(&broken).await),
+        };
+        if let Some(kept) = sharing {
+            self.keep(kept, worker);
+        } else if changes {
+            worker.finish(said.as_ref().ok().and_then(Said::at).as_deref()).await?;
+        }
+        said.map_err(Into::into)
+    }
+
+    async fn converse(
+        &self,
+        worker: &mut Worker,
+        order: &Order,
+        body: &[u8],
+    ) -> Result<Result<Said, Failure>, Broken> {
+        worker.converse(order, body, self.limits.file_bytes, self.limits.file_deadline).await
+    }
+
+    /// Starts a worker.
+    pub(super) async fn start(&self, grant: &FilesGrant) -> Result<Worker, RpcError> {
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_full) => {
+                // Those that only wait give way.
+                drop(self.idle().pop());
+                let place = timeout(LONGEST_TURN, Arc::clone(&self.places).acquire_owned()).await;
+                place.ok().and_then(Result::ok).ok_or_else(|| {
+                    self.metrics.file_workers_refused.add(1);
+                    RpcError::internal(format!(
+                        "{} requests for files are at work already, as many as this server allows at the same time; \
+                         try again",
+                        self.limits.file_workers
+                    ))
+                })?
+            }
+        };
+        // Held until it runs. Who has waited long goes on without.
+        let turn = timeout(LONGEST_TURN, Arc::clone(&self.starts).acquire_owned()).await;
+        let program = self.program.clone().into_os_string();
+        // What it is started for is said for the audit log, and nothing to the worker.
+        let command = std::iter::once(program).chain(grant.words.iter().map(OsString::from));
+        let mut request = ExecRequest::new(
+            command.collect(),
+            PathBuf::from("/"),
+            // Nothing in it has anything to say to the worker.
+            Vec::new(),
+        );
+        request.labels = grant.labels.clone();
+        request.arg0 = Some(OsString::from(super::PROGRAM));
+        request.stdio = Stdio::Piped;
+        request.limits = CallLimits {
+            deadline: None,
+            idle: None,
+            output: None,
+            grace: Duration::ZERO,
+            ..CallLimits::default()
+        };
+        request.budget = OutputBudget { bytes: 0, lines: 0 };
+        // What a worker says is waited for, however long that takes: nothing of it may be missed.
+        request.feed = Some(FeedOptions { retain: RETAINED, chunk: PIECE, stall: Duration::MAX });
+        self.metrics.file_workers.up();
+        self.metrics.file_workers_started.add(1);
+        let count = Counted(Arc::clone(&self.metrics));
+        let process = Process::start(request, &grant.sandbox);
+        let reader = process.reader(0).ok_or_else(|| RpcError::internal("the worker says nothing"))?;
+        let runs = process.started().await;
+        drop(turn);
+        let worker = Worker {
+            process,
+            reader,
+            decoder: Decoder::default(),
+            began: Instant::now(),
+            _place: place,
+            _count: count,
+        };
+        if runs { Ok(worker) } else { Err(worker.failure(&Broken::Ended).await) }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        // Nothing that is done under the lock can leave half of it done.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle_worker(&self, sharing: Sharing) -> Option<Worker> {
+        let mut idle = self.idle();
+        let index = idle.iter().rposition(|one| one.sharing == sharing)?;
+        Some(idle.remove(index).worker)
+    }
+
+    /// Keeps a worker for the next request, for a while.
+    fn keep(self: &Arc<Self>, sharing: Sharing, worker: Worker) {
+        if worker.began.elapsed() > self.limits.file_worker_for || self.limits.file_workers_idle == 0 {
+            return;
+        }
+        let since = Instant::now();
+        {
+            let mut idle = self.idle();
+            if idle.len() >= self.limits.file_workers_idle {
+                idle.remove(0);
+            }
+            idle.push(Idle { sharing, worker, since });
+        }
+        let (crew, time) = (Arc::downgrade(self), self.limits.file_worker_idle_for);
+        tokio::spawn(async move {
+            sleep(time).await;
+            if let Some(crew) = crew.upgrade() {
+                crew.idle().retain(|one| one.since.elapsed() < time);
+            }
+        });
+    }
+
+    /// Ends the workers that wait.
+    pub(crate) fn dismiss(&self) {
+        self.idle().clear();
+    }
+}
+
+impl Worker {
+    /// Gives an order with what belongs to it, and takes the answer.
+    pub(super) async fn converse(
+        &mut self,
+        order: &Order,
+        body: &[u8],
+        most: usize,
+        deadline: Duration,
+    ) -> Result<Result<Said, Failure>, Broken> {
+        let both = async {
+            self.give(order, body).await?;
+            self.take(most).await
+        };
+        timeout(deadline, both).await.unwrap_or(Err(Broken::Slow(deadline)))
+    }
+
+    async fn give(&self, order: &Order, body: &[u8]) -> Result<(), Broken> {
+        let mut frames = Vec::new();
+        put(&mut frames, FrameKind::Order, &serde_json::to_vec(order)?);
+        let ended = |_closed| Broken::Ended;
+        if order.has_body() {
+            for piece in body.chunks(PIECE) {
+                put(&mut frames, FrameKind::Data, piece);
+                self.process.write(&frames).await.map_err(ended)?;
+                frames.clear();
+            }
+            put(&mut frames, FrameKind::End, &[]);
+        }
+        self.process.write(&frames).await.map_err(ended)
+    }
+
+    async fn take(&mut self, most: usize) -> Result<Result<Said, Failure>, Broken> {
+        let mut said = Said::default();
+        loop {
+            while let Some(frame) = self.decoder.next_frame()? {
+                match frame.kind {
+                    FrameKind::Data if said.body.len() + frame.payload.len() > most => {
+                        return Err(Broken::TooMuch);
+                    }
+                    FrameKind::Data => said.body.extend(frame.payload),
+                    FrameKind::Done => {
+                        said.result = frame.payload;
+                        return Ok(Ok(said));
+                    }
+                    FrameKind::Failed => return Ok(Err(serde_json::from_slice(&frame.payload)?)),
+                    FrameKind::Order | FrameKind::End => return Err(Broken::Sequence),
+                }
+            }
+            let read = self.reader.next(RETAINED).await;
+            if read.missed.is_some() {
+                return Err(Broken::Sequence);
+            }
+            let said = read.chunks.iter().filter(|chunk| chunk.stream == OutputStream::Stdout);
+            said.for_each(|chunk| self.decoder.push(&chunk.bytes));
+            if read.closed.is_some() && read.chunks.is_empty() {
+                return Err(Broken::Ended);
+            }
+        }
+    }
+
+    /// Ends it, and says whether what it has changed at a place stays so. What somebody else has done to protected names at the
+    /// same time is moved away as well, and no concern of this request.
+    pub(super) async fn finish(self, at: Option<&Path>) -> Result<(), RpcError> {
+        self.process.close_input();
+        match self.end().await.as_ref() {
+            Ok(result) => {
+                let concerns = |moved: &&Quarantined| {
+                    at.is_some_and(|at| at.starts_with(&moved.path) || moved.path.starts_with(at))
+                };
+                match result.quarantined.iter().find(concerns) {
+                    None => Ok(()),
+                    Some(moved) => Err(RpcError::invalid(format!("refused: {moved}"))),
+                }
+            }
+            Err(error) => Err(RpcError::internal(error.to_string())),
+        }
+    }
+
+    /// Waits for its end, which is near; and brings it about where it is not.
+    async fn end(&self) -> Arc<Result<ExecResult, ExecError>> {
+        if let Ok(answer) = timeout(LONGEST_END, self.process.wait()).await {
+            return answer;
+        }
+        self.process.terminate();
+        self.process.wait().await
+    }
+
+    /// Why it does not go on, in words.
+    async fn failure(self, broken: &Broken) -> RpcError {
+        if !matches!(broken, Broken::Ended) {
+            self.process.terminate();
+            return RpcError::internal(format!("the request for a file was given up: {broken}"));
+        }
+        let why = match self.end().await.as_ref() {
+            Ok(result) => result.outcome.sentence(),
+            Err(error) => error.to_string(),
+        };
+        RpcError::internal(format!("the files can't be reached: {why}"))
+    }
+}
