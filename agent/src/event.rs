@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::approval::Approval;
 use crate::conversation::Usage;
 
 /// One event.
@@ -105,6 +106,8 @@ pub enum Details {
         /// The steps.
         items: Vec<Todo>,
     },
+    /// Somebody decides whether a call runs, and with what.
+    Approval(Box<Approval>),
     /// Something that is no reason to stop.
     Error {
         /// What.
@@ -151,6 +154,8 @@ pub struct CommandExecution {
     pub denials: Vec<String>,
     /// The level of the sandbox: `namespaces`, `landlock` or `none`.
     pub enforcement: String,
+    /// What it has beyond the policy, a line each.
+    pub granted: Vec<String>,
     /// By what the model knows it, where it goes on beyond one call.
     pub session_id: Option<u64>,
 }

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use codex_core::config::ApprovalPolicy;
 use codex_core::enforcement::Level;
 use codex_core::exec::Sandbox;
 use codex_core::policy::{NetworkAccess, ResolvedWrites};
@@ -18,7 +19,7 @@ const MOST: usize = 32 * 1024;
 
 /// The system's words.
 #[must_use]
-pub fn instructions(sandbox: &Sandbox, workspace: &Path) -> String {
+pub fn instructions(sandbox: &Sandbox, workspace: &Path, approvals: ApprovalPolicy) -> String {
     let policy = sandbox.policy();
     let mut text = String::from(
         "You are a coding agent. You work without a person to ask: use the tools until the task is done, check your work by \
@@ -66,6 +67,7 @@ pub fn instructions(sandbox: &Sandbox, workspace: &Path) -> String {
              start, do both in one session of a shell with a terminal.".to_owned()
         }
     });
+    line(asking(approvals).to_owned());
     line(
         "How a denial looks: writing gives EROFS (read-only file system), EACCES or EPERM; the network gives ENETUNREACH, \
          EACCES or a failed look-up of a name. Trying again gives the same: do what can be done without, and say in your last \
@@ -73,6 +75,27 @@ pub fn instructions(sandbox: &Sandbox, workspace: &Path) -> String {
             .to_owned(),
     );
     text
+}
+
+/// What a model can do where the policy is too little.
+const fn asking(policy: ApprovalPolicy) -> &'static str {
+    match policy {
+        ApprovalPolicy::Never => {
+            "Approvals: nobody is asked. A call that asks for more gets it only where the user's own rules give it."
+        }
+        ApprovalPolicy::OnRequest => {
+            "Approvals: a call may ask the user for more: `sandbox_permissions` with `justification`, the least that does, and only \
+             where the task can't be done without. A no is final."
+        }
+        ApprovalPolicy::OnFailure => {
+            "Approvals: where a command fails because the sandbox refused something, the user is asked whether it runs again with \
+             just that; you need not ask. A no is final."
+        }
+        ApprovalPolicy::Untrusted => {
+            "Approvals: the user is asked before every command that does more than read, and before every patch. Do much with few \
+             calls. A no is final."
+        }
+    }
 }
 
 /// The project's own words: `AGENTS.md` from the top of the repository down to the workspace, cut where they are long.

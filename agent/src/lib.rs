@@ -8,11 +8,13 @@
 //!
 //! The crate neither prints nor reads the process's environment: the caller hands in what it knows, and gets events.
 
+pub mod approval;
 pub mod conversation;
 pub mod event;
 pub mod instructions;
 pub mod provider;
 pub mod redact;
 pub mod rollout;
+pub mod shell;
 pub mod tools;
 pub mod turn;

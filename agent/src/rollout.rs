@@ -8,6 +8,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use codex_linux_sandbox::shown;
 use nix::fcntl::{Flock, FlockArg, OFlag};
@@ -16,6 +17,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
 
+use crate::approval::Approval;
 use crate::conversation::{Call, Item};
 use crate::redact::Redactor;
 
@@ -32,6 +34,8 @@ pub enum Line {
     SessionMeta(Meta),
     /// Something that was said.
     Item(Item),
+    /// Something that was decided. For who reads it: a run that goes on is given nothing by it.
+    Approval(Approval),
 }
 
 /// What a conversation is.
@@ -179,6 +183,43 @@ impl Rollout {
     }
 }
 
+/// A conversation that several write to, or that nobody keeps.
+#[derive(Clone, Debug, Default)]
+pub struct Journal(Option<Arc<Mutex<Rollout>>>);
+
+impl Journal {
+    /// Writes to this one.
+    #[must_use]
+    pub fn new(rollout: Rollout) -> Self {
+        Self(Some(Arc::new(Mutex::new(rollout))))
+    }
+
+    /// Adds something that was said. It is on the disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`RolloutError::Io`].
+    pub fn add(&self, item: &Item) -> Result<(), RolloutError> {
+        self.write(&Line::Item(item.clone()))
+    }
+
+    /// Adds something that was decided. It is on the disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`RolloutError::Io`].
+    pub fn note(&self, approval: &Approval) -> Result<(), RolloutError> {
+        self.write(&Line::Approval(approval.clone()))
+    }
+
+    fn write(&self, line: &Line) -> Result<(), RolloutError> {
+        match &self.0 {
+            Some(rollout) => rollout.lock().unwrap_or_else(PoisonError::into_inner).write(line),
+            None => Ok(()),
+        }
+    }
+}
+
 fn lock(file: File, path: &Path) -> Result<Flock<File>, RolloutError> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| RolloutError::InUse(path.to_owned()))
 }
@@ -196,6 +237,7 @@ pub fn read(bytes: &[u8]) -> (Option<Meta>, Vec<Item>) {
                 meta.get_or_insert(found);
             }
             Ok(Line::Item(item)) => items.push(item),
+            Ok(Line::Approval(_)) => {}
             Err(_torn) => {}
         }
     }

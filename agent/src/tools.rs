@@ -1,26 +1,33 @@
 //! What a model may ask for, and what it gets.
 //!
-//! Nothing here decides what is allowed: every command and every patch runs in the sandbox that the user's policy makes, and
-//! no argument of a call changes that policy.
+//! Nothing here decides what is allowed: every command and every patch runs in the sandbox that the user's policy makes, or
+//! in one that the user has widened for it; see [`crate::approval`]. No argument of a call changes that.
 
-mod forbidden;
+mod asking;
+mod clearance;
 mod planning;
-mod script;
 mod spec;
 mod telling;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use codex_core::exec::{Labels, Sandbox};
 use codex_core::output::SpillDirectory;
-use codex_tools::{Arguments, Asks, Bench, Engine, ExecCommand, Shell, Started, WriteStdin, quoted};
+use codex_tools::patch::parse;
+use codex_tools::{
+    Answer, Arguments, Asks, Bench, Engine, ExecCommand, Shell, Started, WriteStdin, no_directory, quoted,
+};
 use tokio_util::sync::CancellationToken;
 
+use crate::approval::{Approvals, Grant};
 use crate::conversation::Call;
 use crate::event::{Events, Todo};
-use telling::Telling;
+use crate::rollout::Journal;
+use clearance::{Candidate, Cleared};
+use telling::{Telling, files};
 
 pub use spec::specs;
 
@@ -37,22 +44,41 @@ pub struct ToolContext {
     pub program: PathBuf,
     /// Where long output is kept.
     pub spill: Option<Arc<SpillDirectory>>,
-    /// What is not to be run, by the first words of commands.
-    pub forbid: Vec<Vec<String>>,
     /// Who asks for calls, for the audit log.
     pub labels: Labels,
+    /// Who is asked, and who gives more than the policy does.
+    pub approvals: Approvals,
+    /// Where decisions are written down.
+    pub journal: Journal,
+    /// The home directory, where secrets and the directories of tools lie.
+    pub home: Option<PathBuf>,
+    /// Ends the run: cancelled where the person says so when asked.
+    pub abort: CancellationToken,
     /// Ends every command. The tools' own: [`Tools::stop`] cancels it.
     pub cancellation: CancellationToken,
+}
+
+/// A command that goes on, and what it was cleared for.
+#[derive(Clone, Debug)]
+struct Session {
+    command: String,
+    directory: PathBuf,
+    cleared: Cleared,
 }
 
 /// The tools of one run.
 #[derive(Debug)]
 pub struct Tools {
     sandbox: Sandbox,
-    forbid: Vec<Vec<String>>,
     labels: Labels,
+    approvals: Approvals,
+    journal: Journal,
+    home: Option<PathBuf>,
+    abort: CancellationToken,
     cancellation: CancellationToken,
     engine: Engine,
+    /// What the sessions run with.
+    sessions: Mutex<BTreeMap<u64, Session>>,
     telling: Arc<Telling>,
     events: Arc<Events>,
     todo: Mutex<Option<(String, Vec<Todo>)>>,
@@ -62,12 +88,27 @@ impl Tools {
     /// Tools with nothing under way.
     #[must_use]
     pub fn new(context: ToolContext, events: Arc<Events>) -> Self {
-        let ToolContext { sandbox, workspace, environment, program, spill, forbid, labels, cancellation } =
-            context;
-        let telling = Arc::new(Telling::new(Arc::clone(&events), sandbox.expected().level.name().to_owned()));
-        let bench = Bench { workspace, environment, program, spill };
-        let engine = Engine::new(bench, Arc::clone(&telling) as Arc<_>);
-        Self { sandbox, forbid, labels, cancellation, engine, telling, events, todo: Mutex::new(None) }
+        let telling = Arc::new(Telling::new(Arc::clone(&events)));
+        let bench = Bench {
+            workspace: context.workspace,
+            environment: context.environment,
+            program: context.program,
+            spill: context.spill,
+        };
+        Self {
+            sandbox: context.sandbox,
+            labels: context.labels,
+            approvals: context.approvals,
+            journal: context.journal,
+            home: context.home,
+            abort: context.abort,
+            cancellation: context.cancellation,
+            engine: Engine::new(bench, Arc::clone(&telling) as Arc<_>),
+            sessions: Mutex::default(),
+            telling,
+            events,
+            todo: Mutex::new(None),
+        }
     }
 
     /// Answers calls, in their order. Those that stand next to one another run at the same time, but for patches: what a
@@ -75,12 +116,13 @@ impl Tools {
     pub async fn answer(&self, calls: &[Call]) -> Vec<String> {
         let mut answers = Vec::with_capacity(calls.len());
         for group in calls.chunk_by(|one, other| !is_patch(one) && !is_patch(other)) {
-            answers.extend(futures_util::future::join_all(group.iter().map(|call| self.call(call))).await);
+            answers
+                .extend(futures_util::future::join_all(group.iter().map(|call| self.answer_one(call))).await);
         }
         answers
     }
 
-    async fn call(&self, call: &Call) -> String {
+    async fn answer_one(&self, call: &Call) -> String {
         let answer = match call.name.as_str() {
             "exec_command" => self.exec_command(&call.arguments).await,
             "write_stdin" => self.write_stdin(&call.arguments).await,
@@ -97,26 +139,70 @@ impl Tools {
     }
 
     async fn exec_command(&self, text: &str) -> Result<String, String> {
-        let arguments = Arguments::read("exec_command", text, ExecCommand::KNOWN)?;
+        let arguments = Arguments::read("exec_command", text, ExecCommand::KNOWN_WITH_MORE)?;
         let asked = ExecCommand::read(&arguments, &self.engine)?;
-        if asked.patch.is_none() {
-            self.no_more_than_the_policy(&asked.asks, &asked.command, &asked.directory)?;
-        }
-        Ok(self.engine.exec_command(asked, self.allowed()).await?.text)
+        let shown = quoted(&asked.command);
+        let candidate =
+            Candidate { words: &asked.command, shown: &shown, directory: &asked.directory, tty: asked.tty };
+        let cleared = self.cleared(&asked.asks, candidate).await?;
+        let run = async |cleared: &Cleared| {
+            let answer = self.engine.exec_command(asked.clone(), self.call(cleared)).await?;
+            if let Some(id) = answer.session_id {
+                let (command, directory) = (shown.clone(), asked.directory.clone());
+                self.lock_sessions().insert(id, Session { command, directory, cleared: cleared.clone() });
+            }
+            Ok(answer)
+        };
+        self.with_a_retry(candidate, cleared, run).await
     }
 
     async fn shell(&self, text: &str) -> Result<String, String> {
-        let arguments = Arguments::read("shell", text, Shell::KNOWN)?;
+        let arguments = Arguments::read("shell", text, Shell::KNOWN_WITH_MORE)?;
         let asked = Shell::read(&arguments, &self.engine)?;
-        if asked.patch.is_none() {
-            self.no_more_than_the_policy(&asked.asks, &asked.command, &asked.directory)?;
-        }
-        Ok(self.engine.shell(asked, self.allowed()).await?.text)
+        let shown = quoted(&asked.command);
+        let candidate =
+            Candidate { words: &asked.command, shown: &shown, directory: &asked.directory, tty: false };
+        let cleared = self.cleared(&asked.asks, candidate).await?;
+        // The deadline begins with the command: what a person takes to answer is no time of its.
+        let run = async |cleared: &Cleared| self.engine.shell(asked.clone(), self.call(cleared)).await;
+        self.with_a_retry(candidate, cleared, run).await
+    }
+
+    /// Runs a command, and once more where it failed and somebody wants that.
+    async fn with_a_retry(
+        &self,
+        candidate: Candidate<'_>,
+        cleared: Cleared,
+        run: impl AsyncFn(&Cleared) -> Result<Answer, String>,
+    ) -> Result<String, String> {
+        let first = run(&cleared).await?;
+        let result = first.end.as_ref().and_then(|end| end.as_ref().as_ref().ok());
+        let wider = match result {
+            Some(result) => self.clear_retry(candidate, &cleared, result).await,
+            None => None,
+        };
+        let Some(wider) = wider else { return Ok(first.text) };
+        let granted = wider.grant.lines().join("; ");
+        let again = run(&wider).await?.text;
+        Ok(format!(
+            "{}\nThe user let it run again, with more than the policy gives ({granted}):\n{again}",
+            first.text
+        ))
     }
 
     async fn write_stdin(&self, text: &str) -> Result<String, String> {
         let arguments = Arguments::read("write_stdin", text, WriteStdin::KNOWN)?;
-        Ok(self.engine.write_stdin(WriteStdin::read(&arguments)?).await?.text)
+        let asked = WriteStdin::read(&arguments)?;
+        // Waiting, interrupting and the end of input tell it nothing to do.
+        if !matches!(asked.chars.as_str(), "" | "\u{3}" | "\u{4}") {
+            let session = self.lock_sessions().get(&asked.session_id).cloned();
+            if let Some(Session { command, directory, cleared }) = session
+                && cleared.input_is_asked_about
+            {
+                self.clear_input(&asked.chars, &command, &directory, &cleared.grant).await?;
+            }
+        }
+        Ok(self.engine.write_stdin(asked).await?.text)
     }
 
     async fn apply_patch(&self, call: &Call) -> Result<String, String> {
@@ -124,30 +210,49 @@ impl Tools {
             true => call.arguments.clone(),
             false => codex_tools::patch_of(&call.arguments)?,
         };
-        Ok(self.engine.apply_patch(&patch, &self.engine.directory(None), &self.allowed()).await.text)
+        let directory = self.engine.directory(None);
+        // What is no patch is answered by who applies it.
+        if let Ok(parsed) = parse::parse(&patch)
+            && let Err(why) = self.clear_patch(&files(&parsed, &directory), &directory).await
+        {
+            self.telling.patch_declined(&parsed, &directory);
+            return Err(why);
+        }
+        let cleared = self.as_the_policy_says();
+        Ok(self.engine.apply_patch(&patch, &directory, &self.call(&cleared)).await.text)
     }
 
-    /// What every call may do.
-    fn allowed(&self) -> codex_tools::Call<'_> {
-        codex_tools::Call::new(&self.sandbox, self.cancellation.child_token(), self.labels.clone())
+    /// What a call runs with.
+    fn call<'c>(&self, cleared: &'c Cleared) -> codex_tools::Call<'c> {
+        let mut call =
+            codex_tools::Call::new(&cleared.sandbox, self.cancellation.child_token(), self.labels.clone());
+        call.granted = cleared.grant.lines();
+        if cleared.grant.unsandboxed {
+            call.path = self.path_of_the_users();
+        }
+        call
     }
 
-    /// Refuses what the user does not want, and what only the user can give.
-    fn no_more_than_the_policy(
-        &self,
-        asks: &Asks,
-        command: &[String],
-        directory: &Path,
-    ) -> Result<(), String> {
-        let why = match forbidden::why_not(command, &self.forbid) {
-            Some(why) => format!("{why}. Nothing was run."),
-            None if asks.more() => "the approval policy is never: nobody can give a command more than the sandbox does. Nothing \
-                                    was run; run it without asking for more, or do what is possible inside the sandbox."
-                .to_owned(),
-            None => return Ok(()),
-        };
-        self.telling.declined(&Started { command: quoted(command), cwd: directory.to_owned() });
-        Err(why)
+    /// Sees whether a command may run, and with what. One that may not is told of.
+    async fn cleared(&self, asks: &Asks, candidate: Candidate<'_>) -> Result<Cleared, String> {
+        let wanted = asking::wanted(asks, candidate.directory)?;
+        if let Some(why) = no_directory(candidate.directory) {
+            return Err(format!("{why}. Nothing was run."));
+        }
+        let cleared = self.clear(candidate, wanted).await;
+        if cleared.is_err() {
+            self.telling.declined(&Started {
+                command: candidate.shown.to_owned(),
+                cwd: candidate.directory.to_owned(),
+                level: self.sandbox.expected().level,
+                granted: Grant::default().lines(),
+            });
+        }
+        cleared
+    }
+
+    fn lock_sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the last command went well. Nothing where there was none.
@@ -166,6 +271,10 @@ impl Tools {
         self.engine.end_all().await;
         self.finish_plan();
     }
+}
+
+fn shown_directory(directory: &Path) -> String {
+    directory.to_string_lossy().into_owned()
 }
 
 fn is_patch(call: &Call) -> bool {

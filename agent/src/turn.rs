@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::conversation::{Answer, Call, Item, Request, Usage};
 use crate::event::{Details, Event, Events, Failure};
 use crate::provider::{Client, ModelError, Notice};
-use crate::rollout::{Rollout, RolloutError};
+use crate::rollout::{Journal, RolloutError};
 use crate::tools::{Tools, specs};
 
 /// How often a model is asked where nobody says otherwise: a loop without an end has to end.
@@ -55,7 +55,7 @@ pub struct Run {
     /// When it is ended.
     pub limits: Limits,
     /// Where it is written down.
-    pub rollout: Option<Rollout>,
+    pub journal: Journal,
     /// Where it is told.
     pub events: Arc<Events>,
     /// What the model may use.
@@ -244,9 +244,7 @@ impl Run {
     }
 
     fn keep(&mut self, item: Item) -> Result<(), TurnError> {
-        if let Some(rollout) = &mut self.rollout {
-            rollout.add(&item)?;
-        }
+        self.journal.add(&item)?;
         self.items.push(item);
         Ok(())
     }

@@ -9,9 +9,11 @@ mod commands;
 mod exit_code;
 mod logging;
 mod meaning;
+mod person;
 mod render;
 mod signals;
 mod terminal;
+mod widening;
 mod world;
 
 use std::ffi::OsString;

@@ -12,6 +12,7 @@ use crate::exit_code;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod policy;
+pub(crate) mod question;
 mod quote;
 pub(crate) mod screen;
 mod table;

@@ -35,6 +35,7 @@ pub use notice::{Notice, NoticeKind};
 pub use problem::{ConfigError, Place, Problem, ProblemKind};
 pub use provider::{ProviderSettings, WireApi};
 pub use settings::{
-    ApprovalPolicy, AuditSettings, EnvironmentInherit, EnvironmentPolicy, ExecServerSettings, Explain,
-    Isolation, Origin, SandboxSettings, Settings, Sourced, SourcedList, WorkspaceWriteSettings,
+    ApprovalPolicy, ApprovalSettings, AuditSettings, EnvironmentInherit, EnvironmentPolicy,
+    ExecServerSettings, Explain, Isolation, Origin, SandboxSettings, Settings, Sourced, SourcedList,
+    WorkspaceWriteSettings,
 };

@@ -22,6 +22,6 @@ mod tools;
 pub use fold::{Fold, MOST_TARGETS};
 pub use judge::{Judge, Operation, Refusal, Verdict};
 pub use oracle::{Ended, THE_NETWORK, explain};
-pub use record::{Allow, Certainty, Denial, Rule, lines};
+pub use record::{Allow, Certainty, Denial, Opens, Rule, lines};
 pub use seen::{Seen, confirm};
 pub use tools::{TOOLS, ToolPlace};

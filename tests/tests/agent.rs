@@ -9,6 +9,8 @@ use codex_tests::harness::{Api, Invocation, Model, Run, Scene};
 use codex_tests::{cases, cases_by_level};
 use serde_json::{Value, json};
 
+#[path = "agent/approvals.rs"]
+mod approvals;
 #[path = "agent/calls.rs"]
 mod calls;
 #[path = "agent/endings.rs"]
@@ -18,6 +20,13 @@ mod faults;
 #[path = "agent/work.rs"]
 mod work;
 
+use approvals::{
+    a_grant_opens_just_what_was_given, after_a_failure_it_runs_once_more_with_what_was_refused,
+    an_answer_for_the_session_holds_for_the_very_same, only_the_user_gives,
+    questions_come_one_at_a_time_and_end_with_the_run, rules_of_the_users_give_and_the_strictest_counts,
+    the_network_and_nothing_else_is_given, what_is_not_trusted_is_asked_about,
+    without_a_sandbox_it_is_once_and_takes_no_input,
+};
 use calls::{
     a_patch_reads_no_more_than_a_command, calls_run_at_once_but_for_patches,
     long_output_is_kept_and_can_be_looked_up,
@@ -60,6 +69,15 @@ cases!(
 );
 
 cases_by_level!(
+    a_grant_opens_just_what_was_given,
+    the_network_and_nothing_else_is_given,
+    without_a_sandbox_it_is_once_and_takes_no_input,
+    an_answer_for_the_session_holds_for_the_very_same,
+    only_the_user_gives,
+    rules_of_the_users_give_and_the_strictest_counts,
+    what_is_not_trusted_is_asked_about,
+    after_a_failure_it_runs_once_more_with_what_was_refused,
+    questions_come_one_at_a_time_and_end_with_the_run,
     a_failing_test_is_fixed_in_a_python_project,
     an_interrupt_leaves_nothing_behind,
     nothing_leads_out,

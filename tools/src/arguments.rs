@@ -129,6 +129,23 @@ impl Arguments {
         self.get(key).map(|value| value.as_array().ok_or_else(|| self.wrong(key, "an array"))).transpose()
     }
 
+    /// An object.
+    ///
+    /// # Errors
+    ///
+    /// Where it is none.
+    pub fn object(&self, key: &'static str) -> Result<Option<&Map<String, Value>>, String> {
+        self.get(key)
+            .map(|value| value.as_object().ok_or_else(|| self.wrong(key, "a JSON object")))
+            .transpose()
+    }
+
+    /// Whether an argument is one of those that there are.
+    #[must_use]
+    pub fn knows(&self, key: &str) -> bool {
+        self.known.contains(&key)
+    }
+
     /// An array of texts.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::time::Duration;
 use codex_core::exec::{ExecError, ExecRequest, ExecResult, Process, Stdio, TerminalSize};
 use codex_core::output::feed::FeedOptions;
 use codex_core::output::{OutputBudget, SpillOptions, TextBudget};
+use serde_json::{Map, Value};
 
 use crate::arguments::Arguments;
 use crate::engine::{Answer, Call, Engine, Running, Started};
@@ -21,6 +22,9 @@ const LONGEST_SHELL_DEADLINE_MS: u64 = 3_600_000;
 /// What a model gets at most of one call, in tokens.
 const MOST_TOKENS: usize = 10_000;
 
+/// The argument by which a call asks for just this or that.
+const ADDITIONAL: &str = "additional_permissions";
+
 /// What a call asks for beyond what every call gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asks {
@@ -28,6 +32,8 @@ pub struct Asks {
     pub permissions: Option<String>,
     /// Whether `with_escalated_permissions` is set.
     pub escalated: bool,
+    /// `additional_permissions`, where the tool has them.
+    pub additional: Option<Map<String, Value>>,
     /// `justification`.
     pub justification: Option<String>,
 }
@@ -37,6 +43,10 @@ impl Asks {
         Ok(Self {
             permissions: arguments.text("sandbox_permissions")?.filter(|asked| asked != "use_default"),
             escalated: arguments.is_set("with_escalated_permissions"),
+            additional: match arguments.knows(ADDITIONAL) {
+                true => arguments.object(ADDITIONAL)?.cloned(),
+                false => None,
+            },
             // Whatever it is, it decides nothing.
             justification: arguments.text("justification").ok().flatten(),
         })
@@ -45,7 +55,7 @@ impl Asks {
     /// Whether anything is asked for.
     #[must_use]
     pub const fn more(&self) -> bool {
-        self.permissions.is_some() || self.escalated
+        self.permissions.is_some() || self.escalated || self.additional.is_some()
     }
 }
 
@@ -98,6 +108,21 @@ impl ExecCommand {
         "prefix_rule",
     ];
 
+    /// The same, where a call may ask for just this or that.
+    pub const KNOWN_WITH_MORE: &[&str] = &[
+        "cmd",
+        "workdir",
+        "shell",
+        "login",
+        "tty",
+        "yield_time_ms",
+        "max_output_tokens",
+        "sandbox_permissions",
+        ADDITIONAL,
+        "justification",
+        "prefix_rule",
+    ];
+
     /// Reads the arguments.
     ///
     /// # Errors
@@ -128,6 +153,17 @@ impl Shell {
         "timeout_ms",
         "sandbox_permissions",
         "with_escalated_permissions",
+        "justification",
+    ];
+
+    /// The same, where a call may ask for just this or that.
+    pub const KNOWN_WITH_MORE: &[&str] = &[
+        "command",
+        "workdir",
+        "timeout_ms",
+        "sandbox_permissions",
+        "with_escalated_permissions",
+        ADDITIONAL,
         "justification",
     ];
 
@@ -163,7 +199,7 @@ impl Engine {
         let mut request = self.request(&asked.command, &asked.directory, asked.tty, &call);
         request.limits.deadline = None;
         request.feed = Some(FeedOptions::default());
-        let running = self.told_start(&asked.command, &asked.directory);
+        let running = self.told_start(&asked.command, &asked.directory, &call);
         let process = Process::start(request, call.sandbox);
         followed(&process, &mut call);
         let session = Session::new(process, running, asked.tty, call.held.take());
@@ -198,7 +234,7 @@ impl Engine {
         let mut request = self.request(&asked.command, &asked.directory, false, &call);
         request.limits.deadline = Some(asked.deadline);
         request.feed = call.follow.is_some().then(FeedOptions::default);
-        let running = self.told_start(&asked.command, &asked.directory);
+        let running = self.told_start(&asked.command, &asked.directory, &call);
         let process = Process::start(request, call.sandbox);
         followed(&process, &mut call);
         let result = process.wait().await;
@@ -215,7 +251,12 @@ impl Engine {
         call: &Call<'_>,
     ) -> ExecRequest {
         let command = command.iter().map(OsString::from).collect();
-        let mut request = ExecRequest::new(command, directory.to_owned(), self.environment(directory, tty));
+        let mut environment = self.environment(directory, tty);
+        if let Some(path) = &call.path {
+            environment.retain(|(name, _)| name != "PATH");
+            environment.push(("PATH".into(), path.clone()));
+        }
+        let mut request = ExecRequest::new(command, directory.to_owned(), environment);
         request.view = Some(OutputBudget::default());
         request.labels = call.labels.clone();
         request.spill = self.bench.spill.clone().map(|directory| (directory, SpillOptions::default()));
@@ -245,8 +286,13 @@ impl Engine {
         environment
     }
 
-    fn told_start(&self, command: &[String], directory: &Path) -> Running {
-        let started = Started { command: quoted(command), cwd: directory.to_owned() };
+    fn told_start(&self, command: &[String], directory: &Path, call: &Call<'_>) -> Running {
+        let started = Started {
+            command: quoted(command),
+            cwd: directory.to_owned(),
+            level: call.sandbox.expected().level,
+            granted: call.granted.clone(),
+        };
         let name = self.observer.command_started(&started);
         Running { name, started, session_id: None }
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use codex_core::enforcement::Level;
 use codex_core::exec::{ExecError, ExecResult, Labels, Sandbox};
 use codex_core::output::{FeedReader, SpillDirectory, StreamText};
 use tokio::sync::oneshot;
@@ -40,6 +41,10 @@ pub struct Call<'c> {
     pub held: Option<Held>,
     /// Who asks for it, for the audit log.
     pub labels: Labels,
+    /// What it has beyond what every call gets, a line each: told with the command.
+    pub granted: Vec<String>,
+    /// Where its programs are looked up, where that is not where every call's are.
+    pub path: Option<OsString>,
 }
 
 /// Something that lives as long as a command.
@@ -55,7 +60,7 @@ impl<'c> Call<'c> {
     /// A call that nobody follows.
     #[must_use]
     pub fn new(sandbox: &'c Sandbox, cancellation: CancellationToken, labels: Labels) -> Self {
-        Self { sandbox, cancellation, follow: None, held: None, labels }
+        Self { sandbox, cancellation, follow: None, held: None, labels, granted: Vec::new(), path: None }
     }
 }
 
@@ -66,6 +71,10 @@ pub struct Started {
     pub command: String,
     /// Where it runs.
     pub cwd: PathBuf,
+    /// The level of its sandbox, by what is known before it runs.
+    pub level: Level,
+    /// What it has beyond what every call gets, a line each.
+    pub granted: Vec<String>,
 }
 
 /// A command that was started, for those who are told of it.

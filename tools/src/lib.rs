@@ -22,6 +22,6 @@ pub use arguments::Arguments;
 pub use command::{Asks, ExecCommand, Shell, quoted};
 pub use engine::{Answer, Bench, Call, Engine, Held, Observer, Running, Started};
 pub use patching::patch_of;
-pub use session::WriteStdin;
+pub use session::{WriteStdin, no_directory};
 pub use spec::{Spec, specs};
 pub use text::shown_output;

@@ -1,7 +1,7 @@
 //! Commands that go on beyond one call.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -262,7 +262,8 @@ impl Engine {
 }
 
 /// What is told where a command was meant to be somewhere else.
-pub(crate) fn no_directory(directory: &PathBuf) -> Option<String> {
+#[must_use]
+pub fn no_directory(directory: &Path) -> Option<String> {
     let shown = codex_linux_sandbox::shown(directory);
     match directory.metadata() {
         Ok(status) if status.is_dir() => None,

@@ -1,6 +1,6 @@
 //! The tools as a model is told of them.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::conversation::Tool;
 
@@ -11,6 +11,10 @@ pub fn specs() -> Vec<Tool> {
     let mut tools: Vec<Tool> = tools
         .map(|spec| Tool { name: spec.name, description: spec.description, parameters: spec.parameters })
         .collect();
+    for tool in tools.iter_mut().filter(|tool| matches!(tool.name, "exec_command" | "shell")) {
+        let properties = tool.parameters.get_mut("properties").and_then(Value::as_object_mut);
+        properties.into_iter().for_each(|properties| properties.extend(more()));
+    }
     let text = |description: &str| json!({ "type": "string", "description": description });
     tools.push(Tool {
         name: "update_plan",
@@ -34,4 +38,31 @@ pub fn specs() -> Vec<Tool> {
         }),
     });
     tools
+}
+
+/// The arguments by which a command asks the user for more.
+fn more() -> Map<String, Value> {
+    let object = |properties: Value| json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    let paths = |description: &str| json!({ "type": "array", "items": { "type": "string" }, "description": description });
+    let files = object(json!({
+        "write": paths("Directories to write below."),
+        "read": paths("Places to read that the policy hides."),
+    }));
+    let enabled = json!({ "type": "boolean", "description": "The network as a whole." });
+    let permissions = json!({
+        "type": "string",
+        "enum": ["use_default", "with_additional_permissions", "require_escalated"],
+        "description": "Default use_default. The others ask the user for more: for what additional_permissions name, or for no \
+                        sandbox at all. Ask for the least, and only where the task can't be done without.",
+    });
+    let justification =
+        json!({ "type": "string", "description": "For the user: what more is needed for, in one sentence." });
+    Map::from_iter([
+        ("sandbox_permissions".to_owned(), permissions),
+        (
+            "additional_permissions".to_owned(),
+            object(json!({ "file_system": files, "network": object(json!({ "enabled": enabled })) })),
+        ),
+        ("justification".to_owned(), justification),
+    ])
 }

@@ -1,6 +1,7 @@
 //! Commands and patches as events.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use codex_core::denial::lines;
@@ -14,15 +15,26 @@ use crate::event::{ChangeKind, CommandExecution, Details, Events, FileChange, St
 #[derive(Debug)]
 pub(super) struct Telling {
     events: Arc<Events>,
-    /// The level of the sandbox, before anything has run.
-    expected: String,
+    /// How many commands have begun and not ended.
+    under_way: AtomicUsize,
     /// How the last command ended: whether it went well.
     last_command: Mutex<Option<bool>>,
 }
 
 impl Telling {
-    pub(super) const fn new(events: Arc<Events>, expected: String) -> Self {
-        Self { events, expected, last_command: Mutex::new(None) }
+    pub(super) const fn new(events: Arc<Events>) -> Self {
+        Self { events, under_way: AtomicUsize::new(0), last_command: Mutex::new(None) }
+    }
+
+    /// How many commands have begun and not ended.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// Tells of a patch that is not applied.
+    pub(super) fn patch_declined(&self, patch: &Patch, directory: &Path) {
+        self.events
+            .item(Details::FileChange { changes: changes(patch, directory), status: Status::Declined });
     }
 
     /// Whether the last command went well. Nothing where there was none.
@@ -48,7 +60,8 @@ impl Telling {
             timed_out: false,
             truncated: false,
             denials: Vec::new(),
-            enforcement: self.expected.clone(),
+            enforcement: started.level.name().to_owned(),
+            granted: started.granted.clone(),
             session_id,
         }
     }
@@ -56,6 +69,7 @@ impl Telling {
 
 impl Observer for Telling {
     fn command_started(&self, started: &Started) -> String {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
         let name = self.events.name();
         let execution = self.execution(started, None, Status::InProgress);
         self.events.started(name.clone(), Details::CommandExecution(Box::new(execution)));
@@ -63,6 +77,7 @@ impl Observer for Telling {
     }
 
     fn command_ended(&self, running: &Running, result: &Result<ExecResult, ExecError>) {
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
         let mut execution = self.execution(&running.started, running.session_id, Status::Failed);
         match result {
             Ok(result) => {
@@ -107,6 +122,19 @@ impl Observer for Telling {
         let status = if applied { Status::Completed } else { Status::Failed };
         self.events.completed(name, Details::FileChange { changes: changes(patch, directory), status });
     }
+}
+
+/// What a patch changes, for a person.
+pub(super) fn files(patch: &Patch, directory: &Path) -> String {
+    let line = |change: &FileChange| {
+        let kind = match change.kind {
+            ChangeKind::Add => "add",
+            ChangeKind::Delete => "delete",
+            ChangeKind::Update => "update",
+        };
+        format!("{kind} {}", change.path)
+    };
+    changes(patch, directory).iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
 fn changes(patch: &Patch, directory: &Path) -> Vec<FileChange> {

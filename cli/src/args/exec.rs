@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
+use codex_core::config::ApprovalPolicy;
 
 use super::{PolicyOptions, duration};
 
@@ -49,6 +51,9 @@ pub(crate) struct ExecOptions {
     /// Ask the provider `oss`: a local server at http://localhost:11434/v1, unless config.toml says otherwise.
     #[arg(long, global = true)]
     pub(crate) oss: bool,
+    /// When a person is asked: never, on-request, on-failure or untrusted.
+    #[arg(short, long, global = true, value_name = "WHEN", value_parser = policies())]
+    pub(crate) ask_for_approval: Option<ApprovalPolicy>,
     /// An image for the model. Repeatable.
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(crate) image: Vec<PathBuf>,
@@ -82,6 +87,13 @@ pub(crate) struct ExecOptions {
     /// When to use colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorChoice,
+}
+
+fn policies() -> impl clap::builder::TypedValueParser<Value = ApprovalPolicy> {
+    let names = ApprovalPolicy::ALL.map(ApprovalPolicy::name);
+    PossibleValuesParser::new(names).try_map(|name: String| {
+        ApprovalPolicy::ALL.into_iter().find(|policy| policy.name() == name).ok_or("no approval policy")
+    })
 }
 
 /// When colours are used.

@@ -7,14 +7,16 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use codex_agent::approval::{Approvals, Rules, Standing};
 use codex_agent::conversation::Item;
 use codex_agent::event::{Event, Events};
 use codex_agent::instructions::{instructions, project_words};
 use codex_agent::provider::{Client, LOCAL_PROVIDER, ModelError, Provider, ProviderError};
 use codex_agent::redact::Redactor;
-use codex_agent::rollout::{self, Meta, Rollout, RolloutError};
+use codex_agent::rollout::{self, Journal, Meta, Rollout, RolloutError};
 use codex_agent::tools::{ToolContext, Tools};
 use codex_agent::turn::{DEFAULT_MAX_TURNS, Ending, Limits, Run};
+use codex_core::config::{ApprovalPolicy, SourcedList};
 use codex_core::environment::SECRET_WORDS;
 use codex_core::exec::{Labels, Sandbox, SandboxOptions, watch};
 use codex_core::policy::ResolvedWrites;
@@ -29,8 +31,10 @@ use super::spill::spill_directory;
 use crate::args::{ExecArgs, ExecVerb, ResumeArgs};
 use crate::exit_code;
 use crate::meaning::{Meaning, MeaningError};
+use crate::person::AtTheTerminal;
 use crate::render::exec::Show;
 use crate::signals::{Shares, Signals};
+use crate::widening::Widening;
 use prompt::PromptError;
 
 /// Why a run does not begin.
@@ -173,7 +177,8 @@ fn prepare(
     let options = &args.options;
     let meaning = Meaning::of(&args.policy)?;
     // While a model thinks, the namespaces of its next call can be made.
-    let sandbox = meaning.sandbox_with(SandboxOptions { standby: true, ..meaning.running_options()? })?;
+    let running = meaning.running_options()?;
+    let sandbox = meaning.sandbox_with(SandboxOptions { standby: true, ..running.clone() })?;
     let settings = &meaning.config.settings;
     let provider =
         Provider::of(settings, options.oss.then_some(LOCAL_PROVIDER), |name| std::env::var_os(name))?;
@@ -196,14 +201,14 @@ fn prepare(
     };
     let mut said = Vec::new();
     let mut first = Vec::new();
-    let (rollout, thread_id) = if let Some(resume) = resumed {
+    let (journal, thread_id) = if let Some(resume) = resumed {
         let path = session(codex_home.ok_or(ExecError::NoHome)?, resume, &workspace)?;
         let (rollout, meta, items) = Rollout::resume(&path, redactor)?;
         if meta.cwd != workspace {
             show.note(&format!("the session began in {}, and goes on here", shown(&meta.cwd)));
         }
         said = items;
-        (Some(rollout), meta.id)
+        (Journal::new(rollout), meta.id)
     } else {
         first.extend(project_words(&workspace).map(|text| Item::User { text, images: Vec::new() }));
         let thread_id = codex_agent::rollout::new_id();
@@ -214,12 +219,12 @@ fn prepare(
             model: model.clone(),
             model_provider: provider.id.clone(),
         };
-        let rollout = match codex_home {
-            _ if options.ephemeral => None,
-            Some(codex_home) => Some(Rollout::begin(codex_home, meta, redactor)?),
+        let journal = match codex_home {
+            _ if options.ephemeral => Journal::default(),
+            Some(codex_home) => Journal::new(Rollout::begin(codex_home, meta, redactor)?),
             None => return Err(ExecError::NoHome),
         };
-        (rollout, thread_id)
+        (journal, thread_id)
     };
     first.push(words);
     let mut environment = meaning.environment()?;
@@ -230,7 +235,10 @@ fn prepare(
     }
     let program = codex_arg0::self_exe().map_err(|error| ExecError::Prepare(error.to_string()))?;
     show.begins(&thread_id, &model, &provider.name, &sandbox);
-    let instructions = instructions(&sandbox, &workspace);
+    let policy = options.ask_for_approval.unwrap_or(settings.approval_policy.value);
+    let instructions = instructions(&sandbox, &workspace, policy);
+    let cancellation = CancellationToken::new();
+    let approvals = approvals(&meaning, policy, &workspace, running, show);
     let labels = Labels { by: Some("exec"), session: Some(thread_id.clone()), ..Labels::default() };
     let context = ToolContext {
         labels,
@@ -239,7 +247,10 @@ fn prepare(
         environment,
         program,
         spill: codex_home.and_then(spill_directory),
-        forbid: settings.forbid.values().cloned().collect(),
+        approvals,
+        journal: journal.clone(),
+        home: meaning.world.home.clone(),
+        abort: cancellation.clone(),
         cancellation: CancellationToken::new(),
     };
     let run = Run {
@@ -250,12 +261,53 @@ fn prepare(
         items: said,
         schema,
         limits,
-        rollout,
+        journal,
         tools: Tools::new(context, Arc::clone(&events)),
         events,
-        cancellation: CancellationToken::new(),
+        cancellation,
     };
     Ok((run, first))
+}
+
+/// Who is asked, and what the user has said beforehand.
+fn approvals(
+    meaning: &Meaning,
+    policy: ApprovalPolicy,
+    workspace: &Path,
+    options: SandboxOptions,
+    show: &Show,
+) -> Approvals {
+    let said = &meaning.config.settings.approvals;
+    let prefixes = |list: &SourcedList<Vec<String>>| list.values().cloned().collect();
+    let rules = Rules {
+        allow: prefixes(&said.allow),
+        prompt: prefixes(&said.prompt),
+        forbid: prefixes(&said.forbid),
+        unsandboxed: prefixes(&said.unsandboxed),
+    };
+    let places = |key: &str, list: &SourcedList<PathBuf>| {
+        let mut places = Vec::new();
+        for place in list.values() {
+            // What a link leads to may be another place by now: a command of an earlier run may have turned it.
+            match place.canonicalize() {
+                Ok(real) if real == *place => places.push(real),
+                Ok(real) => show.note(&format!(
+                    "{key}: {} is not given: it leads to {} by a link; name that",
+                    shown(place),
+                    shown(&real)
+                )),
+                Err(error) => show.note(&format!("{key}: {} is not given: {error}", shown(place))),
+            }
+        }
+        places
+    };
+    let standing = Standing {
+        write: places("approvals.write", &said.write),
+        read: places("approvals.read", &said.read),
+        network: said.network.value,
+    };
+    let widening = Arc::new(Widening::of(meaning, workspace, options));
+    Approvals::new(policy, rules, standing, widening, Arc::new(AtTheTerminal))
 }
 
 /// With `--last` there is no id, and what stands in its place is the task.

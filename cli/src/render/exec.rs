@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+use codex_agent::approval::{Approval, Decision};
 use codex_agent::event::{ChangeKind, CommandExecution, Details, Event, Status, Todo};
 use codex_core::exec::Sandbox;
 use codex_linux_sandbox::shown;
@@ -167,8 +168,26 @@ impl Show {
                 }
             }
             Details::TodoList { items } => self.todo(items),
+            Details::Approval(approval) => self.approval(approval),
             Details::Error { message } => super::complaint(&shown(message)),
         }
+    }
+
+    fn approval(&self, approval: &Approval) {
+        let said = match approval.decision {
+            Some(Decision::Approved) => "approved, this once",
+            Some(Decision::ApprovedForRun) => "approved, for this session",
+            Some(Decision::ApprovedByRule) => "given by your rules",
+            Some(Decision::Denied) => "denied",
+            Some(Decision::Aborted) => "the run is ended",
+            Some(Decision::NoTerminal) => "refused: nobody could be asked",
+            Some(Decision::Withdrawn) | None => "not answered",
+        };
+        self.line(&self.paint(Paint::Bold, &format!("? {}", cut(&approval.command))));
+        for opened in &approval.opens {
+            self.line(&self.paint(Paint::Dim, &format!("  opens: {}", cut(opened))));
+        }
+        self.line(&self.paint(Paint::Bold, &format!("  {said}")));
     }
 
     fn todo(&self, items: &[Todo]) {
@@ -192,7 +211,7 @@ impl Show {
         }
         let ending = match (command.status, command.exit_code, command.signal) {
             (Status::Declined, ..) => {
-                "not run: it is forbidden, or asks for more than the policy gives".to_owned()
+                "not run: it is forbidden, or asks for more than it is given".to_owned()
             }
             (_, Some(code), _) => format!("exit code {code}"),
             (_, _, Some(signal)) => format!("ended by signal {signal}"),

@@ -47,7 +47,14 @@ pub(super) struct Layer {
     pub(super) model_provider: Option<Sourced<String>>,
     pub(super) model_providers: BTreeMap<String, ProviderSettings>,
     pub(super) approval_policy: Option<Sourced<ApprovalPolicy>>,
+    pub(super) allow: Option<SourcedList<Vec<String>>>,
+    pub(super) prompt: Option<SourcedList<Vec<String>>>,
     pub(super) forbid: Option<SourcedList<Vec<String>>>,
+    pub(super) unsandboxed: Option<SourcedList<Vec<String>>>,
+    pub(super) approve_write: Option<SourcedList<PathBuf>>,
+    pub(super) approve_read: Option<SourcedList<PathBuf>>,
+    pub(super) approve_network: Option<Sourced<bool>>,
+    pub(super) model_context_window: Option<Sourced<u64>>,
 }
 
 /// A whole file or override: a layer, and layers that apply only when they are chosen.
@@ -100,7 +107,14 @@ impl Layer {
             model_provider,
             model_providers,
             approval_policy,
+            allow,
+            prompt,
             forbid,
+            unsandboxed,
+            approve_write,
+            approve_read,
+            approve_network,
+            model_context_window,
         } = self;
         let workspace_write = &mut settings.workspace_write;
         let environment = &mut settings.shell_environment_policy;
@@ -143,7 +157,17 @@ impl Layer {
             provider.lay_over(settings.model_providers.entry(name).or_default());
         }
         replace(&mut settings.approval_policy, approval_policy);
-        replace(&mut settings.forbid, forbid);
+        let approvals = &mut settings.approvals;
+        replace(&mut approvals.allow, allow);
+        replace(&mut approvals.prompt, prompt);
+        replace(&mut approvals.forbid, forbid);
+        replace(&mut approvals.unsandboxed, unsandboxed);
+        replace(&mut approvals.write, approve_write);
+        replace(&mut approvals.read, approve_read);
+        replace(&mut approvals.network, approve_network);
+        let window =
+            model_context_window.map(|Sourced { value, origin }| Sourced { value: Some(value), origin });
+        replace(&mut settings.model_context_window, window);
     }
 }
 

@@ -88,6 +88,9 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
             rows.add(key, toml_string(value), &setting.origin);
         }
     }
+    if let Some(window) = settings.model_context_window.value {
+        rows.add("model_context_window", window.to_string(), &settings.model_context_window.origin);
+    }
     for (name, provider) in &settings.model_providers {
         for (key, value, origin) in provider.rows() {
             let mut keys = vec!["model_providers", name];
@@ -97,7 +100,18 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     }
     let approval = &settings.approval_policy;
     rows.add("approval_policy", toml_string(approval.value.name()), &approval.origin);
-    rows.list("approvals.forbid", &settings.forbid, |words| toml_string(&words.join(" ")));
+    let approvals = &settings.approvals;
+    for (key, prefixes) in [
+        ("approvals.allow", &approvals.allow),
+        ("approvals.prompt", &approvals.prompt),
+        ("approvals.forbid", &approvals.forbid),
+        ("approvals.unsandboxed", &approvals.unsandboxed),
+    ] {
+        rows.list(key, prefixes, |words| toml_string(&words.join(" ")));
+    }
+    rows.list("approvals.write", &approvals.write, |directory| path(directory));
+    rows.list("approvals.read", &approvals.read, |place| path(place));
+    rows.add("approvals.network_access", approvals.network.value.to_string(), &approvals.network.origin);
     rows.0
 }
 

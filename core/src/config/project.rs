@@ -80,7 +80,14 @@ impl Tightening {
             model_provider: _,
             model_providers: _,
             approval_policy: _,
+            allow: _,
+            prompt,
             forbid,
+            unsandboxed: _,
+            approve_write: _,
+            approve_read: _,
+            approve_network: _,
+            model_context_window: _,
         } = layer;
         self.mode(settings, sandbox_mode);
         self.network(settings, network_access);
@@ -104,7 +111,9 @@ impl Tightening {
         self.git(&mut sandbox.git, git);
         self.paths("sandbox.protect", &mut sandbox.protect, protect);
         self.paths("sandbox.deny_read", &mut sandbox.deny_read, deny_read);
-        append(&mut settings.forbid, forbid, |ours, theirs: &Vec<String>| ours == theirs);
+        let same = |ours: &Vec<String>, theirs: &Vec<String>| ours == theirs;
+        append(&mut settings.approvals.forbid, forbid, same);
+        append(&mut settings.approvals.prompt, prompt, same);
         let sandbox = &mut settings.sandbox;
         self.flag("sandbox.private_tmp", &mut sandbox.private_tmp, private_tmp, true);
         self.limits(&mut sandbox.limits, limits);

@@ -47,6 +47,7 @@ pub(super) enum ProviderKey {
     RequestMaxRetries,
     StreamMaxRetries,
     StreamIdleTimeoutMs,
+    ModelContextWindow,
 }
 
 impl ProviderKey {
@@ -55,9 +56,10 @@ impl ProviderKey {
         match self {
             Self::Name | Self::BaseUrl | Self::EnvKey | Self::WireApi => "a string",
             Self::HttpHeaders | Self::EnvHttpHeaders | Self::QueryParams => "a table",
-            Self::RequestMaxRetries | Self::StreamMaxRetries | Self::StreamIdleTimeoutMs => {
-                "an integer that is not negative"
-            }
+            Self::RequestMaxRetries
+            | Self::StreamMaxRetries
+            | Self::StreamIdleTimeoutMs
+            | Self::ModelContextWindow => "an integer that is not negative",
         }
     }
 
@@ -90,6 +92,8 @@ pub struct ProviderSettings {
     pub stream_max_retries: Option<Sourced<u64>>,
     /// For how long an answer may pause, in milliseconds.
     pub stream_idle_timeout_ms: Option<Sourced<u64>>,
+    /// How many tokens its model can read at once.
+    pub model_context_window: Option<Sourced<u64>>,
 }
 
 /// One setting of a server: its key below the server's own, its value as TOML, its origin.
@@ -114,6 +118,7 @@ impl ProviderSettings {
             request_max_retries,
             stream_max_retries,
             stream_idle_timeout_ms,
+            model_context_window,
         } = self;
         replace(&mut below.name, name);
         replace(&mut below.base_url, base_url);
@@ -125,6 +130,7 @@ impl ProviderSettings {
         replace(&mut below.request_max_retries, request_max_retries);
         replace(&mut below.stream_max_retries, stream_max_retries);
         replace(&mut below.stream_idle_timeout_ms, stream_idle_timeout_ms);
+        replace(&mut below.model_context_window, model_context_window);
     }
 
     /// Each setting, in the order of the documentation. Values of headers and parameters are often keys, and are not shown.
@@ -150,6 +156,7 @@ impl ProviderSettings {
             ("request_max_retries", &self.request_max_retries),
             ("stream_max_retries", &self.stream_max_retries),
             ("stream_idle_timeout_ms", &self.stream_idle_timeout_ms),
+            ("model_context_window", &self.model_context_window),
         ] {
             if let Some(setting) = setting {
                 rows.push((vec![key], setting.value.to_string(), &setting.origin));
@@ -182,6 +189,9 @@ impl Reader<'_> {
             }
             ProviderKey::StreamIdleTimeoutMs => {
                 self.provider_in(layer).stream_idle_timeout_ms = self.count(value, expected);
+            }
+            ProviderKey::ModelContextWindow => {
+                self.provider_in(layer).model_context_window = self.count(value, expected);
             }
             ProviderKey::HttpHeaders | ProviderKey::EnvHttpHeaders | ProviderKey::QueryParams => {
                 let DeValue::Table(table) = value.get_ref() else { return self.wrong_type(value, expected) };

@@ -208,7 +208,14 @@ impl<'a> Reader<'a> {
             Setting::ApprovalPolicy => {
                 layer.approval_policy = self.word(value, &ApprovalPolicy::ALL, ApprovalPolicy::name);
             }
+            Setting::Allow => layer.allow = self.list(value, expected, Self::first_words),
+            Setting::Prompt => layer.prompt = self.list(value, expected, Self::first_words),
             Setting::Forbid => layer.forbid = self.list(value, expected, Self::first_words),
+            Setting::Unsandboxed => layer.unsandboxed = self.list(value, expected, Self::first_words),
+            Setting::ApproveWrite => layer.approve_write = self.absolute_paths(value, expected),
+            Setting::ApproveRead => layer.approve_read = self.absolute_paths(value, expected),
+            Setting::ApproveNetwork => layer.approve_network = self.boolean(value, expected),
+            Setting::ModelContextWindow => layer.model_context_window = self.count(value, expected),
             Setting::AllowUnixSockets => layer.allow_unix_sockets = self.absolute_paths(value, expected),
             Setting::Explain => layer.explain = self.word(value, &Explain::ALL, Explain::name),
             Setting::Limit(limit) => {

@@ -35,8 +35,15 @@ pub(super) enum Setting {
     Limit(Limit),
     Model,
     ModelProvider,
+    ModelContextWindow,
     ApprovalPolicy,
+    Allow,
+    Prompt,
     Forbid,
+    Unsandboxed,
+    ApproveWrite,
+    ApproveRead,
+    ApproveNetwork,
 }
 
 impl Setting {
@@ -64,13 +71,20 @@ impl Setting {
             | Self::AllowRead
             | Self::AllowUnixSockets
             | Self::ServerWritableRoots
-            | Self::Forbid => "an array of strings",
+            | Self::Allow
+            | Self::Prompt
+            | Self::Forbid
+            | Self::Unsandboxed
+            | Self::ApproveWrite
+            | Self::ApproveRead => "an array of strings",
             Self::NetworkAccess
             | Self::ExcludeTmpdirEnvVar
             | Self::ExcludeSlashTmp
             | Self::IgnoreDefaultExcludes
             | Self::PrivateTmp
-            | Self::ServerNetworkAccess => "a boolean (true or false)",
+            | Self::ServerNetworkAccess
+            | Self::ApproveNetwork => "a boolean (true or false)",
+            Self::ModelContextWindow => "an integer that is not negative",
             Self::AuditMaxBytes => "a whole number",
             Self::Limit(limit) => expected(limit.unit()),
         }
@@ -168,7 +182,7 @@ const fn user_only(name: &'static str, node: Node) -> Key {
 }
 
 /// The keys at the top of a file, an override or a flag. The two that choose among profiles come first.
-pub(super) static ROOT: [Key; 14] = [
+pub(super) static ROOT: [Key; 15] = [
     user_only("profile", Node::ProfileName),
     user_only("profiles", Node::Profiles),
     setting("sandbox_mode", Setting::SandboxMode),
@@ -181,6 +195,7 @@ pub(super) static ROOT: [Key; 14] = [
     user_only("model", Node::Setting(Setting::Model)),
     user_only("model_provider", Node::Setting(Setting::ModelProvider)),
     user_only("model_providers", Node::Providers),
+    user_only("model_context_window", Node::Setting(Setting::ModelContextWindow)),
     user_only("approval_policy", Node::Setting(Setting::ApprovalPolicy)),
     shared("approvals", Node::Table(&APPROVALS)),
 ];
@@ -237,10 +252,18 @@ static AUDIT: [Key; 2] = [
     user_only("max_bytes", Node::Setting(Setting::AuditMaxBytes)),
 ];
 
-static APPROVALS: [Key; 1] = [setting("forbid", Setting::Forbid)];
+static APPROVALS: [Key; 7] = [
+    user_only("allow", Node::Setting(Setting::Allow)),
+    setting("prompt", Setting::Prompt),
+    setting("forbid", Setting::Forbid),
+    user_only("unsandboxed", Node::Setting(Setting::Unsandboxed)),
+    user_only("write", Node::Setting(Setting::ApproveWrite)),
+    user_only("read", Node::Setting(Setting::ApproveRead)),
+    user_only("network_access", Node::Setting(Setting::ApproveNetwork)),
+];
 
 /// The keys of a server of models.
-pub(super) static PROVIDER: [Key; 10] = [
+pub(super) static PROVIDER: [Key; 11] = [
     provider("name", ProviderKey::Name),
     provider("base_url", ProviderKey::BaseUrl),
     provider("env_key", ProviderKey::EnvKey),
@@ -251,6 +274,7 @@ pub(super) static PROVIDER: [Key; 10] = [
     provider("request_max_retries", ProviderKey::RequestMaxRetries),
     provider("stream_max_retries", ProviderKey::StreamMaxRetries),
     provider("stream_idle_timeout_ms", ProviderKey::StreamIdleTimeoutMs),
+    provider("model_context_window", ProviderKey::ModelContextWindow),
 ];
 
 const fn provider(name: &'static str, key: ProviderKey) -> Key {

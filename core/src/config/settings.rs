@@ -166,19 +166,47 @@ pub enum ApprovalPolicy {
     /// Never: what the sandbox refuses stays refused.
     #[default]
     Never,
+    /// Where the model asks for more than the policy gives.
+    OnRequest,
+    /// Where a command failed, and the sandbox refused it something that can be granted. And where the model asks.
+    OnFailure,
+    /// Before everything that is not known to be harmless. And where the model asks.
+    Untrusted,
 }
 
 impl ApprovalPolicy {
     /// Every choice.
-    pub const ALL: [Self; 1] = [Self::Never];
+    pub const ALL: [Self; 4] = [Self::Never, Self::OnRequest, Self::OnFailure, Self::Untrusted];
 
     /// The name used in configuration and reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Never => "never",
+            Self::OnRequest => "on-request",
+            Self::OnFailure => "on-failure",
+            Self::Untrusted => "untrusted",
         }
     }
+}
+
+/// The `[approvals]` table: what the user has said about calls before anybody asks. Commands are named by their first words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApprovalSettings {
+    /// What runs without a question, in the sandbox as ever.
+    pub allow: SourcedList<Vec<String>>,
+    /// What is asked about each time.
+    pub prompt: SourcedList<Vec<String>>,
+    /// What does not run.
+    pub forbid: SourcedList<Vec<String>>,
+    /// What may run without a sandbox, where the model asks for that.
+    pub unsandboxed: SourcedList<Vec<String>>,
+    /// Directories that a call may write below, where the model asks for that. Absolute.
+    pub write: SourcedList<PathBuf>,
+    /// What a call may read although `sandbox.deny_read` hides it, where the model asks for that. Absolute.
+    pub read: SourcedList<PathBuf>,
+    /// Whether a call may reach the network, where the model asks for that.
+    pub network: Sourced<bool>,
 }
 
 /// The `[sandbox_workspace_write]` table.
@@ -350,8 +378,10 @@ pub struct Settings {
     pub model_providers: BTreeMap<String, ProviderSettings>,
     /// Who is asked before something runs.
     pub approval_policy: Sourced<ApprovalPolicy>,
-    /// What no tool call may run: the first words of commands.
-    pub forbid: SourcedList<Vec<String>>,
+    /// What the answers are.
+    pub approvals: ApprovalSettings,
+    /// How many tokens the model can read at once.
+    pub model_context_window: Sourced<Option<u64>>,
 }
 
 impl Default for Settings {
@@ -369,7 +399,8 @@ impl Default for Settings {
             model_provider: Sourced::default(),
             model_providers: BTreeMap::new(),
             approval_policy: Sourced::default(),
-            forbid: SourcedList::default(),
+            approvals: ApprovalSettings::default(),
+            model_context_window: Sourced::default(),
         }
     }
 }

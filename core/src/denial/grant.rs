@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::judge::{Judge, Operation, Refusal};
-use super::record::Allow;
+use super::record::{Allow, Opens};
 use super::secret::is_secret;
 use super::tools::TOOLS;
 use crate::config::{Origin, toml_string};
@@ -76,7 +76,12 @@ fn allow_root(judge: &Judge<'_>, directory: &Path) -> Option<Allow> {
         toml = format!("sandbox_mode = \"workspace-write\"\n{toml}");
         flag = format!("--full-auto {flag}");
     }
-    Some(Allow { setting: Some(ROOTS), toml: Some(toml), flag: Some(flag) })
+    Some(Allow {
+        setting: Some(ROOTS),
+        toml: Some(toml),
+        flag: Some(flag),
+        opens: Opens::Write(directory.to_owned()),
+    })
 }
 
 /// A list with one item more, as a line of TOML. `None` for names that are not UTF-8.

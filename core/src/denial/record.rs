@@ -44,6 +44,18 @@ impl Rule {
     }
 }
 
+/// What a grant would open, as data.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Opens {
+    /// Writing below a directory.
+    Write(PathBuf),
+    /// The network.
+    Network,
+    /// A unix socket of the host.
+    UnixSocket(PathBuf),
+}
+
 /// What would allow it: the narrowest grant that makes sense.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Allow {
@@ -53,6 +65,9 @@ pub struct Allow {
     pub toml: Option<String>,
     /// The same as options of `codex sandbox`.
     pub flag: Option<String>,
+    /// The same as data. Not a part of reports, which have it in words.
+    #[serde(skip)]
+    pub opens: Opens,
 }
 
 /// Something that the sandbox refused.

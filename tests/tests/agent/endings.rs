@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{call, events, exec, exec_at, run_command, say};
 
 /// The sessions that a scene has.
-fn sessions(scene: &Scene) -> Vec<PathBuf> {
+pub(super) fn sessions(scene: &Scene) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![scene.path("codex-home/sessions")];
     while let Some(directory) = waiting.pop() {

@@ -14,7 +14,8 @@ const EVERYTHING: &str = r#"
 sandbox_mode = "workspace-write"
 model = "m"
 model_provider = "a.b"
-approval_policy = "never"
+approval_policy = "on-request"
+model_context_window = 65536
 codex_linux_sandbox_exe = "/opt/helper"
 
 [sandbox_workspace_write]
@@ -64,9 +65,16 @@ query_params = { version = "1" }
 request_max_retries = 0
 stream_max_retries = 0x10
 stream_idle_timeout_ms = 5_000
+model_context_window = 32768
 
 [approvals]
 forbid = ["git  push"]
+allow = ["cargo test"]
+prompt = ["npm"]
+unsandboxed = ["git fetch"]
+write = ["~/cache"]
+read = ["/srv/keys/public"]
+network_access = true
 
 [profiles.ci]
 sandbox_mode = "read-only"
@@ -99,46 +107,54 @@ fn every_key_is_read_and_listed() {
         [
             "sandbox_mode = \"workspace-write\"  config.toml:2",
             "sandbox_workspace_write.writable_roots = [\"/data\", \"/home/me/cache\", \"/home/me/etc\"]  \
-             config.toml:9",
-            "sandbox_workspace_write.network_access = true  config.toml:10",
-            "sandbox_workspace_write.exclude_tmpdir_env_var = true  config.toml:11",
-            "sandbox_workspace_write.exclude_slash_tmp = true  config.toml:12",
-            "shell_environment_policy.inherit = \"core\"  config.toml:15",
-            "shell_environment_policy.ignore_default_excludes = true  config.toml:16",
-            "shell_environment_policy.exclude = [\"AWS_*\"]  config.toml:17",
-            "shell_environment_policy.set.\"A.B\" = \"it's \\\"q\\\"\"  config.toml:21",
-            "shell_environment_policy.set.CI = \"1\"  config.toml:20",
-            "shell_environment_policy.include_only = [\"PATH\", \"HOME\"]  config.toml:18",
-            "codex_linux_sandbox_exe = \"/opt/helper\"  config.toml:6",
-            "sandbox.isolation = \"landlock\"  config.toml:24",
-            "sandbox.require = [\"network\", \"inner-sockets\", \"writes\"]  config.toml:25",
-            "sandbox.git = \"read-only\"  config.toml:26",
-            "sandbox.protect = [\"Makefile\", \"ci/run\"]  config.toml:27",
-            "sandbox.unprotect = [\".husky\"]  config.toml:28",
-            "sandbox.deny_read = [\"/home/me/.ssh\", \"/srv/keys\"]  config.toml:29",
-            "sandbox.allow_read = [\"/home/me/.ssh/known_hosts\"]  config.toml:30",
-            "sandbox.private_tmp = true  config.toml:31",
-            "sandbox.allow_unix_sockets = [\"/run/docker.sock\"]  config.toml:32",
-            "sandbox.explain = \"always\"  config.toml:33",
-            "exec_server.max_policy = \"read-only\"  config.toml:36",
-            "exec_server.writable_roots = [\"/home/me/work\"]  config.toml:37",
-            "exec_server.network_access = true  config.toml:38",
-            "audit.file = \"/var/log/codex\"  config.toml:41",
-            "audit.max_bytes = 1000  config.toml:42",
+             config.toml:10",
+            "sandbox_workspace_write.network_access = true  config.toml:11",
+            "sandbox_workspace_write.exclude_tmpdir_env_var = true  config.toml:12",
+            "sandbox_workspace_write.exclude_slash_tmp = true  config.toml:13",
+            "shell_environment_policy.inherit = \"core\"  config.toml:16",
+            "shell_environment_policy.ignore_default_excludes = true  config.toml:17",
+            "shell_environment_policy.exclude = [\"AWS_*\"]  config.toml:18",
+            "shell_environment_policy.set.\"A.B\" = \"it's \\\"q\\\"\"  config.toml:22",
+            "shell_environment_policy.set.CI = \"1\"  config.toml:21",
+            "shell_environment_policy.include_only = [\"PATH\", \"HOME\"]  config.toml:19",
+            "codex_linux_sandbox_exe = \"/opt/helper\"  config.toml:7",
+            "sandbox.isolation = \"landlock\"  config.toml:25",
+            "sandbox.require = [\"network\", \"inner-sockets\", \"writes\"]  config.toml:26",
+            "sandbox.git = \"read-only\"  config.toml:27",
+            "sandbox.protect = [\"Makefile\", \"ci/run\"]  config.toml:28",
+            "sandbox.unprotect = [\".husky\"]  config.toml:29",
+            "sandbox.deny_read = [\"/home/me/.ssh\", \"/srv/keys\"]  config.toml:30",
+            "sandbox.allow_read = [\"/home/me/.ssh/known_hosts\"]  config.toml:31",
+            "sandbox.private_tmp = true  config.toml:32",
+            "sandbox.allow_unix_sockets = [\"/run/docker.sock\"]  config.toml:33",
+            "sandbox.explain = \"always\"  config.toml:34",
+            "exec_server.max_policy = \"read-only\"  config.toml:37",
+            "exec_server.writable_roots = [\"/home/me/work\"]  config.toml:38",
+            "exec_server.network_access = true  config.toml:39",
+            "audit.file = \"/var/log/codex\"  config.toml:42",
+            "audit.max_bytes = 1000  config.toml:43",
             "model = \"m\"  config.toml:3",
             "model_provider = \"a.b\"  config.toml:4",
-            "model_providers.\"a.b\".name = \"A\"  config.toml:45",
-            "model_providers.\"a.b\".base_url = \"https://a/v1\"  config.toml:46",
-            "model_providers.\"a.b\".env_key = \"A_KEY\"  config.toml:47",
-            "model_providers.\"a.b\".wire_api = \"chat\"  config.toml:48",
-            "model_providers.\"a.b\".http_headers.X = \"…\"  config.toml:49",
-            "model_providers.\"a.b\".query_params.version = \"…\"  config.toml:51",
-            "model_providers.\"a.b\".env_http_headers.Y = \"Y_KEY\"  config.toml:50",
-            "model_providers.\"a.b\".request_max_retries = 0  config.toml:52",
-            "model_providers.\"a.b\".stream_max_retries = 16  config.toml:53",
-            "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:54",
-            "approval_policy = \"never\"  config.toml:5",
-            "approvals.forbid = [\"git push\"]  config.toml:57",
+            "model_context_window = 65536  config.toml:6",
+            "model_providers.\"a.b\".name = \"A\"  config.toml:46",
+            "model_providers.\"a.b\".base_url = \"https://a/v1\"  config.toml:47",
+            "model_providers.\"a.b\".env_key = \"A_KEY\"  config.toml:48",
+            "model_providers.\"a.b\".wire_api = \"chat\"  config.toml:49",
+            "model_providers.\"a.b\".http_headers.X = \"…\"  config.toml:50",
+            "model_providers.\"a.b\".query_params.version = \"…\"  config.toml:52",
+            "model_providers.\"a.b\".env_http_headers.Y = \"Y_KEY\"  config.toml:51",
+            "model_providers.\"a.b\".request_max_retries = 0  config.toml:53",
+            "model_providers.\"a.b\".stream_max_retries = 16  config.toml:54",
+            "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:55",
+            "model_providers.\"a.b\".model_context_window = 32768  config.toml:56",
+            "approval_policy = \"on-request\"  config.toml:5",
+            "approvals.allow = [\"cargo test\"]  config.toml:60",
+            "approvals.prompt = [\"npm\"]  config.toml:61",
+            "approvals.forbid = [\"git push\"]  config.toml:59",
+            "approvals.unsandboxed = [\"git fetch\"]  config.toml:62",
+            "approvals.write = [\"/home/me/cache\"]  config.toml:63",
+            "approvals.read = [\"/srv/keys/public\"]  config.toml:64",
+            "approvals.network_access = true  config.toml:65",
         ]
     );
     assert_eq!(
@@ -199,7 +215,7 @@ fn tables_merge_and_lists_replace() {
     assert_eq!(environment.set["A.B"].value, "it's \"q\"");
     let roots = &settings.workspace_write.writable_roots;
     assert!(roots.is_empty());
-    assert!(matches!(&roots.origin, Origin::Profile { name, line: 61, .. } if name == "ci"), "{roots:?}");
+    assert!(matches!(&roots.origin, Origin::Profile { name, line: 69, .. } if name == "ci"), "{roots:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use codex_linux_sandbox::UnixSockets;
 use nix::errno::Errno;
 
-use super::super::record::{Allow, Rule};
+use super::super::record::{Allow, Opens, Rule};
 use super::super::{grant, secret};
 use super::files::locate;
 use super::{Judge, Refusal, Verdict, allowed};
@@ -46,6 +46,7 @@ pub(super) fn connect(judge: &Judge<'_>, host: &str, _port: Option<u16>) -> Verd
             setting: in_table.then_some(key),
             toml: in_table.then(|| format!("{key} = true")),
             flag: Some("--network".to_owned()),
+            opens: Opens::Network,
         }),
         risk: Some("every host and port, this machine's own services among them".to_owned()),
     }))
@@ -79,7 +80,8 @@ pub(super) fn unix(judge: &Judge<'_>, path: &Path) -> Result<Verdict, Errno> {
         let key = "sandbox.allow_unix_sockets";
         let known = judge.settings.sandbox.allow_unix_sockets.values();
         let toml = grant::list_toml(key, known.map(std::path::PathBuf::as_path), &place);
-        let allow = toml.map(|toml| Allow { setting: Some(key), toml: Some(toml), flag: None });
+        let opens = Opens::UnixSocket(place.clone());
+        let allow = toml.map(|toml| Allow { setting: Some(key), toml: Some(toml), flag: None, opens });
         let risk = if is_daemon {
             "whoever reaches this daemon is root on this machine"
         } else {

@@ -12,7 +12,8 @@ const RESERVED: [&str; 17] = [
 ];
 
 /// The simple commands of a script, each with its words. Nothing where it holds more than these.
-pub(super) fn simple_commands(script: &str) -> Option<Vec<Vec<String>>> {
+#[must_use]
+pub fn simple_commands(script: &str) -> Option<Vec<Vec<String>>> {
     let mut commands = Vec::new();
     let mut words: Vec<String> = Vec::new();
     let mut characters = script.chars().peekable();

@@ -1,0 +1,129 @@
+//! The person at the terminal, who is asked what only the user can give.
+//!
+//! They are asked at `/dev/tty`, whatever the streams are: what is piped in is no answer, and neither is what was typed before
+//! the question stood there. Commands have no terminal, or one of their own, and can't type here.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use codex_agent::approval::{Answer, Asking, Person, Question};
+use codex_core::exec::watch;
+use nix::fcntl::OFlag;
+use nix::sys::termios::{FlushArg, tcflush};
+use nix::unistd::{getpgrp, tcgetpgrp};
+
+use crate::render::question::{prompt, question};
+
+const TERMINAL: &str = "/dev/tty";
+/// More than an answer takes.
+const LONGEST_ANSWER: usize = 4096;
+/// How often somebody who types something else is asked again.
+const MOST_TRIES: usize = 3;
+
+/// Whoever sits at the controlling terminal.
+#[derive(Debug)]
+pub(crate) struct AtTheTerminal;
+
+impl Person for AtTheTerminal {
+    fn ask<'a>(&'a self, question: &'a Question) -> Asking<'a> {
+        Box::pin(async move { ask(question).await.unwrap_or_else(Answer::Nobody) })
+    }
+}
+
+async fn ask(asked: &Question) -> Result<Answer, String> {
+    let mut terminal = open()?;
+    // It takes a long question whole, where the other would take what there is room for.
+    let mut display = OpenOptions::new()
+        .write(true)
+        .custom_flags(OFlag::O_NOCTTY.bits())
+        .open(TERMINAL)
+        .map_err(|error| format!("there is no terminal ({TERMINAL}: {error})"))?;
+    let lost = |error: std::io::Error| format!("the terminal is gone ({error})");
+    let readable = terminal.as_fd().try_clone_to_owned().and_then(watch).map_err(lost)?;
+    display.write_all(question(asked).as_bytes()).map_err(lost)?;
+    let mut typed = Vec::new();
+    for _ in 0..MOST_TRIES {
+        let line = loop {
+            if let Some(end) = typed.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+                let rest = typed.split_off(end + 1);
+                let line = std::mem::replace(&mut typed, rest);
+                break String::from_utf8_lossy(&line).trim().to_owned();
+            }
+            if typed.len() > LONGEST_ANSWER {
+                return Ok(Answer::No(String::new()));
+            }
+            let mut ready = readable.readable().await.map_err(lost)?;
+            let mut bytes = [0; 512];
+            match terminal.read(&mut bytes) {
+                // Ctrl-D.
+                Ok(0) => return Ok(Answer::No(String::new())),
+                Ok(count) => typed.extend_from_slice(bytes.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(lost(error)),
+            }
+        };
+        if let Some(answer) = understood(&line, asked.may_last) {
+            return Ok(answer);
+        }
+        display.write_all(prompt(asked).as_bytes()).map_err(lost)?;
+    }
+    Ok(Answer::No(String::new()))
+}
+
+/// The terminal, with nothing in it that was typed before.
+fn open() -> Result<File, String> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let terminal = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(TERMINAL)
+        .map_err(|error| format!("there is no terminal ({TERMINAL}: {error})"))?;
+    // Reading would stop us until the shell brings us to the front, and nobody would know why.
+    match tcgetpgrp(&terminal) {
+        Ok(front) if front == getpgrp() => {}
+        Ok(_) => return Err("this run is in the background of its terminal".to_owned()),
+        Err(errno) => return Err(format!("there is no terminal ({TERMINAL}: {errno})")),
+    }
+    tcflush(&terminal, FlushArg::TCIFLUSH)
+        .map_err(|errno| format!("the terminal can't be asked at ({errno})"))?;
+    Ok(terminal)
+}
+
+/// What was typed. Nothing where that is no answer.
+fn understood(line: &str, may_last: bool) -> Option<Answer> {
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let word = word.to_ascii_lowercase();
+    match (word.as_str(), rest.trim()) {
+        ("" | "d" | "deny" | "n" | "no", words) => Some(Answer::No(words.to_owned())),
+        ("o" | "once" | "y" | "yes", "") => Some(Answer::Once),
+        ("s" | "session", "") if may_last => Some(Answer::ForThisRun),
+        ("a" | "abort", "") => Some(Answer::Abort),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, understood};
+
+    #[test]
+    fn only_what_says_yes_is_yes() {
+        let no = |words: &str| Some(Answer::No(words.to_owned()));
+        assert_eq!(understood("", true), no(""));
+        assert_eq!(understood("d  use the cache", true), no("use the cache"));
+        assert_eq!(understood("No", true), no(""));
+        assert_eq!(understood("y", true), Some(Answer::Once));
+        assert_eq!(understood("ONCE", true), Some(Answer::Once));
+        assert_eq!(understood("s", true), Some(Answer::ForThisRun));
+        assert_eq!(understood("a", false), Some(Answer::Abort));
+        for unclear in ["s", "session"] {
+            assert_eq!(understood(unclear, false), None);
+        }
+        for unclear in ["yep", "y es", "o o", "ls", "once more", "abort it"] {
+            assert_eq!(understood(unclear, true), None, "{unclear}");
+        }
+    }
+}
