@@ -9,6 +9,7 @@
 //! The crate neither prints nor reads the process's environment: the caller hands in what it knows, and gets events.
 
 pub mod approval;
+pub mod context;
 pub mod conversation;
 pub mod event;
 pub mod instructions;

@@ -58,6 +58,8 @@ pub struct Provider {
     pub idle_timeout: Duration,
     /// What must not be shown or written down.
     pub secrets: Vec<String>,
+    /// How many tokens the model can read at once, where somebody says so.
+    pub context_window: Option<u64>,
     /// Variables that hold secrets, which commands must not see.
     pub secret_variables: Vec<String>,
 }
@@ -161,6 +163,11 @@ impl Provider {
                     .as_ref()
                     .map_or(STREAM_IDLE_TIMEOUT_MS, |timeout| timeout.value.max(1)),
             ),
+            context_window: said
+                .model_context_window
+                .as_ref()
+                .map(|window| window.value)
+                .or(settings.model_context_window.value),
             secrets: Vec::new(),
             secret_variables: Vec::new(),
         };

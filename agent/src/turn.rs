@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::context::{self, Window};
 use crate::conversation::{Answer, Call, Item, Request, Usage};
 use crate::event::{Details, Event, Events, Failure};
 use crate::provider::{Client, ModelError, Notice};
@@ -15,10 +16,6 @@ use crate::tools::{Tools, specs};
 
 /// How often a model is asked where nobody says otherwise: a loop without an end has to end.
 pub const DEFAULT_MAX_TURNS: u64 = 250;
-/// What is said of an output that had to go.
-const TRIMMED: &str = "[this output was left out to make room; run the command again to see it]";
-/// Outputs that are shorter make no room.
-const WORTH_TRIMMING: usize = 400;
 
 /// When a run is ended, whatever the model wants.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +47,8 @@ pub struct Run {
     pub thread_id: String,
     /// What was said before.
     pub items: Vec<Item>,
+    /// How much of it the model can read at once.
+    pub window: Window,
     /// What the last words have to be like.
     pub schema: Option<Value>,
     /// When it is ended.
@@ -210,7 +209,17 @@ impl Run {
     /// Asks the model, with less of the past where all of it is too much.
     async fn ask(&mut self) -> Result<Answer, TurnError> {
         let tools = specs();
+        let fixed = context::fixed(&self.instructions, &tools);
+        if let Some((took, count)) = self.window.make_room(fixed, &mut self.items) {
+            self.events.item(Details::Error {
+                message: format!(
+                    "the conversation would take about {took} tokens, which is more than the model's window has room for; the {count} \
+                     oldest tool outputs are left out"
+                ),
+            });
+        }
         loop {
+            let estimated = fixed.saturating_add(context::estimate(&self.items));
             let request = Request {
                 model: &self.model,
                 instructions: &self.instructions,
@@ -228,9 +237,12 @@ impl Run {
             match self.client.ask(&request, &mut tell).await {
                 Ok(mut answer) => {
                     answer.make_calls_distinct(&self.items);
+                    if let Some(usage) = answer.usage {
+                        self.window.hear(estimated, usage.input_tokens);
+                    }
                     return Ok(answer);
                 }
-                Err(error @ ModelError::ContextOverflow { .. }) => match trim(&mut self.items) {
+                Err(error @ ModelError::ContextOverflow { .. }) => match context::halve(&mut self.items) {
                     0 => return Err(error.into()),
                     count => self.events.item(Details::Error {
                         message: format!(
@@ -294,43 +306,4 @@ fn fits(validator: &Validator, message: &str) -> Result<(), String> {
         .map(|error| format!("{error} at `{}`", error.instance_path()))
         .collect();
     if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
-}
-
-/// Leaves out the oldest outputs, until half of what they take is gone. Says how many that were.
-fn trim(items: &mut [Item]) -> usize {
-    let size = |item: &Item| match item {
-        Item::Output { text, .. } if text.len() > WORTH_TRIMMING => text.len(),
-        _ => 0,
-    };
-    let all: usize = items.iter().map(size).sum();
-    let (mut gone, mut count) = (0, 0);
-    for item in items {
-        if all == 0 || gone * 2 >= all {
-            break;
-        }
-        let taken = size(item);
-        if let (Item::Output { text, .. }, true) = (item, taken > 0) {
-            TRIMMED.clone_into(text);
-            gone += taken;
-            count += 1;
-        }
-    }
-    count
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Item, TRIMMED, trim};
-
-    #[test]
-    fn the_oldest_outputs_go_first_until_there_are_none() {
-        let output =
-            |length: usize| Item::Output { call_id: "c".into(), text: "x".repeat(length), custom: false };
-        let mut items = [output(10), output(1000), output(500), output(900)];
-        assert_eq!(trim(&mut items), 2);
-        assert!(matches!(&items[1], Item::Output { text, .. } if text == TRIMMED));
-        assert_eq!(items[0], output(10));
-        assert_eq!(items[3], output(900));
-        assert_eq!((trim(&mut items), trim(&mut items)), (1, 0));
-    }
 }

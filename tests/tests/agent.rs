@@ -38,8 +38,8 @@ use endings::{
 };
 use faults::{
     a_conversation_that_is_too_long_loses_its_oldest_outputs, a_server_that_recovers_is_asked_again,
-    a_server_that_stays_broken_fails_the_turn, an_answer_that_breaks_off_runs_nothing_twice,
-    wrong_calls_are_answered_in_words,
+    a_server_that_stays_broken_fails_the_turn, a_window_is_kept_before_the_server_says_so,
+    an_answer_that_breaks_off_runs_nothing_twice, wrong_calls_are_answered_in_words,
 };
 use work::{
     a_failing_test_is_fixed_in_a_crate, a_failing_test_is_fixed_in_a_python_project,
@@ -62,6 +62,7 @@ cases!(
     an_answer_that_breaks_off_runs_nothing_twice,
     wrong_calls_are_answered_in_words,
     a_conversation_that_is_too_long_loses_its_oldest_outputs,
+    a_window_is_kept_before_the_server_says_so,
     a_failing_test_is_fixed_in_a_crate,
     a_sessions_end_is_the_runs_end,
     calls_run_at_once_but_for_patches,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use codex_agent::approval::{Approvals, Rules, Standing};
+use codex_agent::context::Window;
 use codex_agent::conversation::Item;
 use codex_agent::event::{Event, Events};
 use codex_agent::instructions::{instructions, project_words};
@@ -253,12 +254,14 @@ fn prepare(
         abort: cancellation.clone(),
         cancellation: CancellationToken::new(),
     };
+    let window = Window::new(provider.context_window);
     let run = Run {
         client: Client::new(provider)?,
         model,
         instructions,
         thread_id,
         items: said,
+        window,
         schema,
         limits,
         journal,

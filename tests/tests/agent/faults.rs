@@ -164,6 +164,38 @@ pub(super) fn wrong_calls_are_answered_in_words(scene: &Scene) {
     );
 }
 
+pub(super) fn a_window_is_kept_before_the_server_says_so(scene: &Scene) {
+    // Each output takes some 2000 tokens, and what is fixed some more.
+    let long = || run_command("seq -w 100000 101400");
+    for (setting, usage, left_out) in [
+        ("model_context_window=1000000", json!([10, 5]), false),
+        ("model_context_window=8000", json!([10, 5]), true),
+        ("model_providers.scripted.model_context_window=8000", json!([10, 5]), true),
+        // The server counts a hundred times as much as anybody would think.
+        ("model_context_window=200000", json!([300_000, 5]), true),
+    ] {
+        let mut acts = vec![long(), long(), long(), long(), say("done")];
+        acts.iter_mut().for_each(|act| act["usage"] = usage.clone());
+        let model = Model::serve(Api::Responses, acts);
+        let run = exec(scene, &model, &["--json", "-c", setting, "x"]).run().expect_code(0);
+        let outputs = model.outputs();
+        let is_left_out = |output: &String| output.contains("left out to make room");
+        assert_eq!(outputs.iter().any(is_left_out), left_out, "{setting}: {}", run.describe());
+        // The oldest first, and never what the model has not seen.
+        assert!(outputs.is_sorted_by_key(|output| !is_left_out(output)), "{outputs:?}");
+        for request in model.requests() {
+            let last =
+                request["input"].as_array().and_then(|items| items.last()).cloned().unwrap_or_default();
+            assert!(!last.to_string().contains("left out to make room"), "{last}");
+        }
+        let told = events(&run).iter().any(|event| {
+            let message = event["item"]["message"].as_str().unwrap_or_default();
+            message.contains("oldest tool outputs are left out")
+        });
+        assert_eq!(told, left_out, "{}", run.describe());
+    }
+}
+
 pub(super) fn a_conversation_that_is_too_long_loses_its_oldest_outputs(scene: &Scene) {
     let overflow = json!({ "status": 400, "body": "{\"error\":{\"code\":\"context_length_exceeded\",\"message\":\"too long\"}}" });
     let print = |mark: &str| run_command(&format!("seq -f {mark}%g 500"));
