@@ -8,6 +8,7 @@
 //! ```
 
 mod escape;
+mod http_grant;
 mod layer;
 mod listing;
 mod load;
@@ -28,6 +29,7 @@ mod source_file;
 mod tests;
 
 pub(crate) use escape::toml_string;
+pub use http_grant::{HttpGrant, HttpGrantError, HttpHost};
 pub(crate) use listing::limit_key;
 pub use listing::{SettingRow, rows};
 pub use load::{ConfigSources, FlagLayer, Loaded, load};

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::files::Handles;
 use crate::framing::check_structure;
-use crate::handlers::{self, Context, Params};
+use crate::handlers::{self, Context, Later, Params};
 use crate::outgoing::{Gone, Outgoing, Queued, queue};
 use crate::process::{Following, follow};
 use crate::protocol::{
@@ -191,15 +192,19 @@ impl Connection {
                 },
                 Err(error) => Err(error),
             };
-            let (reply, then, _room) = match answered {
-                Ok(answer) => (Ok(answer.result), answer.then, answer.room),
-                Err(error) => (Err(error), None, None),
+            let (reply, then, later, _room) = match answered {
+                Ok(answer) => (Ok(answer.result), answer.then, answer.later, answer.room),
+                Err(error) => (Err(error), None, None, None),
             };
             let result = reply.as_ref().map_or_else(|error| error.kind().name(), |_result| "ok");
             server.metrics.answered(name, result, started.elapsed());
-            if send_reply(&out, &id, &reply).await.is_ok()
-                && let Some(following) = then
-            {
+            if send_reply(&out, &id, &reply).await.is_err() {
+                return;
+            }
+            if let Some(Later(later)) = later {
+                tokio::spawn(later);
+            }
+            if let Some(following) = then {
                 tokio::spawn(follow(following, out, Arc::clone(&server.metrics)));
             }
         });
@@ -246,6 +251,7 @@ impl Connection {
             server: Arc::clone(&self.server),
             session,
             out: self.out.clone(),
+            http: Arc::new(Semaphore::new(self.server.limits.http_requests.max(1))),
             files: Arc::new(Handles::new(Arc::clone(&self.server.crew), self.server.limits)),
             client: client_name.into(),
             peer: Arc::clone(&self.peer),

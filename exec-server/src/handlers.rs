@@ -6,6 +6,7 @@
 mod environment;
 mod extensions;
 mod files;
+mod http;
 mod process;
 
 use std::pin::Pin;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::files::Handles;
 use crate::outgoing::Outgoing;
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) out: Outgoing,
     /// The connection's open files.
     pub(crate) files: Arc<Handles>,
+    /// Places for its HTTP requests.
+    pub(crate) http: Arc<Semaphore>,
     pub(crate) client: Arc<str>,
     pub(crate) peer: Arc<str>,
     /// Whether the client has asked for what is ours.
@@ -46,6 +49,17 @@ pub(crate) struct Answer {
     pub(crate) then: Option<Following>,
     /// What its memory counts against, until it is on its way.
     pub(crate) room: Option<OwnedSemaphorePermit>,
+    /// What goes on once the answer is on its way.
+    pub(crate) later: Option<Later>,
+}
+
+/// Something that goes on by itself, with the connection at most.
+pub(crate) struct Later(pub(crate) Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl std::fmt::Debug for Later {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Later")
+    }
 }
 
 pub(crate) type Answered = Result<Answer, RpcError>;
@@ -86,6 +100,7 @@ const METHODS: &[(&str, Known, Handler)] = &[
     ("fs/readBlock", Known::All, files::read_block),
     ("fs/writeBlock", Known::All, files::write_block),
     ("fs/close", Known::All, files::close),
+    ("http/request", Known::All, http::request),
     ("process/resize", Known::Extended, extensions::resize),
     ("process/closeStdin", Known::Extended, extensions::close_stdin),
     ("process/list", Known::Extended, extensions::list),
@@ -130,7 +145,7 @@ pub(crate) fn unknown_method(method: &str) -> RpcError {
 fn answer(result: impl Serialize) -> Answered {
     let result = serde_json::value::to_raw_value(&result)
         .map_err(|error| RpcError::internal(format!("the answer has no form in JSON: {error}")))?;
-    Ok(Answer { result, then: None, room: None })
+    Ok(Answer { result, then: None, room: None, later: None })
 }
 
 /// An answer that is there, where one may be waited for.

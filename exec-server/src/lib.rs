@@ -19,6 +19,7 @@ mod environment;
 pub mod files;
 pub mod framing;
 mod handlers;
+mod http;
 mod limits;
 mod mcp;
 mod metrics;

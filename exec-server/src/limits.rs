@@ -67,6 +67,8 @@ pub struct ServerLimits {
     pub file_writers: usize,
     /// How long an open file is kept that nobody uses. Then it is closed, and its id unknown.
     pub file_idle: Duration,
+    /// How many HTTP requests a connection may have under way, streamed ones included. At the bound, the next one is refused.
+    pub http_requests: usize,
     /// How long pending answers may take when a connection or the server ends.
     pub drain: Duration,
 }
@@ -103,6 +105,7 @@ impl Default for ServerLimits {
             file_handles: 128,
             file_writers: 16,
             file_idle: Duration::from_secs(600),
+            http_requests: 64,
             drain: Duration::from_secs(2),
         }
     }

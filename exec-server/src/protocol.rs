@@ -5,13 +5,14 @@
 //!
 //! - `message`: the envelope, and what is wrong with one
 //! - `error`: error codes
-//! - `handshake`, `process`, `files`, `sandbox`: parameters and results
+//! - `handshake`, `process`, `files`, `http`, `sandbox`: parameters and results
 //! - `uri`, `bytes`: paths as `file:` URIs, bytes as base64
 
 mod bytes;
 mod error;
 mod files;
 mod handshake;
+mod http;
 mod message;
 mod process;
 mod sandbox;
@@ -27,6 +28,7 @@ pub use files::{
 pub use handshake::{
     EXTENSIONS_VERSION, EnvironmentInfo, Extensions, InitializeParams, InitializeResult, Shell, Status,
 };
+pub use http::{BodyDeltaParams, HttpHeader, HttpParams, HttpResult, RedirectPolicy};
 pub use message::{Id, Incoming, Malformed, Reply, encode_notification, encode_reply, encode_request};
 pub use process::{
     AttachParams, CancelParams, Chunk, ClosedParams, EnvInherit, EnvPolicy, ExitedParams, ExplainParams,

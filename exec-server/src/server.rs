@@ -15,6 +15,7 @@ use crate::ceiling::{Ceiling, CeilingOptions, Refusal};
 use crate::connection;
 use crate::environment;
 use crate::files::Crew;
+use crate::http::Gate;
 use crate::limits::ServerLimits;
 use crate::mcp::{self, Desk, McpOptions};
 use crate::metrics::Metrics;
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     /// Set-ups at the same time: more of them would only take the processors from one another, and from answers.
     pub(crate) starts: Arc<Semaphore>,
     pub(crate) crew: Arc<Crew>,
+    pub(crate) gate: Gate,
 }
 
 /// A server that listens.
@@ -83,6 +85,7 @@ impl Server {
     /// [`PrepareError`].
     pub fn new(options: ServerOptions) -> Result<Self, PrepareError> {
         let ServerOptions { ceiling, variables, token, program, limits, mcp } = options;
+        let gate = Gate::new(&ceiling.settings);
         let ceiling = Ceiling::new(ceiling);
         let mcp = mcp.map(|options| Desk::new(options, &ceiling)).transpose()?;
         let metrics = Arc::new(Metrics::default());
@@ -101,6 +104,7 @@ impl Server {
             connections: Arc::new(Semaphore::new(limits.connections.max(1))),
             starts,
             crew: Arc::new(crew),
+            gate,
         };
         Ok(Self { shared: Arc::new(shared), listeners: Vec::new() })
     }

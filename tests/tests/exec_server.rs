@@ -27,6 +27,8 @@ mod files;
 mod front;
 #[path = "exec_server/hostile_files.rs"]
 mod hostile_files;
+#[path = "exec_server/http.rs"]
+mod http;
 #[path = "exec_server/real_client.rs"]
 mod real_client;
 #[path = "exec_server/sessions.rs"]

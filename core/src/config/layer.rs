@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
+use super::http_grant::HttpGrant;
 use super::problem::Place;
 use super::provider::ProviderSettings;
 use super::settings::{
@@ -40,6 +41,7 @@ pub(super) struct Layer {
     pub(super) limits: BTreeMap<Limit, Sourced<NonZeroU64>>,
     pub(super) server_max_policy: Option<Sourced<SandboxMode>>,
     pub(super) server_writable_roots: Option<SourcedList<PathBuf>>,
+    pub(super) server_http_allow: Option<SourcedList<HttpGrant>>,
     pub(super) server_network_access: Option<Sourced<bool>>,
     pub(super) audit_file: Option<Sourced<PathBuf>>,
     pub(super) audit_max_bytes: Option<Sourced<u64>>,
@@ -100,6 +102,7 @@ impl Layer {
             limits,
             server_max_policy,
             server_writable_roots,
+            server_http_allow,
             server_network_access,
             audit_file,
             audit_max_bytes,
@@ -146,6 +149,7 @@ impl Layer {
         let server = &mut settings.exec_server;
         replace(&mut server.max_policy, server_max_policy);
         replace(&mut server.writable_roots, server_writable_roots);
+        replace(&mut server.http_allow, server_http_allow);
         replace(&mut server.network_access, server_network_access);
         let some = |Sourced { value, origin }| Sourced { value: Some(value), origin };
         let file = audit_file.map(|Sourced { value, origin }| Sourced { value: Some(value), origin });

@@ -78,6 +78,7 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     rows.list("exec_server.writable_roots", &server.writable_roots, |root| path(root));
     let network = &server.network_access;
     rows.add("exec_server.network_access", network.value.to_string(), &network.origin);
+    rows.list("exec_server.http_allow", &server.http_allow, |grant| toml_string(&grant.to_string()));
     if let Some(file) = &settings.audit.file.value {
         rows.add("audit.file", path(file), &settings.audit.file.origin);
         let most = &settings.audit.max_bytes;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::escape::{printable, printable_path};
+use super::http_grant::HttpGrantError;
 use crate::limits::AmountError;
 
 /// More problems of one source than this help nobody.
@@ -149,6 +150,16 @@ pub enum ProblemKind {
         key: String,
         /// What was there.
         found: String,
+    },
+    /// What names no server.
+    #[error("`{}`: `{}` is {error}", printable(.key), printable(.found))]
+    NotAServer {
+        /// The key.
+        key: String,
+        /// What was there.
+        found: String,
+        /// What it should be.
+        error: HttpGrantError,
     },
     /// There is no such built-in protected name.
     #[error(

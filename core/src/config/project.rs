@@ -73,6 +73,7 @@ impl Tightening {
             limits,
             server_max_policy: _,
             server_writable_roots: _,
+            server_http_allow: _,
             server_network_access: _,
             audit_file: _,
             audit_max_bytes: _,

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::escape::toml_key;
+use super::http_grant::HttpGrant;
 use super::layer::{Document, Layer, ProfileChoice};
 use super::nearest::nearest;
 use super::problem::{Problem, ProblemKind, Problems};
@@ -229,6 +230,9 @@ impl<'a> Reader<'a> {
             Setting::ServerWritableRoots => {
                 layer.server_writable_roots = self.absolute_paths(value, expected);
             }
+            Setting::ServerHttpAllow => {
+                layer.server_http_allow = self.list(value, expected, Self::http_grant);
+            }
             Setting::ServerNetworkAccess => layer.server_network_access = self.boolean(value, expected),
             Setting::AuditMaxBytes => layer.audit_max_bytes = self.count(value, expected),
             Setting::AuditFile => {
@@ -365,6 +369,17 @@ impl<'a> Reader<'a> {
             });
         }
         prefixes.push(words);
+    }
+
+    fn http_grant(&mut self, text: &str, value: &Value<'_>, grants: &mut Vec<HttpGrant>) {
+        match text.parse() {
+            Ok(grant) => grants.push(grant),
+            Err(error) => self.report(value.span().start, |key| ProblemKind::NotAServer {
+                key,
+                found: text.to_owned(),
+                error,
+            }),
+        }
     }
 
     fn guarantees(&mut self, text: &str, value: &Value<'_>, guarantees: &mut Vec<Guarantee>) {

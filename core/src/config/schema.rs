@@ -30,6 +30,7 @@ pub(super) enum Setting {
     ServerMaxPolicy,
     ServerWritableRoots,
     ServerNetworkAccess,
+    ServerHttpAllow,
     AuditFile,
     AuditMaxBytes,
     Limit(Limit),
@@ -71,6 +72,7 @@ impl Setting {
             | Self::AllowRead
             | Self::AllowUnixSockets
             | Self::ServerWritableRoots
+            | Self::ServerHttpAllow
             | Self::Allow
             | Self::Prompt
             | Self::Forbid
@@ -241,10 +243,11 @@ static LIMITS: [Key; 6] = [
     limit(Limit::Shm),
 ];
 
-static EXEC_SERVER: [Key; 3] = [
+static EXEC_SERVER: [Key; 4] = [
     user_only("max_policy", Node::Setting(Setting::ServerMaxPolicy)),
     user_only("writable_roots", Node::Setting(Setting::ServerWritableRoots)),
     user_only("network_access", Node::Setting(Setting::ServerNetworkAccess)),
+    user_only("http_allow", Node::Setting(Setting::ServerHttpAllow)),
 ];
 
 static AUDIT: [Key; 2] = [

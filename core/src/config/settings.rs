@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
+use super::http_grant::HttpGrant;
 use super::provider::ProviderSettings;
 use crate::audit::DEFAULT_AUDIT_BYTES;
 use crate::enforcement::Guarantee;
@@ -323,6 +324,8 @@ pub struct ExecServerSettings {
     pub writable_roots: SourcedList<PathBuf>,
     /// Whether a policy may reach the network.
     pub network_access: Sourced<bool>,
+    /// Who may be asked over HTTP, whatever else is closed.
+    pub http_allow: SourcedList<HttpGrant>,
 }
 
 impl Default for ExecServerSettings {
@@ -331,6 +334,7 @@ impl Default for ExecServerSettings {
             max_policy: Sourced { value: SandboxMode::WorkspaceWrite, origin: Origin::Default },
             writable_roots: SourcedList::default(),
             network_access: Sourced::default(),
+            http_allow: SourcedList::default(),
         }
     }
 }

@@ -82,7 +82,7 @@ fn read(
 fn raw(result: Vec<u8>) -> Answered {
     let text = String::from_utf8(result).map_err(|error| RpcError::internal(error.to_string()))?;
     let result = RawValue::from_string(text).map_err(|error| RpcError::internal(error.to_string()))?;
-    Ok(Answer { result, then: None, room: None })
+    Ok(Answer { result, then: None, room: None, later: None })
 }
 
 /// Bytes in base64 as the only member, or followed by others.
@@ -123,6 +123,17 @@ fn change(
     }))
 }
 
+/// Who asks, for the audit log.
+pub(super) fn labels(context: &Context) -> Labels {
+    Labels {
+        by: Some("exec-server"),
+        session: Some(context.session.id.get(..8).unwrap_or_default().to_owned()),
+        process: None,
+        peer: Some(context.peer.to_string()),
+        client: Some(context.client.to_string()),
+    }
+}
+
 /// Says in the audit log who asks for a change and, where that is not granted, why. What is done says so itself.
 async fn note(
     context: &Context,
@@ -130,13 +141,7 @@ async fn note(
     paths: &[FileUri],
     granted: Result<FilesGrant, Refusal>,
 ) -> Result<FilesGrant, RpcError> {
-    let labels = Labels {
-        by: Some("exec-server"),
-        session: Some(context.session.id.get(..8).unwrap_or_default().to_owned()),
-        process: None,
-        peer: Some(context.peer.to_string()),
-        client: Some(context.client.to_string()),
-    };
+    let labels = labels(context);
     let mut words = vec![method.to_owned()];
     words.extend(paths.iter().map(ToString::to_string));
     match granted {

@@ -49,6 +49,7 @@ explain = "always"
 max_policy = "read-only"
 writable_roots = ["~/work"]
 network_access = true
+http_allow = ["localhost:8080", "[::1]:80"]
 
 [audit]
 file = "/var/log/codex"
@@ -131,30 +132,31 @@ fn every_key_is_read_and_listed() {
             "exec_server.max_policy = \"read-only\"  config.toml:37",
             "exec_server.writable_roots = [\"/home/me/work\"]  config.toml:38",
             "exec_server.network_access = true  config.toml:39",
-            "audit.file = \"/var/log/codex\"  config.toml:42",
-            "audit.max_bytes = 1000  config.toml:43",
+            "exec_server.http_allow = [\"localhost:8080\", \"[::1]:80\"]  config.toml:40",
+            "audit.file = \"/var/log/codex\"  config.toml:43",
+            "audit.max_bytes = 1000  config.toml:44",
             "model = \"m\"  config.toml:3",
             "model_provider = \"a.b\"  config.toml:4",
             "model_context_window = 65536  config.toml:6",
-            "model_providers.\"a.b\".name = \"A\"  config.toml:46",
-            "model_providers.\"a.b\".base_url = \"https://a/v1\"  config.toml:47",
-            "model_providers.\"a.b\".env_key = \"A_KEY\"  config.toml:48",
-            "model_providers.\"a.b\".wire_api = \"chat\"  config.toml:49",
-            "model_providers.\"a.b\".http_headers.X = \"…\"  config.toml:50",
-            "model_providers.\"a.b\".query_params.version = \"…\"  config.toml:52",
-            "model_providers.\"a.b\".env_http_headers.Y = \"Y_KEY\"  config.toml:51",
-            "model_providers.\"a.b\".request_max_retries = 0  config.toml:53",
-            "model_providers.\"a.b\".stream_max_retries = 16  config.toml:54",
-            "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:55",
-            "model_providers.\"a.b\".model_context_window = 32768  config.toml:56",
+            "model_providers.\"a.b\".name = \"A\"  config.toml:47",
+            "model_providers.\"a.b\".base_url = \"https://a/v1\"  config.toml:48",
+            "model_providers.\"a.b\".env_key = \"A_KEY\"  config.toml:49",
+            "model_providers.\"a.b\".wire_api = \"chat\"  config.toml:50",
+            "model_providers.\"a.b\".http_headers.X = \"…\"  config.toml:51",
+            "model_providers.\"a.b\".query_params.version = \"…\"  config.toml:53",
+            "model_providers.\"a.b\".env_http_headers.Y = \"Y_KEY\"  config.toml:52",
+            "model_providers.\"a.b\".request_max_retries = 0  config.toml:54",
+            "model_providers.\"a.b\".stream_max_retries = 16  config.toml:55",
+            "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:56",
+            "model_providers.\"a.b\".model_context_window = 32768  config.toml:57",
             "approval_policy = \"on-request\"  config.toml:5",
-            "approvals.allow = [\"cargo test\"]  config.toml:60",
-            "approvals.prompt = [\"npm\"]  config.toml:61",
-            "approvals.forbid = [\"git push\"]  config.toml:59",
-            "approvals.unsandboxed = [\"git fetch\"]  config.toml:62",
-            "approvals.write = [\"/home/me/cache\"]  config.toml:63",
-            "approvals.read = [\"/srv/keys/public\"]  config.toml:64",
-            "approvals.network_access = true  config.toml:65",
+            "approvals.allow = [\"cargo test\"]  config.toml:61",
+            "approvals.prompt = [\"npm\"]  config.toml:62",
+            "approvals.forbid = [\"git push\"]  config.toml:60",
+            "approvals.unsandboxed = [\"git fetch\"]  config.toml:63",
+            "approvals.write = [\"/home/me/cache\"]  config.toml:64",
+            "approvals.read = [\"/srv/keys/public\"]  config.toml:65",
+            "approvals.network_access = true  config.toml:66",
         ]
     );
     assert_eq!(
@@ -215,7 +217,7 @@ fn tables_merge_and_lists_replace() {
     assert_eq!(environment.set["A.B"].value, "it's \"q\"");
     let roots = &settings.workspace_write.writable_roots;
     assert!(roots.is_empty());
-    assert!(matches!(&roots.origin, Origin::Profile { name, line: 69, .. } if name == "ci"), "{roots:?}");
+    assert!(matches!(&roots.origin, Origin::Profile { name, line: 70, .. } if name == "ci"), "{roots:?}");
 }
 
 #[test]

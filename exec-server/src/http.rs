@@ -1,0 +1,156 @@
+//! `http/request`: what a client asks for over the server's network, and how far that reaches.
+//!
+//! Every hop is looked at before anything is sent: its host is resolved once, each address is compared with what is allowed, and
+//! the connection goes to one of those that were compared. No proxy is used, and redirects are followed here.
+
+mod addresses;
+mod gate;
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName};
+use reqwest::{Method, Response, StatusCode, Url};
+
+pub(crate) use gate::{Gate, Gated};
+
+/// How long it may take to reach a server.
+const CONNECT: Duration = Duration::from_secs(20);
+/// How many redirects are followed.
+const MOST_HOPS: usize = 10;
+/// What is about one connection, or what only we say.
+const NOT_THE_CLIENTS: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+/// What another origin is told as well. All else may be a secret of the first one.
+const FOR_EVERYBODY: [&str; 4] = ["accept", "accept-language", "content-type", "user-agent"];
+
+/// Why nothing came back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HttpError {
+    /// It may not be asked.
+    #[error(transparent)]
+    Gated(#[from] Gated),
+    /// It leads to something that can't be asked.
+    #[error("{0} leads to something that is no http: or https: URL")]
+    Location(String),
+    /// It goes on and on.
+    #[error("more than {MOST_HOPS} redirects")]
+    Redirects,
+    /// The connection or the other side.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    pub(crate) follow: bool,
+}
+
+impl Request {
+    /// Sends it, and follows redirects where that is wanted.
+    pub(crate) async fn send(mut self, gate: &Gate) -> Result<Response, HttpError> {
+        for name in NOT_THE_CLIENTS {
+            self.headers.remove(name);
+        }
+        for _ in 0..=MOST_HOPS {
+            let response = self.hop(gate).await?;
+            let next = if self.follow { location(&self.url, &response)? } else { None };
+            let Some(next) = next else { return Ok(response) };
+            self.turn_to(next, response.status());
+        }
+        Err(HttpError::Redirects)
+    }
+
+    async fn hop(&self, gate: &Gate) -> Result<Response, HttpError> {
+        let (host, port) = host_and_port(&self.url).ok_or_else(|| HttpError::Location(shown(&self.url)))?;
+        let addresses = gate.addresses(&host, port).await?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            // To these and to no others; the port is the URL's.
+            .resolve_to_addrs(&host, &addresses)
+            .build()
+            .map_err(|error| HttpError::Failed(chain(&error)))?;
+        let request = client.request(self.method.clone(), self.url.clone()).headers(self.headers.clone());
+        let request = if self.body.is_empty() { request } else { request.body(self.body.clone()) };
+        request
+            .send()
+            .await
+            .map_err(|error| HttpError::Failed(format!("{}: {}", shown(&self.url), chain(&error))))
+    }
+
+    fn turn_to(&mut self, next: Url, status: StatusCode) {
+        let becomes_get = match status {
+            StatusCode::SEE_OTHER => self.method != Method::HEAD,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,
+            _ => false,
+        };
+        if becomes_get {
+            self.method = Method::GET;
+            self.body.clear();
+            self.headers.remove("content-type");
+        }
+        if next.origin() != self.url.origin() {
+            let others: Vec<HeaderName> =
+                self.headers.keys().filter(|name| !FOR_EVERYBODY.contains(&name.as_str())).cloned().collect();
+            for name in others {
+                self.headers.remove(name);
+            }
+        }
+        self.url = next;
+    }
+}
+
+/// Where a response leads on to. Nothing where it does not.
+fn location(from: &Url, response: &Response) -> Result<Option<Url>, HttpError> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let Some(location) = response.headers().get("location") else { return Ok(None) };
+    let next = location.to_str().ok().and_then(|location| from.join(location).ok());
+    match next.filter(|next| matches!(next.scheme(), "http" | "https")) {
+        Some(next) => Ok(Some(next)),
+        None => Err(HttpError::Location(shown(from))),
+    }
+}
+
+fn host_and_port(url: &Url) -> Option<(String, u16)> {
+    Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+}
+
+/// A URL without what may be a secret in it.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // A URL with a host takes both.
+    url.set_username("").ok();
+    url.set_password(None).ok();
+    codex_linux_sandbox::shown(url.as_str())
+}
+
+/// An error with what is behind it.
+fn chain(error: &reqwest::Error) -> String {
+    // Its own words have the URL in it.
+    let mut words = String::from("it could not be asked");
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        words = format!("{words}: {error}");
+        source = error.source();
+    }
+    codex_linux_sandbox::shown(words)
+}
