@@ -16,7 +16,12 @@ pub(super) fn of_command(
     let Answer { mut text, end, output, session_id, applied } = answer;
     let mut data = match (&end, applied) {
         (Some(end), _) => of_end(end),
-        (None, Some(applied)) => empty(if applied { "applied" } else { "not_applied" }),
+        (None, Some(true)) => empty("applied"),
+        (None, Some(false)) => {
+            let mut data = empty("not_applied");
+            data.insert("message".to_owned(), json!(text));
+            data
+        }
         (None, None) => empty("running"),
     };
     let failed = match &end {

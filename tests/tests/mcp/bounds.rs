@@ -96,7 +96,8 @@ fn only_so_many_processes_run() {
     let begun = mcp.call("exec_command", &json!({"cmd": "sleep 1000", "yield_time_ms": 250}));
     let second = mcp.call("shell", &json!({"command": ["true"]}));
     assert!(second["message"].as_str().unwrap().contains("1 processes run already"), "{second}");
-    assert_eq!(mcp.call("kill", &json!({"session_id": begun["session_id"]}))["outcome"], "cancelled");
+    let killed = mcp.call("kill", &json!({"session_id": begun["session_id"]}));
+    assert_eq!(mcp.over(&begun["session_id"], killed)["outcome"], "cancelled");
     assert_eq!(mcp.call("shell", &json!({"command": ["true"]}))["exit_code"], 0);
 }
 

@@ -58,7 +58,22 @@ impl Place {
 
     /// A session whose handshake is done, with a client that declares these capabilities.
     pub(crate) fn session(&self, arguments: &[&str], capabilities: &Value) -> Mcp {
-        let mut mcp = self.connect(arguments);
+        Self::greeted(self.connect(arguments), capabilities)
+    }
+
+    /// A session with a server whose machine refuses it user namespaces: its first command's set-up begins twice.
+    pub(crate) fn session_without_namespaces(&self, unshare: &Path) -> Mcp {
+        let server = env!("CARGO_BIN_EXE_codex-under-test");
+        let script = format!(
+            "echo 0 >/proc/sys/user/max_user_namespaces && exec '{server}' exec-server --mcp -s workspace-write"
+        );
+        let mut command = Command::new(unshare);
+        command.args(["-Ur", "sh", "-c", &script]);
+        self.surround(&mut command);
+        Self::greeted(Self::begun(command), &json!({}))
+    }
+
+    fn greeted(mut mcp: Mcp, capabilities: &Value) -> Mcp {
         let result = mcp.result(
             "initialize",
             &json!({"protocolVersion": "2025-06-18", "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"}}),
@@ -70,7 +85,10 @@ impl Place {
 
     /// A server that nobody has said anything to.
     pub(crate) fn connect(&self, arguments: &[&str]) -> Mcp {
-        let mut command = self.command(&[&["--mcp"], arguments].concat());
+        Self::begun(self.command(&[&["--mcp"], arguments].concat()))
+    }
+
+    fn begun(mut command: Command) -> Mcp {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let (sender, received) = channel();
@@ -184,6 +202,27 @@ impl Mcp {
         let mut result = self.result("tools/call", &json!({"name": tool, "arguments": arguments}));
         assert!(result["content"][0]["text"].is_string(), "{result}");
         result["structuredContent"].take()
+    }
+
+    /// Waits until a session has said something, from what it has said before, and gives all of it.
+    pub(crate) fn hears(&mut self, begun: &Value, what: &str) -> String {
+        let mut heard = begun["output"]["text"].as_str().unwrap().to_owned();
+        while !heard.contains(what) {
+            let wait = json!({"session_id": begun["session_id"], "yield_time_ms": 250});
+            let more = self.call("write_stdin", &wait);
+            assert_eq!(more["outcome"], "running", "{heard}{more}");
+            heard += more["output"]["text"].as_str().unwrap();
+        }
+        heard
+    }
+
+    /// Waits for the end of a session, where `last` has not seen it, and gives what is known of it.
+    pub(crate) fn over(&mut self, session: &Value, mut last: Value) -> Value {
+        while last["outcome"] == "running" {
+            let wait = json!({"session_id": session, "yield_time_ms": 20_000});
+            last = self.call("write_stdin", &wait);
+        }
+        last
     }
 
     /// Ends the input, and returns the server's exit code.

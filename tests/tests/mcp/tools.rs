@@ -1,5 +1,6 @@
 //! The tools, and what they give.
 
+use codex_tests::harness::require_tool;
 use serde_json::{Value, json};
 
 use super::raw::{Mcp, Place};
@@ -44,20 +45,20 @@ fn tools_are_listed_with_what_the_policy_makes_of_them() {
 fn a_program_runs_to_its_end_whatever_that_is() {
     let place = Place::new("");
     let mut mcp = session(&place);
-    let done = mcp
-        .call("shell", &json!({"command": ["sh", "-c", "echo out; echo err >&2; pwd; touch made; exit 3"]}));
+    let done = mcp.call("shell", &json!({"command": ["sh", "-c", "echo out; pwd; touch made; exit 3"]}));
     let workspace = place.path("ws").canonicalize().unwrap();
     assert_eq!(
         (&done["outcome"], &done["exit_code"], &done["timed_out"]),
         (&json!("exited"), &json!(3), &json!(false))
     );
-    assert_eq!(done["output"]["text"], format!("out\nerr\n{}\n", workspace.display()));
+    assert_eq!(done["output"]["text"], format!("out\n{}\n", workspace.display()));
     assert!(done["denials"] == json!([]) && done["duration_ms"].as_f64().unwrap() > 0.0, "{done}");
     assert!(place.path("ws/made").exists());
     let late =
         mcp.call("shell", &json!({"command": ["sh", "-c", "echo so far; sleep 1000"], "timeout_ms": 300}));
     assert_eq!((&late["outcome"], &late["timed_out"]), (&json!("timed_out"), &json!(true)), "{late}");
-    assert_eq!(late["output"]["text"], "so far\n");
+    // On a busy machine it may have come to nothing.
+    assert!("so far\n".starts_with(late["output"]["text"].as_str().unwrap()), "{late}");
     let killed = mcp.call("shell", &json!({"command": ["sh", "-c", "kill -9 $$"]}));
     assert_eq!((&killed["outcome"], &killed["signal"]), (&json!("signalled"), &json!(9)), "{killed}");
     let none =
@@ -102,34 +103,30 @@ fn a_command_goes_on_and_is_talked_to() {
     assert_eq!((&begun["outcome"], &begun["exit_code"]), (&json!("running"), &Value::Null));
     assert_eq!(begun["enforcement"]["expected"], true);
     let id = &begun["session_id"];
-    let mut heard = begun["output"]["text"].as_str().unwrap().to_owned();
+    let before = mcp.hears(&begun, "terminal");
+    assert!(!before.contains("got"), "{before}");
     let said = mcp.call("write_stdin", &json!({"session_id": id, "chars": "one\n"}));
-    heard += said["output"]["text"].as_str().unwrap();
-    while !heard.contains("got one") {
-        let more = mcp.call("write_stdin", &json!({"session_id": id, "yield_time_ms": 250}));
-        assert_eq!(more["outcome"], "running");
-        heard += more["output"]["text"].as_str().unwrap();
-    }
-    assert!(heard.contains("terminal"), "{heard}");
-    let over = mcp.call("write_stdin", &json!({"session_id": id, "chars": "\u{3}", "yield_time_ms": 20_000}));
+    mcp.hears(&said, "got one");
+    let said = mcp.call("write_stdin", &json!({"session_id": id, "chars": "\u{3}"}));
+    let over = mcp.over(id, said);
     assert_eq!((&over["outcome"], &over["signal"]), (&json!("signalled"), &json!(2)), "{over}");
     let gone = mcp.call("write_stdin", &json!({"session_id": id}));
     assert_eq!(gone["outcome"], "refused", "{gone}");
 
     // Without a terminal: ended by a signal of its own choice, and by force.
     let trap = "trap 'echo caught; exit 7' USR1; echo ready; while :; do sleep 0.1; done";
-    let begun = mcp.call("exec_command", &json!({"cmd": trap, "yield_time_ms": 1000}));
-    assert_eq!((&begun["outcome"], &begun["output"]["text"]), (&json!("running"), &json!("ready\n")));
-    let caught = mcp.call("kill", &json!({"session_id": begun["session_id"], "signal": "SIGUSR1"}));
-    assert_eq!(
-        (&caught["exit_code"], &caught["output"]["text"]),
-        (&json!(7), &json!("caught\n")),
-        "{caught}"
-    );
+    let begun = mcp.call("exec_command", &json!({"cmd": trap, "yield_time_ms": 250}));
+    mcp.hears(&begun, "ready");
+    let id = &begun["session_id"];
+    let caught = mcp.call("kill", &json!({"session_id": id, "signal": "SIGUSR1"}));
+    let caught = mcp.over(id, caught);
+    assert_eq!(caught["exit_code"], 7, "{caught}");
     let stubborn = "trap '' TERM INT; echo ready; while :; do sleep 0.1; done";
-    let begun = mcp.call("exec_command", &json!({"cmd": stubborn, "yield_time_ms": 1000}));
-    let killed = mcp.call("kill", &json!({"session_id": begun["session_id"]}));
-    assert_eq!(killed["outcome"], "cancelled", "{killed}");
+    let begun = mcp.call("exec_command", &json!({"cmd": stubborn, "yield_time_ms": 250}));
+    mcp.hears(&begun, "ready");
+    let id = &begun["session_id"];
+    let killed = mcp.call("kill", &json!({"session_id": id}));
+    assert_eq!(mcp.over(id, killed)["outcome"], "cancelled");
     for wrong in [json!({"session_id": 1}), json!({"session_id": 1, "signal": "SIGNOTHING"}), json!({})] {
         assert_eq!(mcp.call("kill", &wrong)["outcome"], "refused", "{wrong}");
     }
@@ -184,14 +181,16 @@ fn patches_are_applied_wholly_or_not_at_all() {
     let place = Place::new("");
     let mut mcp = session(&place);
     let patch = "*** Begin Patch\n*** Add File: new\n+text\n*** End Patch\n";
-    assert_eq!(mcp.call("apply_patch", &json!({"input": patch}))["outcome"], "applied");
+    let applied = mcp.call("apply_patch", &json!({"input": patch}));
+    assert_eq!(applied["outcome"], "applied", "{applied}");
     assert_eq!(std::fs::read_to_string(place.path("ws/new")).unwrap(), "text\n");
     let outside = patch.replace("new", "../outside/new");
     assert_eq!(mcp.call("apply_patch", &json!({"input": outside}))["outcome"], "not_applied");
     assert!(!place.path("outside/new").exists());
     // A command that is one is one.
     let command = format!("apply_patch <<'EOF'\n{}EOF", patch.replace("new", "newer"));
-    assert_eq!(mcp.call("exec_command", &json!({"cmd": command}))["outcome"], "applied");
+    let applied = mcp.call("exec_command", &json!({"cmd": command}));
+    assert_eq!(applied["outcome"], "applied", "{applied}");
     // And one that runs it finds it.
     let script = format!("true; apply_patch <<'EOF'\n{}EOF", patch.replace("new", "newest"));
     let run = mcp.call("exec_command", &json!({"cmd": script}));
@@ -222,6 +221,7 @@ fn whoever_wants_to_know_is_told_how_far_a_call_is() {
     let mut told = mcp.other();
     while told["params"]["message"] != "5 bytes of output: busy" {
         told = mcp.other();
+        assert!(told["params"]["progress"].as_f64().unwrap() < 60.0, "{told}");
     }
     std::fs::write(place.path("ws/go"), "").unwrap();
     assert_eq!(mcp.answer(id)["result"]["structuredContent"]["exit_code"], 0);
@@ -229,10 +229,30 @@ fn whoever_wants_to_know_is_told_how_far_a_call_is() {
     while mcp.has_others() {
         assert_eq!(mcp.other()["params"]["progressToken"], "t");
     }
-    let done = mcp.call(
-        "write_stdin",
-        &json!({"session_id": begun["session_id"], "chars": "x\n", "yield_time_ms": 20_000}),
-    );
-    assert_eq!(done["exit_code"], 0);
+    let done = mcp.call("write_stdin", &json!({"session_id": begun["session_id"], "chars": "x\n"}));
+    assert_eq!(mcp.over(&begun["session_id"], done)["exit_code"], 0);
     assert!(!mcp.has_others());
+}
+
+#[test]
+fn a_set_up_that_begins_anew_loses_nothing() {
+    let Some(unshare) = require_tool("unshare") else { return };
+    let place = Place::new("");
+    // Input that was there before the sandbox stands.
+    let mut mcp = place.session_without_namespaces(&unshare);
+    let patch = "*** Begin Patch\n*** Add File: new\n+text\n*** End Patch\n";
+    let applied = mcp.call("apply_patch", &json!({"input": patch}));
+    assert_eq!(applied["outcome"], "applied", "{applied}");
+    // What reads the output as it comes.
+    let mut mcp = place.session_without_namespaces(&unshare);
+    let begun =
+        mcp.call("exec_command", &json!({"cmd": "echo ready; exec cat", "tty": true, "yield_time_ms": 250}));
+    mcp.hears(&begun, "ready");
+    let said = mcp.call("write_stdin", &json!({"session_id": begun["session_id"], "chars": "x\n\u{4}"}));
+    let over = mcp.over(&begun["session_id"], said);
+    assert_eq!(
+        (&over["exit_code"], &over["enforcement"]["level"]),
+        (&json!(0), &json!("landlock")),
+        "{over}"
+    );
 }
