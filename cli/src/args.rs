@@ -310,10 +310,11 @@ pub(crate) struct ExecServerArgs {
     /// Speak MCP over standard streams: tools and resources, for agents that know that protocol.
     #[arg(long)]
     pub(crate) mcp: bool,
-    /// Where to listen: stdio, ws://IP:PORT or unix:///PATH. Repeatable. Without it, at a port of this machine.
+    /// Where to listen: stdio, ws://IP:PORT, http://IP:PORT (MCP) or unix:///PATH. Repeatable. Without it, at a port of this machine.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Vec<ListenAddress>,
-    /// How clients show who they are, over WebSocket: capability-token or signed-bearer-token, as the options below imply.
+    /// How clients show who they are, over WebSocket and HTTP: capability-token or signed-bearer-token, as the options below
+    /// imply.
     #[arg(long, value_name = "KIND", value_parser = ["capability-token", "signed-bearer-token"], requires = "token")]
     pub(crate) ws_auth: Option<String>,
     /// The file with the token that clients have to show.

@@ -37,6 +37,8 @@ pub struct ServerLimits {
     pub ended_for: Duration,
     /// How long a session is kept without a connection. Then its processes are ended.
     pub session_for: Duration,
+    /// How long an MCP session over HTTP is kept without a message, in addition to the hour that its longest call may take.
+    pub mcp_session_for: Duration,
     /// How many bytes of each process's output are kept. The oldest go first, and are told as a gap.
     pub retained_bytes: usize,
     /// For how long, in the whole life of a process, its output waits for slow readers before they miss some of it.
@@ -90,6 +92,7 @@ impl Default for ServerLimits {
             ended_kept: 256,
             ended_for: Duration::from_secs(80),
             session_for: Duration::from_secs(80),
+            mcp_session_for: Duration::from_secs(900),
             retained_bytes: 1 << 20,
             stall: Duration::from_secs(10),
             input_bytes: 8 << 20,

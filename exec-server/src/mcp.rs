@@ -18,20 +18,26 @@ mod spec;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use codex_core::exec::Sandbox;
 use codex_core::output::SpillDirectory;
-use codex_mcp::Incoming;
+use codex_mcp::{Face, Http, HttpOptions, Incoming};
 use codex_tools::Bench;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::ceiling::{Ceiling, Refusal};
 use crate::framing::check_structure;
+use crate::limits::ServerLimits;
 use crate::server::Shared;
 use crate::transport::{Reader, Received, Writer};
 use session::Session;
 
+/// The longest call, which a session without a message outlives.
+const LONGEST_CALL: Duration = Duration::from_secs(3600);
+/// What bytes are counted in.
+const KIB: usize = 1024;
 /// How many messages wait for a connection to take them.
 const WAITING: usize = 16;
 
@@ -57,11 +63,26 @@ pub(crate) struct Desk {
     widest: Sandbox,
     bench: Bench,
     pub(crate) stdio: bool,
+    http: OnceLock<Http>,
+    /// Those over HTTP, whose end nobody else waits for.
+    sessions: Mutex<Vec<Weak<Session>>>,
+    /// How many requests over HTTP may be under way, and how many KiB of them.
+    room: (Arc<Semaphore>, Arc<Semaphore>),
+}
+
+/// A request's place among those that may be under way over HTTP.
+pub(crate) struct Place {
+    _request: OwnedSemaphorePermit,
+    _kibibytes: OwnedSemaphorePermit,
 }
 
 impl Desk {
     /// Waits for the disk.
-    pub(crate) fn new(options: McpOptions, ceiling: &Ceiling) -> Result<Self, Refusal> {
+    pub(crate) fn new(
+        options: McpOptions,
+        ceiling: &Ceiling,
+        limits: &ServerLimits,
+    ) -> Result<Self, Refusal> {
         let McpOptions { program, spill, environment, stdio } = options;
         let sandbox = ceiling.grant_mode(ceiling.settings().sandbox_mode.value, false)?;
         let server = &ceiling.settings().exec_server;
@@ -71,7 +92,57 @@ impl Desk {
         let workspace = ceiling.workspace();
         // One that is gone is told of by the first call.
         let workspace = workspace.canonicalize().unwrap_or_else(|_gone| workspace.to_owned());
-        Ok(Self { sandbox, widest, bench: Bench { workspace, environment, program, spill }, stdio })
+        let room = |most: usize| Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+        Ok(Self {
+            sandbox,
+            widest,
+            bench: Bench { workspace, environment, program, spill },
+            stdio,
+            http: OnceLock::new(),
+            sessions: Mutex::default(),
+            room: (room(limits.concurrent_requests), room(limits.in_flight_bytes.div_ceil(KIB))),
+        })
+    }
+
+    /// What answers requests over HTTP.
+    pub(crate) fn http(self: &Arc<Self>, server: &Arc<Shared>) -> &Http {
+        self.http.get_or_init(|| {
+            let options = HttpOptions {
+                idle: LONGEST_CALL + server.limits.mcp_session_for,
+                bytes: server.limits.mcp_message_bytes,
+                loopback_only: server.token.is_none(),
+            };
+            // The server holds the desk, and not the other way round.
+            let (desk, of_server) = (Arc::downgrade(self), Arc::downgrade(server));
+            let open = move || {
+                let (Some(desk), Some(server)) = (desk.upgrade(), of_server.upgrade()) else {
+                    return Err("the server ends".to_owned());
+                };
+                let session = Session::new(server, Arc::clone(&desk), "http".into());
+                let session = Arc::new(session.map_err(|error| error.to_string())?);
+                let mut sessions = desk.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+                sessions.retain(|session| session.strong_count() > 0);
+                sessions.push(Arc::downgrade(&session));
+                Ok(session as Arc<dyn Face>)
+            };
+            Http::new(open, &options, &server.shutdown)
+        })
+    }
+
+    /// A place for a request of so many bytes. Nothing where there is none.
+    pub(crate) fn place(&self, bytes: usize) -> Option<Place> {
+        let kibibytes = u32::try_from(bytes.div_ceil(KIB)).ok()?;
+        let request = Arc::clone(&self.room.0).try_acquire_owned().ok()?;
+        let kibibytes = Arc::clone(&self.room.1).try_acquire_many_owned(kibibytes).ok()?;
+        Some(Place { _request: request, _kibibytes: kibibytes })
+    }
+
+    /// Ends what sessions over HTTP have started, and waits until it has.
+    pub(crate) async fn end(&self) {
+        let sessions = std::mem::take(&mut *self.sessions.lock().unwrap_or_else(PoisonError::into_inner));
+        for session in sessions.iter().filter_map(Weak::upgrade) {
+            session.end().await;
+        }
     }
 }
 

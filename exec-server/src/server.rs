@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::protocol::EnvironmentInfo;
 use crate::session::Sessions;
 use crate::transport::{
-    Bound, ListenAddress, ListenError, Listener, bind, lines, same_user, serve_http, unix_peer,
+    Bound, ListenAddress, ListenError, Listener, Port, bind, lines, same_user, serve_http, unix_peer,
 };
 
 /// What a server is made of.
@@ -87,13 +87,13 @@ impl Server {
         let ServerOptions { ceiling, variables, token, program, limits, mcp } = options;
         let gate = Gate::new(&ceiling.settings);
         let ceiling = Ceiling::new(ceiling);
-        let mcp = mcp.map(|options| Desk::new(options, &ceiling)).transpose()?;
+        let mcp = mcp.map(|options| Desk::new(options, &ceiling, &limits)).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::default());
         let starts = Arc::new(Semaphore::new(limits.starts.max(1)));
         let crew = Crew::new(program, limits, Arc::clone(&metrics), Arc::clone(&starts));
         let shared = Shared {
             info: environment::info(&variables, &ceiling),
-            mcp: mcp.map(Arc::new),
+            mcp,
             ceiling,
             variables,
             token,
@@ -140,7 +140,8 @@ impl Server {
             serving.spawn(async move {
                 match listener {
                     Listener::Stdio => serve_stdio(shared).await,
-                    Listener::WebSocket(listener) => accept_tcp(shared, listener).await,
+                    Listener::WebSocket(listener) => accept_tcp(shared, listener, Port::WebSocket).await,
+                    Listener::Http(listener) => accept_tcp(shared, listener, Port::Mcp).await,
                     Listener::Unix(listener, _file) => accept_unix(shared, listener).await,
                 }
             });
@@ -158,6 +159,11 @@ impl Server {
         let entries: Vec<_> = shared.sessions.all().iter().flat_map(|session| session.processes()).collect();
         for session in shared.sessions.all() {
             shared.sessions.forget(&session);
+        }
+        if let Some(desk) = &shared.mcp
+            && timeout(shared.limits.drain * 2, desk.end()).await.is_err()
+        {
+            tracing::warn!("some commands over MCP can't be ended");
         }
         let over = async {
             for entry in entries {
@@ -192,7 +198,7 @@ async fn serve_stdio(shared: Arc<Shared>) {
 /// What accepting failed with is waited out: at the bound of descriptors it would fail again at once.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
-async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener) {
+async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, port: Port) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -223,7 +229,7 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener) {
         };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            serve_http(shared, stream, peer, permit).await;
+            serve_http(shared, stream, peer, permit, port).await;
         });
     }
 }

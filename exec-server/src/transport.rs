@@ -2,6 +2,7 @@
 
 mod http;
 mod listen;
+mod mcp;
 mod peer;
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -15,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Error as WebSocketError, Message};
 
 use crate::framing::{Line, LineReader};
 
-pub(crate) use http::serve_http;
+pub(crate) use http::{Port, serve_http};
 pub use listen::{AddressError, Bound, ListenAddress, ListenError};
 pub(crate) use listen::{Listener, bind};
 pub(crate) use peer::{same_user, unix_peer};

@@ -14,9 +14,11 @@
 
 mod adapter;
 mod face;
+mod http;
 mod wire;
 
 pub use face::{Approval, Client, Face, Pending};
+pub use http::{Http, HttpOptions};
 pub use rmcp::ErrorData;
 pub use rmcp::model;
 pub use wire::{Bounds, Closed, Incoming, Wire, serve};

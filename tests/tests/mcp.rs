@@ -13,5 +13,7 @@ mod bounds;
 mod clients;
 #[path = "mcp/ends.rs"]
 mod ends;
+#[path = "mcp/http.rs"]
+mod http;
 #[path = "mcp/tools.rs"]
 mod tools;

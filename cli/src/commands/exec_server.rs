@@ -165,9 +165,11 @@ fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
     limits.connections = args.max_connections.map_or(limits.connections, count);
     limits.processes = args.max_processes.map_or(limits.processes, count);
     limits.session_for = args.session_timeout.unwrap_or(limits.session_for);
+    limits.mcp_session_for = args.session_timeout.unwrap_or(limits.mcp_session_for);
     let variables = meaning.environment()?;
     let workspace = meaning.workspace.clone().ok_or(MeaningError::NoWorkspace)?;
-    let mcp = args.mcp.then(|| mcp(args, &meaning, &variables)).transpose()?;
+    let over_http = args.listen.iter().any(|address| matches!(address, ListenAddress::Http(_)));
+    let mcp = (args.mcp || over_http).then(|| mcp(args, &meaning, &variables)).transpose()?;
     let sandbox = meaning.running_options()?;
     let program = match &sandbox.helper {
         // The file itself, which the helper is as well, whatever has become of the path.

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{
     AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
@@ -31,7 +32,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How large what it says may be.
 const LARGEST_HEAD: usize = 16 * 1024;
 
-type Body = Full<Bytes>;
+pub(super) type Body = BoxBody<Bytes, Infallible>;
+
+/// What a port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// An upgrade at `/`.
+    WebSocket,
+    /// MCP at `/mcp`.
+    Mcp,
+}
 
 /// Serves one connection over TCP: plain requests, or a WebSocket.
 /// The permit is held as long as the connection lasts.
@@ -40,11 +50,12 @@ pub(crate) async fn serve_http(
     stream: TcpStream,
     peer: SocketAddr,
     permit: OwnedSemaphorePermit,
+    port: Port,
 ) {
     let permit = Arc::new(permit);
     let service = service_fn(move |request| {
         let (server, permit) = (Arc::clone(&server), Arc::clone(&permit));
-        async move { Ok::<_, Infallible>(answer(&server, request, peer, permit)) }
+        async move { Ok::<_, Infallible>(answer(&server, request, peer, permit, port).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -60,11 +71,12 @@ pub(crate) async fn serve_http(
 
 type Permit = Arc<OwnedSemaphorePermit>;
 
-fn answer(
+async fn answer(
     server: &Arc<Shared>,
     request: Request<Incoming>,
     peer: SocketAddr,
     permit: Permit,
+    port: Port,
 ) -> Response<Body> {
     let headers = request.headers();
     // Only browsers send it, and a page that one shows has no business here.
@@ -78,6 +90,11 @@ fn answer(
             true => text(server.metrics.text()),
             false => unauthorized(),
         },
+        "/mcp" if port == Port::Mcp => match is_admitted(server, headers) {
+            true => super::mcp::answer(server, request).await,
+            false => unauthorized(),
+        },
+        "/" if port == Port::Mcp => status(StatusCode::NOT_FOUND),
         "/" if is_read => upgrade(server, request, peer, permit),
         "/" | "/healthz" | "/readyz" | "/metrics" => status(StatusCode::METHOD_NOT_ALLOWED),
         _ => status(StatusCode::NOT_FOUND),
@@ -141,8 +158,8 @@ fn has_word(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
         .any(|found| found.trim().eq_ignore_ascii_case(word))
 }
 
-fn status(code: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Full::default());
+pub(super) fn status(code: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Full::default().boxed());
     *response.status_mut() = code;
     response
 }
@@ -158,7 +175,7 @@ fn unauthorized() -> Response<Body> {
 }
 
 fn text(text: String) -> Response<Body> {
-    let mut response = Response::new(Full::from(text));
+    let mut response = Response::new(Full::from(text).boxed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
     response
 }

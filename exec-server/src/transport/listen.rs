@@ -16,6 +16,8 @@ pub enum ListenAddress {
     Stdio,
     /// A WebSocket.
     WebSocket(SocketAddr),
+    /// MCP over HTTP.
+    Http(SocketAddr),
     /// A unix socket. Absolute.
     Unix(PathBuf),
 }
@@ -23,8 +25,8 @@ pub enum ListenAddress {
 /// Why a text is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not an address to listen at: there are stdio, ws://IP:PORT (port 0 for any) and unix:///ABSOLUTE/PATH; a host has to be \
-     given as an IP address"
+    "not an address to listen at: there are stdio, ws://IP:PORT (port 0 for any), http://IP:PORT for MCP and \
+     unix:///ABSOLUTE/PATH; a host has to be given as an IP address"
 )]
 pub struct AddressError;
 
@@ -35,9 +37,11 @@ impl FromStr for ListenAddress {
         if matches!(text, "stdio" | "stdio://") {
             return Ok(Self::Stdio);
         }
-        if let Some(address) = text.strip_prefix("ws://") {
-            let address = address.strip_suffix('/').unwrap_or(address);
-            return address.parse().map(Self::WebSocket).map_err(|_other| AddressError);
+        for (scheme, of) in [("ws://", Self::WebSocket as fn(SocketAddr) -> Self), ("http://", Self::Http)] {
+            if let Some(address) = text.strip_prefix(scheme) {
+                let address = address.strip_suffix('/').unwrap_or(address);
+                return address.parse().map(of).map_err(|_other| AddressError);
+            }
         }
         match text.strip_prefix("unix://") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
@@ -81,6 +85,8 @@ pub enum Bound {
     Stdio,
     /// A WebSocket, with the port that it has got.
     WebSocket(SocketAddr),
+    /// MCP over HTTP, with the port that it has got.
+    Http(SocketAddr),
     /// A unix socket.
     Unix(PathBuf),
 }
@@ -90,6 +96,7 @@ impl std::fmt::Display for Bound {
         match self {
             Self::Stdio => formatter.write_str("stdio"),
             Self::WebSocket(address) => write!(formatter, "ws://{address}"),
+            Self::Http(address) => write!(formatter, "http://{address}/mcp"),
             Self::Unix(path) => write!(formatter, "unix://{}", shown(path)),
         }
     }
@@ -100,6 +107,7 @@ impl std::fmt::Display for Bound {
 pub(crate) enum Listener {
     Stdio,
     WebSocket(TcpListener),
+    Http(TcpListener),
     Unix(UnixListener, SocketFile),
 }
 
@@ -119,14 +127,19 @@ impl Drop for SocketFile {
 pub(crate) async fn bind(address: &ListenAddress, has_token: bool) -> Result<(Listener, Bound), ListenError> {
     match address {
         ListenAddress::Stdio => Ok((Listener::Stdio, Bound::Stdio)),
-        ListenAddress::WebSocket(address) => {
+        ListenAddress::WebSocket(socket) | ListenAddress::Http(socket) => {
+            let is_http = matches!(address, ListenAddress::Http(_));
+            let address = socket;
             if !address.ip().is_loopback() && !has_token {
                 return Err(ListenError::OffLoopback(*address));
             }
             let failed = |error| ListenError::Bind { address: address.to_string(), error };
             let listener = TcpListener::bind(address).await.map_err(failed)?;
-            let bound = Bound::WebSocket(listener.local_addr().map_err(failed)?);
-            Ok((Listener::WebSocket(listener), bound))
+            let bound = listener.local_addr().map_err(failed)?;
+            Ok(match is_http {
+                true => (Listener::Http(listener), Bound::Http(bound)),
+                false => (Listener::WebSocket(listener), Bound::WebSocket(bound)),
+            })
         }
         ListenAddress::Unix(path) => {
             let listener = bind_unix(path)?;
@@ -167,10 +180,17 @@ mod tests {
         assert_eq!(parse("stdio://"), Ok(ListenAddress::Stdio));
         assert_eq!(parse("ws://127.0.0.1:0"), Ok(ListenAddress::WebSocket("127.0.0.1:0".parse().unwrap())));
         assert_eq!(parse("ws://[::1]:80/"), Ok(ListenAddress::WebSocket("[::1]:80".parse().unwrap())));
+        assert_eq!(parse("http://127.0.0.1:0"), Ok(ListenAddress::Http("127.0.0.1:0".parse().unwrap())));
         assert_eq!(parse("unix:///run/x"), Ok(ListenAddress::Unix("/run/x".into())));
-        for text in
-            ["", "ws://localhost:1", "ws://1.2.3.4", "wss://1.2.3.4:1", "unix://run/x", "tcp://1.2.3.4:1"]
-        {
+        for text in [
+            "",
+            "ws://localhost:1",
+            "ws://1.2.3.4",
+            "wss://1.2.3.4:1",
+            "https://1.2.3.4:1",
+            "unix://run/x",
+            "tcp://1.2.3.4:1",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }
@@ -179,6 +199,8 @@ mod tests {
     async fn who_can_be_reached_needs_a_token() {
         let everywhere = ListenAddress::WebSocket("0.0.0.0:0".parse().unwrap());
         assert!(matches!(bind(&everywhere, false).await, Err(ListenError::OffLoopback(_))));
+        let everywhere_too = ListenAddress::Http("[::]:0".parse().unwrap());
+        assert!(matches!(bind(&everywhere_too, false).await, Err(ListenError::OffLoopback(_))));
         assert!(
             matches!(bind(&everywhere, true).await, Ok((_, Bound::WebSocket(address))) if address.port() != 0)
         );

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use codex_tests::harness::require_tool;
 use serde_json::Value;
 
+use super::http::Server;
 use super::raw::Place;
 
 const PYTHON: &str = "mcp==2.3.0";
@@ -75,12 +76,20 @@ fn script(program: &str, name: &str) -> Command {
 
 const SERVER: [&str; 3] = [env!("CARGO_BIN_EXE_codex-under-test"), "exec-server", "--mcp"];
 
+/// The same, over HTTP, against a server that is there already.
+fn run_over_http(client: Command, packages: (&str, &Path)) {
+    let server = Server::start("", &[]);
+    let said = run(&server.place, client, packages, &["--http", &server.url]);
+    assert_eq!(said, "done\n");
+}
+
 #[test]
 fn the_python_client_works() {
     let Some(packages) = python() else { return };
     let place = Place::new("");
     let said = run(&place, script("python3", "mcp_client.py"), ("PYTHONPATH", &packages), &SERVER);
     assert_eq!(said, "done\n");
+    run_over_http(script("python3", "mcp_client.py"), ("PYTHONPATH", &packages));
 }
 
 #[test]
@@ -90,6 +99,7 @@ fn the_typescript_client_works() {
     let said = run(&place, script("node", "mcp_client.mjs"), ("PACKAGES", &packages), &SERVER);
     assert_eq!(said, "done\n");
     assert!(place.path("ws/from-typescript").exists());
+    run_over_http(script("node", "mcp_client.mjs"), ("PACKAGES", &packages));
 }
 
 #[test]

@@ -1,0 +1,73 @@
+//! Streamable HTTP: a session's messages as requests and events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio_util::sync::CancellationToken;
+
+use crate::adapter::Adapter;
+use crate::face::Face;
+
+/// How long a client may take from its first request to the next.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// How sessions over HTTP are kept.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// How long a session is kept without a message in either direction. Calls are messages at their beginning and end.
+    pub idle: Duration,
+    /// The longest body, in bytes.
+    pub bytes: usize,
+    /// Whether only requests are answered that name this machine's loopback as their host.
+    pub loopback_only: bool,
+}
+
+/// Answers requests.
+#[derive(Clone)]
+pub struct Http {
+    service: StreamableHttpService<Adapter, LocalSessionManager>,
+}
+
+impl std::fmt::Debug for Http {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Http")
+    }
+}
+
+impl Http {
+    /// Sessions whose faces `open` makes, until `stop` is cancelled. Where it makes none, there is no session.
+    pub fn new(
+        open: impl Fn() -> Result<Arc<dyn Face>, String> + Send + Sync + 'static,
+        options: &HttpOptions,
+        stop: &CancellationToken,
+    ) -> Self {
+        let mut sessions = LocalSessionManager::default();
+        sessions.session_config.keep_alive = Some(options.idle);
+        sessions.session_config.init_timeout = Some(FIRST);
+        let mut config = StreamableHttpServerConfig::default()
+            .enforce_origin_validation()
+            .with_max_request_body_bytes(options.bytes)
+            .with_cancellation_token(stop.child_token());
+        if !options.loopback_only {
+            config = config.disable_allowed_hosts();
+        }
+        let stop = stop.clone();
+        let adapter = move || {
+            let face = open().map_err(std::io::Error::other)?;
+            Ok(Adapter { face, ended: stop.child_token() })
+        };
+        Self { service: StreamableHttpService::new(adapter, Arc::new(sessions), config) }
+    }
+
+    /// Answers a request whose body is here, and in bounds.
+    pub async fn answer(&self, request: Request<Full<Bytes>>) -> Response<BoxBody<Bytes, Infallible>> {
+        self.service.handle(request).await
+    }
+}

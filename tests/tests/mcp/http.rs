@@ -1,0 +1,284 @@
+//! MCP over HTTP: who gets in, and what a session is there.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+
+use super::raw::{HOLDS, PATIENCE, Place, Presence};
+
+/// A server at a port of its own.
+pub(crate) struct Server {
+    pub(crate) place: Place,
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Server {
+    pub(crate) fn start(config: &str, arguments: &[&str]) -> Self {
+        let place = Place::new(config);
+        let mut command = place.command(&[&["--listen", "http://127.0.0.1:0"], arguments].concat());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        Self { place, child, url: url.trim().to_owned() }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.url.strip_prefix("http://").unwrap().strip_suffix("/mcp").unwrap().parse().unwrap()
+    }
+
+    /// Sends a request, whose answer is read by whoever wants to.
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> BufReader<TcpStream> {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+        let usual = [
+            ("Host", self.address().to_string()),
+            ("Accept", "application/json, text/event-stream".to_owned()),
+            ("Content-Type", "application/json".to_owned()),
+            ("Content-Length", body.len().to_string()),
+        ];
+        let given = |name: &str| headers.iter().any(|(known, _)| *known == name);
+        for (name, value) in usual.iter().filter(|(name, _)| !given(name)) {
+            head += &format!("{name}: {value}\r\n");
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        stream.write_all(format!("{head}\r\n{body}").as_bytes()).unwrap();
+        BufReader::new(stream)
+    }
+
+    fn status(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> u16 {
+        let mut line = String::new();
+        self.send(method, path, headers, body).read_line(&mut line).unwrap();
+        line.split(' ').nth(1).unwrap_or_else(|| panic!("{line:?}")).parse().unwrap()
+    }
+
+    /// A session whose handshake is done, by its id.
+    fn session(&self) -> String {
+        let mut answer = self.send("POST", "/mcp", &[], &hello("2025-06-18"));
+        let mut id = String::new();
+        loop {
+            let mut line = String::new();
+            answer.read_line(&mut line).unwrap();
+            if let Some(found) = line.to_ascii_lowercase().strip_prefix("mcp-session-id: ") {
+                id = found.trim().to_owned();
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        assert_eq!(event(&mut answer).1["result"]["serverInfo"]["name"], "codex");
+        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
+        assert_eq!(self.status("POST", "/mcp", &[("Mcp-Session-Id", &id)], &initialized), 202);
+        id
+    }
+
+    /// A call's result as data.
+    fn call(&self, session: &str, tool: &str, arguments: &Value) -> Value {
+        let mut answer = self.send("POST", "/mcp", &[("Mcp-Session-Id", session)], &call(7, tool, arguments));
+        loop {
+            let (_, mut message) = event(&mut answer);
+            if message["id"] == 7 {
+                return message["result"]["structuredContent"].take();
+            }
+        }
+    }
+
+    fn end(mut self) -> Option<i32> {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn hello(version: &str) -> String {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}})
+    .to_string()
+}
+
+fn call(id: i64, tool: &str, arguments: &Value) -> String {
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}).to_string()
+}
+
+/// The next event that has a message, with its id, and the id of the last one that had none.
+fn event(stream: &mut BufReader<TcpStream>) -> (String, Value) {
+    let mut id = String::new();
+    loop {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "the stream has ended");
+        if let Some(found) = line.strip_prefix("id:") {
+            id = found.trim().to_owned();
+        }
+        if let Some(data) = line.strip_prefix("data:")
+            && let Ok(message) = serde_json::from_str(data)
+        {
+            return (id, message);
+        }
+    }
+}
+
+/// The id of the event that begins a stream, which a client resumes by.
+fn first_id(stream: &mut BufReader<TcpStream>) -> String {
+    loop {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "the stream has ended");
+        if let Some(found) = line.strip_prefix("id:") {
+            return found.trim().to_owned();
+        }
+    }
+}
+
+#[test]
+fn no_browser_and_nobody_without_a_token_gets_in() {
+    let server = Server::start("", &[]);
+    let ok = hello("2025-06-18");
+    assert_eq!(server.status("POST", "/mcp", &[], &ok), 200);
+    for origin in ["http://evil.example", "null", "http://127.0.0.1"] {
+        assert_eq!(server.status("POST", "/mcp", &[("Origin", origin)], &ok), 403, "{origin}");
+    }
+    // A name that leads here by somebody else's word.
+    assert_eq!(server.status("POST", "/mcp", &[("Host", "evil.example")], &ok), 403);
+    for (method, path, expected) in [
+        ("GET", "/healthz", 200),
+        ("GET", "/", 404),
+        ("PUT", "/mcp", 405),
+        ("POST", "/mcp/x", 404),
+        ("POST", "/", 404),
+    ] {
+        assert_eq!(server.status(method, path, &[], ""), expected, "{method} {path}");
+    }
+    assert_eq!(server.end(), Some(0));
+
+    let token = "0123456789abcdef0123456789abcdef";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), token).unwrap();
+    let server = Server::start("", &["--ws-token-file", file.path().to_str().unwrap()]);
+    assert_eq!(server.status("POST", "/mcp", &[], &ok), 401);
+    assert_eq!(server.status("POST", "/mcp", &[("Authorization", "Bearer x")], &ok), 401);
+    let shown = format!("Bearer {token}");
+    assert_eq!(server.status("POST", "/mcp", &[("Authorization", &shown)], &ok), 200);
+    // Off loopback there is no server without one.
+    let output = server.place.command(&["--listen", "http://0.0.0.0:0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("can be reached from other machines"));
+    // And on a WebSocket's port there is no such thing.
+    let place = Place::new("");
+    let mut child = place
+        .command(&["--listen", "ws://127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    let url = url.trim().replace("ws://", "http://") + "/mcp";
+    assert_eq!(Server { place, child, url }.status("POST", "/mcp", &[], &ok), 404);
+}
+
+#[test]
+fn a_session_is_its_clients_and_ends_what_it_has_started() {
+    let server = Server::start("", &["-s", "workspace-write"]);
+    let session = server.session();
+    let done = server.call(&session, "shell", &json!({"command": ["sh", "-c", "echo out; exit 3"]}));
+    assert_eq!((&done["exit_code"], &done["output"]["text"]), (&json!(3), &json!("out\n")));
+    let held = Presence::new(&server.place.path("ws/held"));
+    let begun = server.call(&session, "exec_command", &json!({"cmd": HOLDS, "yield_time_ms": 250}));
+    assert_eq!(begun["outcome"], "running");
+    held.began();
+    // What goes on is another session's no more than its output is.
+    let other = server.session();
+    let strange = server.call(&other, "kill", &json!({"session_id": begun["session_id"]}));
+    assert_eq!(strange["outcome"], "refused", "{strange}");
+    let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}).to_string();
+    for unknown in ["00000000-0000-0000-0000-000000000000", "x"] {
+        assert_eq!(server.status("POST", "/mcp", &[("Mcp-Session-Id", unknown)], &list), 404);
+    }
+    assert_ne!(server.status("POST", "/mcp", &[], &list), 200);
+    assert_eq!(server.status("DELETE", "/mcp", &[("Mcp-Session-Id", &session)], ""), 202);
+    held.ended();
+    assert_eq!(server.status("POST", "/mcp", &[("Mcp-Session-Id", &session)], &list), 404);
+
+    // The server's end is everybody's.
+    std::fs::remove_file(server.place.path("ws/held")).unwrap();
+    let held = Presence::new(&server.place.path("ws/held"));
+    server.call(&other, "exec_command", &json!({"cmd": HOLDS, "yield_time_ms": 250}));
+    held.began();
+    assert_eq!(server.end(), Some(0));
+    held.ended();
+}
+
+#[test]
+fn an_answer_is_not_lost_with_its_connection() {
+    let server = Server::start("", &["-s", "workspace-write"]);
+    let session = server.session();
+    let waits = "echo here >begun; until test -e go; do sleep 0.1; done; echo done";
+    let begun = Presence::new(&server.place.path("ws/begun"));
+    let arguments = json!({"command": ["sh", "-c", waits]});
+    let mut stream =
+        server.send("POST", "/mcp", &[("Mcp-Session-Id", &session)], &call(9, "shell", &arguments));
+    let id = first_id(&mut stream);
+    begun.began();
+    drop(stream);
+    let headers = [("Mcp-Session-Id", session.as_str()), ("Last-Event-ID", &id)];
+    let mut stream = server.send("GET", "/mcp", &headers, "");
+    std::fs::write(server.place.path("ws/go"), "").unwrap();
+    let (_, message) = event(&mut stream);
+    assert_eq!(
+        (&message["id"], &message["result"]["structuredContent"]["output"]["text"]),
+        (&json!(9), &json!("done\n"))
+    );
+}
+
+#[test]
+fn bad_requests_harm_nobody() {
+    let server = Server::start("", &["--max-connections", "8"]);
+    let session = server.session();
+    let headers = [("Mcp-Session-Id", session.as_str())];
+    for (body, expected) in [
+        ("nonsense".to_owned(), 400..=499),
+        ("[]".to_owned(), 400..=499),
+        (format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200)), 400..=400),
+    ] {
+        let status = server.status("POST", "/mcp", &headers, &body);
+        assert!(expected.contains(&status), "{}: {status}", &body[..body.len().min(40)]);
+    }
+    // It is not waited for what is too long.
+    let long = [headers[0], ("Content-Length", "9000000")];
+    assert_eq!(server.status("POST", "/mcp", &long, ""), 413);
+    for (name, value) in
+        [("Content-Type", "text/plain"), ("Accept", "text/html"), ("MCP-Protocol-Version", "1999-01-01")]
+    {
+        let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}).to_string();
+        let status = server.status("POST", "/mcp", &[headers[0], (name, value)], &list);
+        assert!((400..500).contains(&status), "{name}: {status}");
+    }
+    // Without a session, no version leads to a command.
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+                      "io.modelcontextprotocol/clientInfo": {"name": "x", "version": "1"}});
+    for params in [
+        json!({"name": "shell", "arguments": {"command": ["touch", "made"]}}),
+        json!({"name": "shell", "arguments": {"command": ["touch", "made"]}, "_meta": meta}),
+    ] {
+        let body = json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params}).to_string();
+        let version =
+            [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/call"), ("Mcp-Name", "shell")];
+        let mut answer = server.send("POST", "/mcp", &version, &body);
+        let mut text = String::new();
+        answer.read_to_string(&mut text).unwrap();
+        assert!(text.contains("error") && !text.contains("exit_code"), "{text}");
+    }
+    assert!(!server.place.path("ws/made").exists());
+    assert_eq!(server.call(&session, "shell", &json!({"command": ["true"]}))["exit_code"], 0);
+}
