@@ -30,6 +30,7 @@ mod refused;
 mod server;
 mod session;
 mod transport;
+mod turns;
 
 pub use auth::{AuthError, Credential, DEFAULT_SKEW, LONGEST_SKEW, Refused, SignedTokens, TokenDigest};
 pub use ceiling::{CeilingOptions, Refusal};

@@ -28,8 +28,8 @@ pub struct ServerLimits {
     pub sessions: usize,
     /// How many processes may run. At the bound, `process/start` is refused.
     pub processes: usize,
-    /// How many processes are set up at the same time. The next one waits, but not for ever: a set-up that hangs must not hold
-    /// up the others. As many as there are processors: more of them only take these from one another, and from small requests.
+    /// How many processes are set up at the same time. The next one waits for its turn, sessions one after
+    /// the other; a set-up that hangs gives its turn up. As many as there are processors: more of them only take these from one another, and from small requests.
     pub starts: usize,
     /// How many processes a session keeps that have ended. The oldest goes first.
     pub ended_kept: usize,

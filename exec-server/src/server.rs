@@ -24,6 +24,7 @@ use crate::session::Sessions;
 use crate::transport::{
     Bound, ListenAddress, ListenError, Listener, Port, bind, lines, same_user, serve_http, unix_peer,
 };
+use crate::turns::Turns;
 
 /// What a server is made of.
 #[derive(Clone, Debug)]
@@ -64,8 +65,6 @@ pub(crate) struct Shared {
     pub(crate) mcp: Option<Arc<Desk>>,
     pub(crate) shutdown: CancellationToken,
     connections: Arc<Semaphore>,
-    /// Set-ups at the same time: more of them would only take the processors from one another, and from answers.
-    pub(crate) starts: Arc<Semaphore>,
     pub(crate) crew: Arc<Crew>,
     pub(crate) gate: Gate,
 }
@@ -89,8 +88,8 @@ impl Server {
         let ceiling = Ceiling::new(ceiling);
         let mcp = mcp.map(|options| Desk::new(options, &ceiling, &limits)).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::default());
-        let starts = Arc::new(Semaphore::new(limits.starts.max(1)));
-        let crew = Crew::new(program, limits, Arc::clone(&metrics), Arc::clone(&starts));
+        let turns = Turns::new(limits.starts);
+        let crew = Crew::new(program, limits, Arc::clone(&metrics), turns.of_all());
         let shared = Shared {
             info: environment::info(&variables, &ceiling),
             mcp,
@@ -98,11 +97,10 @@ impl Server {
             variables,
             token,
             limits,
-            sessions: Arc::new(Sessions::new(limits, Arc::clone(&metrics))),
+            sessions: Arc::new(Sessions::new(limits, Arc::clone(&metrics), turns)),
             metrics,
             shutdown: CancellationToken::new(),
             connections: Arc::new(Semaphore::new(limits.connections.max(1))),
-            starts,
             crew: Arc::new(crew),
             gate,
         };

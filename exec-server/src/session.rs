@@ -10,6 +10,7 @@ use crate::limits::ServerLimits;
 use crate::metrics::Metrics;
 use crate::process::Entry;
 use crate::protocol::{ErrorCode, RpcError};
+use crate::turns::Turns;
 
 /// All sessions of a server.
 #[derive(Debug)]
@@ -17,12 +18,15 @@ pub(crate) struct Sessions {
     known: Mutex<HashMap<String, Arc<Session>>>,
     limits: ServerLimits,
     metrics: Arc<Metrics>,
+    turns: Turns,
 }
 
 /// A client's processes.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: String,
+    /// Its turns at setting up processes.
+    pub(crate) turns: Turns,
     limits: ServerLimits,
     metrics: Arc<Metrics>,
     state: Mutex<State>,
@@ -53,8 +57,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sessions {
-    pub(crate) fn new(limits: ServerLimits, metrics: Arc<Metrics>) -> Self {
-        Self { known: Mutex::default(), limits, metrics }
+    pub(crate) fn new(limits: ServerLimits, metrics: Arc<Metrics>, turns: Turns) -> Self {
+        Self { known: Mutex::default(), limits, metrics, turns }
     }
 
     /// A new session, attached.
@@ -65,6 +69,7 @@ impl Sessions {
         }
         let session = Arc::new(Session {
             id: uuid::Uuid::new_v4().to_string(),
+            turns: self.turns.of_another(),
             limits: self.limits,
             metrics: Arc::clone(&self.metrics),
             state: Mutex::new(State { attached: true, epoch: 1, ..State::default() }),
@@ -179,8 +184,8 @@ impl Session {
         }
     }
 
-    /// Keeps a process that has ended, for a time and with so many others.
-    async fn keep(this: &Weak<Self>, entry: &Arc<Entry>) {
+    /// Keeps a process that has ended, for a time and with so many others, and no longer than the session.
+    async fn keep(this: &Weak<Self>, entry: Arc<Entry>) {
         let Some(session) = this.upgrade() else { return };
         {
             let mut state = lock(&session.state);
@@ -193,13 +198,16 @@ impl Session {
         }
         let time = session.limits.ended_for;
         drop(session);
+        // The session is its owner: with that, what it has written goes.
+        let (id, ended) = (entry.id.clone(), Arc::downgrade(&entry));
+        drop(entry);
         sleep(time).await;
         if let Some(session) = this.upgrade() {
             let mut state = lock(&session.state);
             // The id may be another process's by now.
-            if state.processes.get(&entry.id).is_some_and(|known| Arc::ptr_eq(known, entry)) {
-                state.processes.remove(&entry.id);
-                state.ended.retain(|id| *id != entry.id);
+            if state.processes.get(&id).is_some_and(|known| Arc::as_ptr(known) == ended.as_ptr()) {
+                state.processes.remove(&id);
+                state.ended.retain(|other| *other != id);
             }
         }
     }
@@ -215,8 +223,9 @@ impl Reservation {
         metrics.processes_started.add(1);
         tokio::spawn(async move {
             entry.watch(&process).await;
+            drop(process);
             metrics.processes.down();
-            Session::keep(&session, &entry).await;
+            Session::keep(&session, entry).await;
         });
     }
 }

@@ -10,7 +10,7 @@ use codex_core::exec::{
 use codex_core::output::feed::FeedOptions;
 use codex_core::output::{FeedReader, OutputBudget};
 use nix::sys::signal::Signal;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::{Answer, Answered, Context, Params, Rest, answer, now};
 use crate::ceiling::Refusal;
@@ -23,9 +23,6 @@ use crate::protocol::{
 };
 use crate::refused::Refused;
 use crate::session::Reservation;
-
-/// How long a start waits for others that are set up.
-const LONGEST_TURN: Duration = Duration::from_secs(5);
 
 pub(super) fn unknown_process(id: &str) -> RpcError {
     RpcError::invalid(format!("unknown process id {}", codex_linux_sandbox::shown(id)))
@@ -56,7 +53,8 @@ pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError>
     let reservation = context.session.reserve(entry)?;
     let context = context.clone();
     Ok(Box::pin(async move {
-        let (process, kind, reader) = launch(&context, &params, &reservation).await?;
+        let (process, kind, reader) =
+            context.session.turns.take(launch(&context, &params, &reservation)).await?;
         if let Some(pieces) = pieces {
             tokio::spawn(pieces.write_to(Arc::clone(&process)));
         }
@@ -75,8 +73,6 @@ async fn launch(
     reservation: &Reservation,
 ) -> Result<(Arc<Process>, SandboxKind, Option<FeedReader>), RpcError> {
     let server = Arc::clone(&context.server);
-    // Held until the command runs. Who has waited long goes on without.
-    let _turn = timeout(LONGEST_TURN, Arc::clone(&server.starts).acquire_owned()).await;
     let (wanted, named) = (params.sandbox.clone(), params.policy.clone());
     let without_network = params.enforce_managed_network == Some(true);
     let granted = tokio::task::spawn_blocking(move || {
