@@ -33,3 +33,5 @@ mod http;
 mod real_client;
 #[path = "exec_server/sessions.rs"]
 mod sessions;
+#[path = "exec_server/soak.rs"]
+mod soak;

@@ -123,6 +123,47 @@ fn a_set_up_that_begins_anew_loses_neither_input_nor_output() {
 }
 
 #[test]
+fn a_server_without_descriptors_says_so_and_goes_on() {
+    if codex_tests::harness::require_tool("prlimit").is_none() {
+        return;
+    }
+    let server = Server::start(Way::Unix);
+    let mut raw = server.ready();
+    assert_eq!(raw.run(&server.start_params("first", &["true"])).exit_code, Some(0));
+    let limit = |count: usize| {
+        let mut prlimit = std::process::Command::new("prlimit");
+        let pid = server.process().to_string();
+        assert!(prlimit.args(["--pid", &pid, &format!("--nofile={count}:4096")]).status().unwrap().success());
+    };
+    let open = std::fs::read_dir(format!("/proc/{}/fd", server.process())).unwrap().count();
+    limit(open + 40);
+    let mut started = Vec::new();
+    let refused = loop {
+        let id = started.len().to_string();
+        let answer = raw.call("process/start", &server.start_params(&id, &["sleep", "600"]));
+        if let Some(error) = answer.get("error") {
+            break error.clone();
+        }
+        started.push(id);
+        assert!(started.len() < 100, "there is no end to them");
+    };
+    assert!(!started.is_empty(), "{refused}");
+    assert_eq!(refused["code"], -32603, "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("Too many open files"), "{refused}");
+    // What is there goes on.
+    assert_eq!(raw.result("environment/status", &Value::Null), json!({"status": "ready"}));
+    for id in &started {
+        assert_eq!(raw.result("process/terminate", &json!({"processId": id})), json!({"running": true}));
+        assert_eq!(raw.hear(id).exit_code, Some(137));
+    }
+    // Where there are some again, everything is as before, for others too.
+    limit(4096);
+    assert_eq!(raw.run(&server.start_params("last", &["true"])).exit_code, Some(0));
+    assert_eq!(server.ready().run(&server.start_params("p", &["true"])).exit_code, Some(0));
+    wait_for_children(&server, 0);
+}
+
+#[test]
 fn bounds_are_told() {
     let server = Server::with(Way::Unix, "", &["--max-processes", "1", "--max-connections", "2"]);
     let mut raw = server.ready();

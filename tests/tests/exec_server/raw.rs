@@ -30,6 +30,11 @@ pub(crate) enum Way {
 
 pub(crate) const WAYS: [Way; 3] = [Way::Stdio, Way::WebSocket, Way::Unix];
 
+/// The program under test, unless a soak is told of another one.
+fn program() -> PathBuf {
+    std::env::var_os("SOAK_BIN").map_or_else(|| env!("CARGO_BIN_EXE_codex-under-test").into(), PathBuf::from)
+}
+
 /// A server and its places: `ws` is its workspace, `home` its configuration, `outside` neither.
 pub(crate) struct Server {
     pub(crate) root: TempDir,
@@ -77,7 +82,7 @@ impl Server {
     }
 
     fn command(&self, address: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_codex-under-test"));
+        let mut command = Command::new(program());
         command
             .args(["exec-server", "--listen", address])
             .args(&self.arguments)
@@ -348,6 +353,20 @@ impl Raw {
         let result = self.result("initialize", params);
         self.send(&json!({"method": "initialized", "params": {}}));
         result
+    }
+
+    /// A handshake with a session that may still have its old connection.
+    pub(crate) fn resume(&mut self, session: &Value) {
+        let params = json!({"clientName": "test", "resumeSessionId": session});
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = self.call("initialize", &params);
+            match answer["error"]["code"].as_i64() {
+                None => return self.send(&json!({"method": "initialized", "params": {}})),
+                Some(-32010) if std::time::Instant::now() < deadline => std::thread::yield_now(),
+                Some(_) => panic!("{answer}"),
+            }
+        }
     }
 
     pub(crate) fn notification(&mut self) -> Value {
