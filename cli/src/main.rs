@@ -2,6 +2,9 @@
 
 #![no_main]
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod entry;
+
 /// The C entry point.
 ///
 /// The standard library's own would ignore SIGPIPE, and by then nobody could tell what the caller's disposition was;
