@@ -17,6 +17,7 @@ mod audit;
 mod duration;
 mod exec;
 mod limit;
+mod plain;
 
 pub(crate) use audit::{Audit, AuditVerifyArgs};
 pub(crate) use exec::{ColorChoice, ExecArgs, ExecVerb, ResumeArgs};
@@ -128,9 +129,9 @@ const SANDBOX_VERBS: [&[&str]; 4] =
 impl Cli {
     /// Reads what was typed.
     ///
-    /// The verb by which commands are started is read by its own definitions alone: building those of all verbs takes a
-    /// tenth of a millisecond, which every command would wait for. Where they find a mistake, or a question, all of them
-    /// are asked: what is printed then is the same for every verb.
+    /// The verb by which commands are started is read without any definitions where it is typed [plainly](plain), else by its
+    /// own alone: building those of all verbs takes a tenth of a millisecond, which every command would wait for. Where they
+    /// find a mistake, or a question, all of them are asked: what is printed then is the same for every verb.
     pub(crate) fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
         let typed = arguments.get(1..).unwrap_or_default();
         let after = SANDBOX_VERBS.iter().find_map(|verb| {
@@ -138,6 +139,9 @@ impl Cli {
             words.iter().eq(verb.iter()).then_some(rest)
         });
         if let Some(rest) = after {
+            if let Some(args) = plain::read(rest) {
+                return Ok(Self { verb: Verb::Sandbox(args) });
+            }
             let command = SandboxArgs::augment_args(clap::Command::new("sandbox").no_binary_name(true));
             let matches = command.try_get_matches_from(rest);
             if let Ok(args) = matches.and_then(|matches| SandboxArgs::from_arg_matches(&matches)) {
