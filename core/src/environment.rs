@@ -125,16 +125,21 @@ where
     validate(policy)?;
     let rules = Rules::of(policy);
 
-    let mut seen = HashSet::new();
     let mut variables: Vec<(OsString, OsString)> = inherited
         .into_iter()
         .filter(|(name, value)| name_problem(name).is_none() && !value.as_bytes().contains(&0))
         .filter(|(name, _)| rules.inherits(name))
-        .filter(|(name, _)| seen.insert(name.clone()))
         .collect();
+    let mut seen = HashSet::with_capacity(variables.len());
+    let first: Vec<bool> = variables.iter().map(|(name, _)| seen.insert(name.as_os_str())).collect();
+    let mut first = first.into_iter();
+    variables.retain(|_| first.next().unwrap_or(false));
 
-    let mut places: HashMap<OsString, usize> =
-        variables.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
+    let mut places: HashMap<OsString, usize> = if rules.set.is_empty() {
+        HashMap::new()
+    } else {
+        variables.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect()
+    };
     for (name, value) in rules.set {
         let (name, value) = (OsString::from(name), OsString::from(value));
         match places.get(&name) {

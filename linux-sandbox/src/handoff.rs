@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -72,27 +72,37 @@ impl ExecError {
     }
 }
 
-/// The command's environment, as `execve(2)` takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvironmentBlock(Vec<CString>);
+/// The command's environment: entries of the form `NAME=value`, each ended by a NUL byte, one after the other.
+///
+/// One piece of memory, since it is made, handed on and given back at every start: with one for each entry, that took
+/// longer than anything else that is done with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnvironmentBlock(Vec<u8>);
 
 impl EnvironmentBlock {
-    /// Entries of the form `NAME=value`.
+    /// Adds `NAME=value`. Says whether it could: nothing that contains a NUL byte can be a part of an environment.
     #[must_use]
-    pub const fn new(entries: Vec<CString>) -> Self {
-        Self(entries)
+    pub fn push(&mut self, name: &OsStr, value: &OsStr) -> bool {
+        let (name, value) = (name.as_bytes(), value.as_bytes());
+        if name.contains(&0) || value.contains(&0) {
+            return false;
+        }
+        self.0.reserve(name.len() + value.len() + 2);
+        self.0.extend_from_slice(name);
+        self.0.push(b'=');
+        self.0.extend_from_slice(value);
+        self.0.push(0);
+        true
     }
 
     /// The helper's own environment, entries as they are.
     pub(crate) fn inherited() -> Self {
-        let entries = std::env::vars_os().filter_map(|(name, value)| {
-            let mut entry = name.into_vec();
-            entry.push(b'=');
-            entry.extend(value.into_vec());
-            // The entries came as C strings, so that none contains a NUL byte.
-            CString::new(entry).ok()
-        });
-        Self(entries.collect())
+        let mut block = Self::default();
+        for (name, value) in std::env::vars_os() {
+            // They came as C strings, so that there is no NUL byte to refuse them for.
+            let _added = block.push(&name, &value);
+        }
+        block
     }
 
     /// Reads `NAME=value` entries, each ended by a NUL byte, to the end of the file.
@@ -102,32 +112,35 @@ impl EnvironmentBlock {
             let errno = error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
             SetupError::call(Step::Environment, "read", errno)
         })?;
-        Self::parse(&bytes)
+        Self::parse(bytes)
     }
 
     /// The entries as bytes, each ended by a NUL byte.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let entries: Vec<&[u8]> = self.0.iter().map(|entry| entry.as_bytes_with_nul()).collect();
-        entries.concat()
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
-    /// Takes entries apart, each ended by a NUL byte.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, SetupError> {
-        let mut entries = Vec::new();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let entry = CStr::from_bytes_until_nul(rest).map_err(|_unterminated| {
-                SetupError::condition(Step::Environment, "read", "the last entry is not ended by a NUL byte")
-            })?;
-            rest = rest.get(entry.count_bytes() + 1..).unwrap_or_default();
-            entries.push(entry.to_owned());
+    /// Takes bytes for entries, each ended by a NUL byte.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, SetupError> {
+        match bytes.last() {
+            None | Some(0) => Ok(Self(bytes)),
+            Some(_) => Err(SetupError::condition(
+                Step::Environment,
+                "read",
+                "the last entry is not ended by a NUL byte",
+            )),
         }
-        Ok(Self(entries))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &CStr> {
+        let whole = self.0.split_inclusive(|byte| *byte == 0);
+        // Each one ends with its only NUL byte.
+        whole.filter_map(|entry| CStr::from_bytes_with_nul(entry).ok())
     }
 
     fn path(&self) -> &[u8] {
-        let mut values = self.0.iter().filter_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
+        let mut values = self.entries().filter_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
         values.next().unwrap_or(DEFAULT_PATH)
     }
 }
@@ -145,11 +158,12 @@ pub(crate) fn become_command(
     for argument in &command.arguments {
         argv.push(CString::new(argument.as_bytes()).map_err(nul)?);
     }
+    let entries: Vec<&CStr> = environment.entries().collect();
     let errno = if program.as_bytes().contains(&b'/') {
         let file = CString::new(program.as_bytes()).map_err(nul)?;
-        execute(&file, &argv, environment)
+        execute(&file, &argv, &entries)
     } else {
-        search(program, &argv, environment).map_err(nul)?
+        search(program, &argv, environment, &entries).map_err(nul)?
     };
     if errno == Errno::ENOENT && !exists(program, environment) {
         return Err(ExecError::NotFound { program: program.to_owned() });
@@ -163,13 +177,14 @@ fn search(
     program: &OsStr,
     argv: &[CString],
     environment: &EnvironmentBlock,
+    entries: &[&CStr],
 ) -> Result<Errno, std::ffi::NulError> {
     if program.is_empty() {
         return Ok(Errno::ENOENT);
     }
     let mut answer = Errno::ENOENT;
     for file in candidates(program, environment) {
-        match execute(&CString::new(file)?, argv, environment) {
+        match execute(&CString::new(file)?, argv, entries) {
             // ENOENT also stands for a missing interpreter; `exists` tells the two apart afterwards.
             Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG | Errno::ELOOP => {}
             Errno::EACCES => answer = Errno::EACCES,
@@ -195,14 +210,14 @@ fn candidates<'a>(
 }
 
 /// Executes a file; one without a format that the kernel knows is given to the shell, as `execvp(3)` does.
-fn execute(file: &CStr, argv: &[CString], environment: &EnvironmentBlock) -> Errno {
-    let Err(errno) = execve(file, argv, &environment.0);
+fn execute(file: &CStr, argv: &[CString], entries: &[&CStr]) -> Errno {
+    let Err(errno) = execve(file, argv, entries);
     if errno != Errno::ENOEXEC {
         return errno;
     }
     let mut script = vec![c"/bin/sh".to_owned(), file.to_owned()];
     script.extend(argv.iter().skip(1).cloned());
-    let Err(errno) = execve(c"/bin/sh", &script, &environment.0);
+    let Err(errno) = execve(c"/bin/sh", &script, entries);
     errno
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn encode(invocation: &Invocation, environment: &EnvironmentBlock) ->
     for (place, byte) in message.iter_mut().zip(arguments) {
         *place = byte;
     }
-    message.append(&mut environment.to_bytes());
+    message.extend_from_slice(environment.as_bytes());
     message
 }
 
@@ -41,11 +41,14 @@ pub(crate) fn decode(
     let arguments = arguments.strip_suffix(&[0]).unwrap_or(arguments).split(|byte| *byte == 0);
     let arguments = arguments.map(|argument| OsString::from_vec(argument.to_vec()));
     let invocation = wire::decode(arguments, || Err("it was given as a directory"))?;
-    Ok((invocation, EnvironmentBlock::parse(environment)?))
+    Ok((invocation, EnvironmentBlock::parse(environment.to_vec())?))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::{HEAD, decode, encode};
     use crate::handoff::EnvironmentBlock;
     use crate::plan::{Command, Invocation, Isolation, Network, Plan, Writes};
@@ -54,7 +57,10 @@ mod tests {
         let command =
             Command { program: "true".into(), argv0: None, arguments: vec!["".into(), "a\n".into()] };
         let plan = Plan::new(Isolation::Namespaces, Writes::Beneath(Vec::new()), Network::Off);
-        let environment = EnvironmentBlock::new(vec![c"A=".into(), c"B=\xff".into()]);
+        let mut environment = EnvironmentBlock::default();
+        assert!(environment.push("A".as_ref(), "".as_ref()));
+        assert!(environment.push("B".as_ref(), OsStr::from_bytes(b"\xff")));
+        assert!(!environment.push("C".as_ref(), "a\0b".as_ref()));
         (Invocation::new(plan, command), environment)
     }
 

@@ -191,7 +191,10 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: B
             None => (call.await, ended_by),
         }
     });
-    tell(args, &result, ended_by)
+    let code = tell(args, &result, ended_by);
+    // What is given back piece by piece is written to, and each page of it would be copied first: the helper, a fork, had
+    // the same ones. The end of the process gives back all of them together.
+    std::process::exit(code)
 }
 
 /// Runs the command in a terminal of its own.

@@ -94,7 +94,8 @@ impl Process {
         let pushed = feed.clone();
         let stopped = Arc::new(Notify::new());
         let stops = Arc::clone(&stopped);
-        tokio::spawn(async move {
+        // Large, and moved several times on its way to the runtime.
+        tokio::spawn(Box::pin(async move {
             let ends = CallEnds { input: waiting, feed: pushed.clone(), stops };
             call(request, &sandbox, ends, &answer).await;
             if let Some(feed) = pushed {
@@ -102,7 +103,7 @@ impl Process {
                 feed.exited();
                 feed.close();
             }
-        });
+        }));
         Self {
             state,
             control,

@@ -1,6 +1,6 @@
 //! Starting the helper: descriptors in place, the command's environment in a file in memory, nothing else inherited.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
@@ -322,8 +322,13 @@ fn attributes(stdio: Stdio, signals: Signals) -> Result<PosixSpawnAttr, Errno> {
 }
 
 fn environment(env: &[(OsString, OsString)]) -> Result<EnvironmentBlock, ExecError> {
-    let entries = env.iter().map(|(name, value)| c_string(entry(name, value)));
-    Ok(EnvironmentBlock::new(entries.collect::<Result<_, _>>()?))
+    let mut block = EnvironmentBlock::default();
+    for (name, value) in env {
+        if !block.push(name, value) {
+            return Err(ExecError::Environment { name: name.clone() });
+        }
+    }
+    Ok(block)
 }
 
 /// An environment in a file that is nowhere but in memory.
@@ -331,7 +336,7 @@ fn environment_file(environment: &EnvironmentBlock) -> Result<OwnedFd, ExecError
     let file =
         memfd_create(c"codex-environment", MFdFlags::MFD_CLOEXEC).map_err(preparing("memfd_create"))?;
     let mut file = File::from(file);
-    let written = file.write_all(&environment.to_bytes()).and_then(|()| file.rewind());
+    let written = file.write_all(environment.as_bytes()).and_then(|()| file.rewind());
     written.map_err(|error| ExecError::Prepare { call: "write the environment", errno: errno_of(&error) })?;
     Ok(file.into())
 }
@@ -367,15 +372,6 @@ fn c_string(text: OsString) -> Result<CString, ExecError> {
     // The request was checked, and a plan holds no NUL bytes: this is for the helper's own path.
     CString::new(text.into_vec())
         .map_err(|_nul| ExecError::Prepare { call: "posix_spawn", errno: Errno::EINVAL })
-}
-
-/// `NAME=value`.
-fn entry(name: &OsStr, value: &OsStr) -> OsString {
-    let mut entry = OsString::with_capacity(name.len() + 1 + value.len());
-    entry.push(name);
-    entry.push("=");
-    entry.push(value);
-    entry
 }
 
 /// The helper by the name that a person knows it by.
