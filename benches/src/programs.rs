@@ -38,8 +38,6 @@ impl Programs {
             let codex = codex.display();
             return Err(format!("{codex}: not built; run benches/run, or set {CODEX_BIN}").into());
         }
-        let helper =
-            Some(codex.with_file_name(codex_linux_sandbox::PROGRAM)).filter(|helper| helper.is_file());
         let idle = in_path("true").ok_or("there is no `true` in PATH")?;
         let bwrap = in_path("bwrap").filter(|bwrap| {
             let mut probe = Command::new(bwrap);
@@ -50,6 +48,16 @@ impl Programs {
         let scratch = tempfile::Builder::new().prefix("codex-benches").tempdir_in(built)?;
         fs::create_dir(scratch.path().join("home"))?;
         fs::create_dir(scratch.path().join("workspace"))?;
+        // As they are after an installation: a linker writes a file through a mapping, which leaves it in the page cache in the
+        // smallest pieces, and a start from these takes up to a third longer.
+        let installed = |program: &Path| -> Outcome<PathBuf> {
+            let copy = scratch.path().join(program.file_name().unwrap_or_default());
+            fs::copy(program, &copy)?;
+            Ok(copy)
+        };
+        let helper = codex.with_file_name(codex_linux_sandbox::PROGRAM);
+        let helper = if helper.is_file() { Some(installed(&helper)?) } else { None };
+        let codex = installed(&codex)?;
         Ok(Self { codex, helper, bwrap, idle, own, scratch })
     }
 
