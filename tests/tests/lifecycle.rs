@@ -6,7 +6,9 @@
 use std::time::{Duration, Instant};
 
 use codex_tests::cases_by_level;
-use codex_tests::harness::{Failures, Identity, Policy, Presence, Run, Scene, require_tool};
+use codex_tests::harness::{
+    Failures, Identity, Policy, Presence, Run, Scene, require_tool, with_longer_limits,
+};
 use nix::sys::signal::Signal;
 
 cases_by_level!(
@@ -47,14 +49,19 @@ fn a_deadline_ends_the_whole_group(scene: &Scene) {
 
 fn a_deadline_ends_the_whole_group_of_a_captured_run(scene: &Scene) {
     for policy in SANDBOXED {
-        let run =
-            scene.under(policy).options(["--json", "--timeout", "300ms"]).probe(["stubborn", "3"]).run();
-        let report = report(&run);
+        let (run, report, limit) = with_longer_limits(Duration::from_millis(300), |limit| {
+            let limit_text = format!("{}ms", limit.as_millis());
+            let options = ["--json", "--timeout", &limit_text];
+            let run = scene.under(policy).options(options).probe(["stubborn", "3"]).run();
+            let report = report(&run);
+            let was_ready = report["stdout"]["text"] != "";
+            was_ready.then_some((run, report, limit.as_secs_f64() * 1000.0))
+        });
         assert_eq!(run.code(), Some(124), "{}", run.describe());
         assert_eq!(report["timed_out"], true, "{report}");
         assert_eq!(report["outcome"], "timed_out", "{report}");
         assert_eq!(report["stdout"]["text"], "ready\n", "what came before the deadline is kept: {report}");
-        assert!(report["duration_ms"].as_f64().is_some_and(|duration| duration >= 300.0), "{report}");
+        assert!(report["duration_ms"].as_f64().is_some_and(|duration| duration >= limit), "{report}");
     }
 }
 
@@ -214,11 +221,16 @@ fn what_is_left_ends_with_the_call(scene: &Scene) {
 /// A deadline finds descendants in sessions of their own as well.
 fn a_deadline_ends_what_left_the_group(scene: &Scene) {
     for (number, policy) in [Policy::WorkspaceWrite, Policy::DangerFullAccess].into_iter().enumerate() {
-        for options in [&["--timeout", "300ms"][..], &["--timeout", "300ms", "--json"]] {
-            let presence = Presence::new(scene, &format!("held-{number}-{}", options.len()));
-            let arguments = ["scattered".as_ref(), "3".as_ref(), presence.path().as_os_str()];
-            let run = scene.under(policy).options(options).probe(arguments).run().expect_code(124);
-            assert!(presence.ended(), "{policy:?} {options:?}: one lives on\n{}", run.describe());
+        for more in [&[][..], &["--json"]] {
+            let (run, presence) = with_longer_limits(Duration::from_millis(300), |limit| {
+                let limit = format!("{}ms", limit.as_millis());
+                let presence = Presence::new(scene, &format!("held-{number}-{}-{limit}", more.len()));
+                let arguments = ["scattered".as_ref(), "3".as_ref(), presence.path().as_os_str()];
+                let options = ["--timeout", &limit].into_iter().chain(more.iter().copied());
+                let run = scene.under(policy).options(options).probe(arguments).run().expect_code(124);
+                presence.was_held().then_some((run, presence))
+            });
+            assert!(presence.ended(), "{policy:?} {more:?}: one lives on\n{}", run.describe());
         }
     }
 }

@@ -89,6 +89,19 @@ pub(crate) fn shell(line: &str) -> ExecRequest {
     request(["sh", "-c", line])
 }
 
+/// Tries with a limit, and with twice of it where it was over before what was to happen first: how long a command takes to begin
+/// is up to the machine. `attempt` says nothing where its limit was too short.
+pub(crate) fn with_longer_limits<T>(first: Duration, mut attempt: impl FnMut(Duration) -> Option<T>) -> T {
+    let mut limit = first;
+    loop {
+        if let Some(done) = attempt(limit) {
+            return done;
+        }
+        assert!(limit < PATIENCE, "limits from {first:?} on were all too short");
+        limit *= 2;
+    }
+}
+
 /// A runtime on this thread.
 pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()

@@ -54,6 +54,14 @@ impl Presence {
         read(&self.reader, &mut [0; 1]) == Err(Errno::EAGAIN)
     }
 
+    /// Whether somebody has come, be they gone or not.
+    #[must_use]
+    pub fn was_held(&self) -> bool {
+        let mut now = [PollFd::new(self.reader.as_fd(), PollFlags::empty())];
+        let hung_up = poll(&mut now, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+        hung_up || self.is_held()
+    }
+
     /// Whether somebody came, and everybody is gone: waits for that, and says `false` where it doesn't happen.
     #[must_use]
     pub fn ended(&self) -> bool {

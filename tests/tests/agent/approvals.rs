@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use codex_tests::harness::{Api, Listener, Model, Policy, Run, Scene, require_tool};
+use codex_tests::harness::{Api, Listener, Model, Policy, Run, Scene, require_tool, with_longer_limits};
 use serde_json::{Value, json};
 
 use super::{call, events, exec, exec_at, run_command, say};
@@ -423,9 +424,16 @@ pub(super) fn questions_come_one_at_a_time_and_end_with_the_run(scene: &Scene) {
         assert_eq!(model.requests().len(), 1, "{}", run.describe());
     }
     // Nobody answers, and the run's time is up.
-    let model = Model::serve(Api::Responses, vec![together, say("never said")]);
-    let words = ["-s", "workspace-write", "-a", "on-request", "--timeout", "1s", "x"];
-    let Some((run, _)) = with_a_person(scene, &model, &words, &json!(["what?", false])) else { return };
-    let run = run.expect_code(1);
-    assert!(decisions(&run).contains(&"withdrawn".to_owned()), "{}", run.describe());
+    with_longer_limits(Duration::from_secs(1), |limit| {
+        let model = Model::serve(Api::Responses, vec![together.clone(), say("never said")]);
+        let limit = format!("{}s", limit.as_secs());
+        let words = ["-s", "workspace-write", "-a", "on-request", "--timeout", &limit, "x"];
+        let Some((run, shown)) = with_a_person(scene, &model, &words, &json!(["what?", false])) else {
+            return Some(());
+        };
+        let run = run.expect_code(1);
+        shown.contains("codex: the model asks").then(|| {
+            assert!(decisions(&run).contains(&"withdrawn".to_owned()), "{}", run.describe());
+        })
+    });
 }

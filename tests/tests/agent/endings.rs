@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use codex_tests::harness::{Api, Model, Presence, Scene};
+use codex_tests::harness::{Api, Model, Presence, Scene, with_longer_limits};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -42,16 +43,20 @@ pub(super) fn budgets_end_a_loop(scene: &Scene) {
         );
     }
     // A command, or a server, that says nothing is ended as well.
-    let presence = Presence::new(scene, "held");
-    let held = format!("exec 9>{}; sleep 600", presence.path().display());
-    for silent in
-        [call("shell", &json!({ "command": ["sh", "-c", held] })), json!({ "cut": 0, "hang": true })]
-    {
+    let ends = |silent: Value, limit: &str| {
         let model = Model::serve(Api::Responses, vec![silent]);
-        let words = ["--timeout", "1s", "-s", "workspace-write", "x"];
-        let run = exec(scene, &model, &words).run().expect_code(1);
+        let run =
+            exec(scene, &model, &["--timeout", limit, "-s", "workspace-write", "x"]).run().expect_code(1);
         assert!(run.error_text().contains("the time is up"), "{}", run.describe());
-    }
+    };
+    ends(json!({ "cut": 0, "hang": true }), "1s");
+    let presence = with_longer_limits(Duration::from_secs(1), |limit| {
+        let limit = format!("{}s", limit.as_secs());
+        let presence = Presence::new(scene, &format!("held-{limit}"));
+        let held = format!("exec 9>{}; sleep 600", presence.path().display());
+        ends(call("shell", &json!({ "command": ["sh", "-c", held] })), &limit);
+        presence.was_held().then_some(presence)
+    });
     assert!(presence.ended());
 }
 

@@ -92,7 +92,10 @@ pub(super) fn a_server_that_stays_broken_fails_the_turn(scene: &Scene) {
     ];
     for (fault, expected, requests) in cases {
         let model = Model::serve(Api::Responses, vec![fault.clone()]);
-        let words = ["-c", "model_providers.scripted.stream_idle_timeout_ms=200", "--json", "x"];
+        // What hangs is given up soon, and all else has the time that it takes.
+        let patience = if fault["hang"] == true { 200 } else { 60_000 };
+        let patience = format!("model_providers.scripted.stream_idle_timeout_ms={patience}");
+        let words = ["-c", &patience, "--json", "x"];
         let run = exec(scene, &model, &[&retries[..], &words].concat()).run().expect_code(1);
         let events = events(&run);
         let last = events.last().unwrap_or_else(|| run.fail("no event"));
