@@ -1,6 +1,6 @@
 //! What was asked for and not granted, in the audit log.
 
-use codex_core::exec::Labels;
+use codex_core::exec::{Labels, NotedCommand};
 use serde::Serialize;
 
 use crate::ceiling::Ceiling;
@@ -10,7 +10,8 @@ use crate::ceiling::Ceiling;
 pub(crate) struct Refused {
     #[serde(flatten)]
     pub(crate) labels: Labels,
-    pub(crate) argv: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) command: NotedCommand,
     pub(crate) cwd: String,
     /// Why.
     pub(crate) refused: String,

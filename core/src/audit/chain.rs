@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::LONGEST_LINE;
@@ -59,19 +60,49 @@ struct Line<'l, B: Serialize> {
 }
 
 /// A line with its newline. Nothing where the body has no fields.
+///
+/// One that would be too long keeps what is short: who is noted here chooses how long some of it is, and must not get rid of
+/// the rest by that.
 pub(super) fn line(previous: Digest, time_ms: u64, event: &str, body: &impl Serialize) -> Option<Vec<u8>> {
     let prev = previous.to_string();
     let mut line = serde_json::to_vec(&Line { time_ms, prev: prev.clone(), event, body }).ok()?;
     if line.len() >= LONGEST_LINE {
-        #[derive(Serialize)]
-        struct Omitted {
-            bytes_omitted: usize,
-        }
-        let body = Omitted { bytes_omitted: line.len() };
+        let Ok(Value::Object(fields)) = serde_json::to_value(body) else { return None };
+        let body = shortened(fields, line.len());
         line = serde_json::to_vec(&Line { time_ms, prev, event, body: &body }).ok()?;
     }
     line.push(b'\n');
     Some(line)
+}
+
+/// As many fields as fit, the shortest first; of lists that do not fit, the beginning.
+fn shortened(fields: Map<String, Value>, bytes_omitted: usize) -> Map<String, Value> {
+    let mut fields: Vec<(String, Value)> = fields.into_iter().collect();
+    fields.sort_by_cached_key(|(name, value)| written(name, value));
+    // The other half is for what every line has, and for the names of what is left out.
+    let mut room = LONGEST_LINE / 2;
+    let mut kept = Map::new();
+    let mut omitted = Vec::new();
+    for (name, mut value) in fields {
+        if written(&name, &value) > room {
+            omitted.push(Value::from(name.as_str()));
+            let Value::Array(items) = &mut value else { continue };
+            // There may be other lists.
+            let mut left = room / 2;
+            let fits = |item: &Value| left.checked_sub(written("", item)).map(|rest| left = rest).is_some();
+            *items = std::mem::take(items).into_iter().take_while(fits).collect();
+        }
+        room = room.saturating_sub(written(&name, &value));
+        kept.insert(name, value);
+    }
+    kept.insert("bytes_omitted".to_owned(), bytes_omitted.into());
+    kept.insert("omitted".to_owned(), omitted.into());
+    kept
+}
+
+/// How long a field is in a line, with quotes, colon and comma.
+fn written(name: &str, value: &Value) -> usize {
+    name.len() + value.to_string().len() + 4
 }
 
 /// What every line has.

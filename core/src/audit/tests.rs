@@ -207,6 +207,41 @@ fn what_is_too_long_is_told_without_details() {
 }
 
 #[test]
+fn what_is_long_takes_nothing_short_with_it() {
+    let long = "\u{1}".repeat(LONGEST_LINE);
+    let denials = vec!["/".repeat(LONGEST_LINE / 32); 64];
+    let scene = Scene::new();
+    let log = scene.log(DEFAULT_AUDIT_BYTES);
+    let call = |client: &str, denials: &[String]| {
+        let argv = ["rm", "-r", "/"];
+        log.append(
+            "start",
+            &serde_json::json!({"call": "1-2-3", "client": client, "argv": argv, "denials": denials}),
+        )
+        .unwrap();
+    };
+    for (client, denials, omitted) in [
+        ("short", &denials[..1], &[][..]),
+        (&*long, &denials[..1], &["client"]),
+        ("short", &denials, &["denials"]),
+        (&*long, &denials, &["denials", "client"]),
+    ] {
+        call(client, denials);
+        let line = scene.lines().pop().unwrap();
+        assert!(line.len() < LONGEST_LINE);
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line["call"], &line["argv"]), (&"1-2-3".into(), &serde_json::json!(["rm", "-r", "/"])));
+        assert_eq!(line["omitted"].as_array().map_or(&[][..], Vec::as_slice), omitted);
+        assert_eq!(line.get("client").is_some(), client == "short");
+        // Of a list, its beginning is there.
+        let told = line["denials"].as_array().unwrap();
+        assert!(!told.is_empty() && denials.starts_with(&[told[0].as_str().unwrap().to_owned()]));
+        assert_eq!(told.len() == denials.len(), !omitted.contains(&"denials"));
+    }
+    assert_eq!(scene.verified().lines, 4);
+}
+
+#[test]
 fn a_lock_that_is_let_go_is_waited_for() {
     let scene = filled(DEFAULT_AUDIT_BYTES, 1);
     let held = fs::File::open(scene.path()).unwrap();

@@ -1,6 +1,6 @@
 //! A call in the audit log: one before anything is started, one when all of it has ended.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +14,32 @@ use crate::policy::{NetworkAccess, ResolvedWrites};
 
 /// How much of a command line is told, in bytes.
 const MOST_COMMAND_LINE: usize = 16 << 10;
+
+/// A command line as the audit log has it: whoever asks for it chooses how long it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotedCommand {
+    /// The words, as many as fit.
+    pub argv: Vec<String>,
+    /// How many do not.
+    pub argv_omitted: usize,
+}
+
+impl NotedCommand {
+    /// Of the words of a command.
+    #[must_use]
+    pub fn of<W: AsRef<OsStr>>(command: &[W]) -> Self {
+        let mut room = MOST_COMMAND_LINE;
+        let mut argv = Vec::new();
+        for word in command.iter().map(AsRef::as_ref) {
+            // An empty word takes room as well.
+            let Some(left) = room.checked_sub(word.len() + 1) else { break };
+            room = left;
+            argv.push(word.to_string_lossy().into_owned());
+        }
+        let argv_omitted = command.len() - argv.len();
+        Self { argv, argv_omitted }
+    }
+}
 
 /// What a caller has to say of a call beside what everybody can see: who asked for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -46,8 +72,8 @@ struct Start<'r> {
     call: &'r str,
     #[serde(flatten)]
     labels: &'r Labels,
-    argv: Vec<String>,
-    argv_omitted: usize,
+    #[serde(flatten)]
+    command: NotedCommand,
     cwd: Option<String>,
     mode: &'static str,
     network: bool,
@@ -82,14 +108,12 @@ impl NotedCall {
     ) -> Result<Self, AuditError> {
         let call = name();
         let policy = sandbox.policy();
-        let (argv, argv_omitted) = command_line(&request.command);
         log.append(
             "start",
             &Start {
                 call: &call,
                 labels: &request.labels,
-                argv,
-                argv_omitted,
+                command: NotedCommand::of(&request.command),
                 cwd: request.cwd.as_ref().map(|path| path.to_string_lossy().into_owned()),
                 mode: policy.mode.name(),
                 network: policy.network == NetworkAccess::Enabled,
@@ -134,15 +158,21 @@ fn name() -> String {
     format!("{}-{}-{number}", now_ms(), std::process::id())
 }
 
-/// The words of a command, as many as fit, and how many do not.
-fn command_line(command: &[OsString]) -> (Vec<String>, usize) {
-    let mut room = MOST_COMMAND_LINE;
-    let mut words = Vec::new();
-    for word in command {
-        let Some(left) = room.checked_sub(word.len()) else { break };
-        room = left;
-        words.push(word.to_string_lossy().into_owned());
+#[cfg(test)]
+mod tests {
+    use super::NotedCommand;
+
+    #[test]
+    fn a_command_line_is_told_as_far_as_it_fits() {
+        assert_eq!(
+            NotedCommand::of(&["a", "", "b"]),
+            NotedCommand { argv: ["a", "", "b"].map(Into::into).into(), argv_omitted: 0 }
+        );
+        // What is empty is not for nothing.
+        let noted = NotedCommand::of(&vec![""; 100_000]);
+        assert_eq!((noted.argv.len(), noted.argv_omitted), (16 << 10, 100_000 - (16 << 10)));
+        // A word is told whole, or not.
+        let noted = NotedCommand::of(&["sh", "-c", &"x".repeat(16 << 10), "after"]);
+        assert_eq!((noted.argv, noted.argv_omitted), (vec!["sh".to_owned(), "-c".to_owned()], 2));
     }
-    let omitted = command.len() - words.len();
-    (words, omitted)
 }

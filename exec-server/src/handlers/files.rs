@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use codex_core::exec::Labels;
+use codex_core::exec::{Labels, NotedCommand};
 use serde_json::value::RawValue;
 
 use super::{Answer, Answered, Context, Params, Rest, answer};
@@ -148,7 +148,8 @@ async fn note(
         Ok(grant) => Ok(FilesGrant { labels, words, ..grant }),
         Err(refusal) => {
             tracing::info!(peer = &*context.peer, method, "refused: {refusal}");
-            let noted = Refused { labels, argv: words, cwd: "/".to_owned(), refused: refusal.to_string() };
+            let command = NotedCommand::of(&words);
+            let noted = Refused { labels, command, cwd: "/".to_owned(), refused: refusal.to_string() };
             noted.note(&context.server.ceiling).await.map_err(RpcError::internal)?;
             Err(refused(&refusal))
         }

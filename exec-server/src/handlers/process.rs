@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_core::exec::{
-    CallLimits, Detach, ExecRequest, Labels, Outcome, Process, SignalError, Stdio, TerminalSize,
+    CallLimits, Detach, ExecRequest, Labels, NotedCommand, Outcome, Process, SignalError, Stdio, TerminalSize,
 };
 use codex_core::output::feed::FeedOptions;
 use codex_core::output::{FeedReader, OutputBudget};
@@ -160,7 +160,7 @@ async fn note_refusal(context: &Context, params: &StartParams, refusal: &Refusal
     tracing::info!(peer = &*context.peer, "refused: {refusal}");
     let refused = Refused {
         labels: labels(context, &params.process_id),
-        argv: params.argv.clone(),
+        command: NotedCommand::of(&params.argv),
         cwd: params.cwd.to_string(),
         refused: refusal.to_string(),
     };

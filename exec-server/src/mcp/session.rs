@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_core::exec::{ExecError, ExecResult, Labels, Sandbox};
+use codex_core::exec::{ExecError, ExecResult, Labels, NotedCommand, Sandbox};
 use codex_core::output::FeedReader;
 use codex_linux_sandbox::shown;
 use codex_mcp::Client;
@@ -239,7 +239,8 @@ impl Session {
         tracing::info!(peer = &*self.peer, "refused: {refusal}");
         let labels = Labels { process: Some(tool.to_owned()), ..self.labels(client) };
         let cwd = directory.to_string_lossy().into_owned();
-        let refused = Refused { labels, argv: command.to_vec(), cwd, refused: refusal.to_owned() };
+        let command = NotedCommand::of(command);
+        let refused = Refused { labels, command, cwd, refused: refusal.to_owned() };
         refused.note(&self.server.ceiling).await
     }
 

@@ -159,3 +159,41 @@ fn nothing_is_started_without_a_line_in_the_audit_log() {
     assert_eq!(code, -32603);
     assert!(message.starts_with("nothing is started: the audit log"), "{message}");
 }
+
+#[test]
+fn long_names_take_nothing_out_of_the_audit_log() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let log = directory.path().join("log");
+    let server = Server::with(Way::Stdio, &format!("[audit]\nfile = {log:?}\n"), &[]);
+    let long = "x".repeat(2 << 20);
+    let lines = |event: &str| -> Vec<Value> {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["event"] == event).collect()
+    };
+    for (client, process) in [("short", "p"), (&*long, "p"), ("short", &*long), (&*long, &*long)] {
+        let mut raw = server.connect();
+        raw.handshake(&json!({"clientName": client}));
+        raw.result("process/start", &server.start_params(process, &["echo", "a"]));
+        let line = lines("start").pop().unwrap();
+        assert_eq!((&line["argv"], &line["mode"]), (&json!(["echo", "a"]), &json!("workspace-write")));
+        assert!(line["call"].is_string() && line["session"].is_string() && line["peer"] == "stdio");
+        assert_eq!(
+            (line.get("client").is_some(), line.get("process").is_some()),
+            (client == "short", process == "p")
+        );
+        // What is refused is told in the same way, of a long command line the beginning.
+        let mut argv = vec!["rm".to_owned(), "-r".to_owned()];
+        argv.extend(std::iter::repeat_n(String::new(), 250_000));
+        let mut params = server.start_params("q", &[]);
+        (params["argv"], params["sandbox"]) = (json!(argv), Value::Null);
+        raw.error("process/start", &params);
+        let line = lines("refused").pop().unwrap();
+        assert_eq!((&line["argv"][0], &line["argv"][1]), (&json!("rm"), &json!("-r")));
+        assert!(line["refused"].as_str().unwrap().contains("danger-full-access"));
+        assert_eq!(
+            line["argv"].as_array().unwrap().len() as u64 + line["argv_omitted"].as_u64().unwrap(),
+            250_002
+        );
+    }
+}
