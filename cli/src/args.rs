@@ -126,6 +126,15 @@ pub(crate) enum Debug {
 const SANDBOX_VERBS: [&[&str]; 4] =
     [&["sandbox"], &["debug", "sandbox"], &["debug", "landlock"], &["debug", "seatbelt"]];
 
+/// What was typed behind the verb by which commands are started. Nothing where it is another verb.
+pub(crate) fn behind_the_sandbox_verb(arguments: &[OsString]) -> Option<&[OsString]> {
+    let typed = arguments.get(1..)?;
+    SANDBOX_VERBS.iter().find_map(|verb| {
+        let (words, rest) = typed.split_at_checked(verb.len())?;
+        words.iter().eq(verb.iter()).then_some(rest)
+    })
+}
+
 impl Cli {
     /// Reads what was typed.
     ///
@@ -133,12 +142,7 @@ impl Cli {
     /// own alone: building those of all verbs takes a tenth of a millisecond, which every command would wait for. Where they
     /// find a mistake, or a question, all of them are asked: what is printed then is the same for every verb.
     pub(crate) fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
-        let typed = arguments.get(1..).unwrap_or_default();
-        let after = SANDBOX_VERBS.iter().find_map(|verb| {
-            let (words, rest) = typed.split_at_checked(verb.len())?;
-            words.iter().eq(verb.iter()).then_some(rest)
-        });
-        if let Some(rest) = after {
+        if let Some(rest) = behind_the_sandbox_verb(arguments) {
             if let Some(args) = plain::read(rest) {
                 return Ok(Self { verb: Verb::Sandbox(args) });
             }

@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::SandboxArgs;
+use crate::args::{SandboxArgs, behind_the_sandbox_verb};
 use crate::exit_code;
 use crate::meaning::{Meaning, MeaningError};
 use crate::render;
@@ -81,14 +81,10 @@ impl Begun {
     }
 }
 
-/// What a command will stand on, by the words before it.
+/// What a command will stand on, by the words before it. Nothing for other verbs, which would not take the signals that are
+/// blocked with it.
 fn guess(arguments: &[OsString]) -> Option<Footing> {
-    let mut words = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
-    match words.next()? {
-        "sandbox" => {}
-        "debug" if words.next().is_some_and(|verb| verb != "policy" && verb != "why") => {}
-        _ => return None,
-    }
+    let words = behind_the_sandbox_verb(arguments)?.iter().map(|word| word.to_str().unwrap_or_default());
     let mut footing = Footing { network: Network::Off, confined: true };
     for word in words.take_while(|word| *word != "--") {
         // What an option says may stand in the same word.
@@ -308,5 +304,32 @@ fn unsaid(result: &ExecResult) -> Option<String> {
         | Outcome::SetupFailed { .. }
         | Outcome::NotExecuted { .. }) => Some(outcome.sentence()),
         Outcome::Exited { .. } | Outcome::Signalled { .. } | Outcome::Cancelled => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Footing, Network, OsString, guess};
+
+    #[test]
+    fn only_the_verb_that_runs_commands_begins_early() {
+        let guess = |line: &str| guess(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        let confined = |network| Some(Footing { network, confined: true });
+        for verb in ["sandbox", "debug sandbox", "debug landlock", "debug seatbelt"] {
+            assert_eq!(guess(&format!("codex {verb} -- ls")), confined(Network::Off));
+            assert_eq!(guess(&format!("codex {verb} --network -- ls --json")), confined(Network::Full));
+            assert_eq!(guess(&format!("codex {verb} --json -- ls")), None);
+        }
+        for line in [
+            "exec sandbox",
+            "debug remote unix:///s -- sleep 1",
+            "debug audit verify",
+            "debug policy",
+            "debug why",
+        ] {
+            assert_eq!(guess(&format!("codex {line}")), None, "{line}");
+        }
+        assert_eq!(guess("codex"), None);
+        assert_eq!(guess("codex debug"), None);
     }
 }

@@ -1,15 +1,19 @@
 //! Our own client, and the verb that uses it.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 
 use codex_exec_server::client::{Endpoint, Event, ExecServerClient, RemoteProcess};
 use codex_exec_server::protocol::{FileUri, NamedPolicy, StartParams, Stream, WriteStatus};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::raw::{Server, Way};
+use super::raw::{PATIENCE, Server, Way};
 
 fn params(server: &Server, id: &str, argv: &[&str]) -> StartParams {
     let argv = argv.iter().map(ToString::to_string).collect();
@@ -162,4 +166,34 @@ fn debug_remote_is_the_command() {
     let (code, _, told) = remote(&["-s", "danger-full-access"], &["true"], b"");
     assert_eq!(code, Some(125));
     assert!(told.contains("exec_server.max_policy"), "{told}");
+}
+
+#[test]
+fn debug_remote_is_ended_by_signals() {
+    let server = Server::start(Way::Unix);
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        // Whoever runs the tests may ignore them.
+        let mut child = Command::new("/usr/bin/env")
+            .args(["--default-signal=INT,TERM", env!("CARGO_BIN_EXE_codex-under-test")])
+            .args(["debug", "remote", server.url(), "--", "sh", "-c", "echo runs; exec sleep 1000"])
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "runs\n");
+        let pid = Pid::from_raw(child.id().try_into().unwrap());
+        kill(pid, signal).unwrap();
+        // One that goes on would do so for ever.
+        let (ended, end) = channel();
+        let waiting = std::thread::spawn(move || ended.send(child.wait().unwrap()));
+        let status = end.recv_timeout(PATIENCE);
+        if status.is_err() {
+            kill(pid, Signal::SIGKILL).unwrap();
+        }
+        waiting.join().unwrap().unwrap();
+        assert_eq!(status.unwrap().signal(), Some(signal as i32));
+    }
 }
