@@ -18,3 +18,4 @@ pub use resolve::{
 };
 pub use special::{SpecialMount, special_mounts};
 pub(crate) use trace::resolve_path;
+pub use trace::{Way, way};

@@ -34,7 +34,7 @@ use calls::{
 use endings::{
     a_message_that_does_not_fit_is_asked_for_again, a_session_goes_on, an_interrupt_leaves_nothing_behind,
     budgets_end_a_loop, forbidden_commands_are_declined, mistakes_of_the_caller_exit_with_2,
-    secrets_are_not_written_down,
+    secrets_are_not_written_down, the_last_message_goes_where_no_command_leads_it,
 };
 use faults::{
     a_conversation_that_is_too_long_loses_its_oldest_outputs, a_server_that_recovers_is_asked_again,
@@ -82,6 +82,7 @@ cases_by_level!(
     a_failing_test_is_fixed_in_a_python_project,
     an_interrupt_leaves_nothing_behind,
     nothing_leads_out,
+    the_last_message_goes_where_no_command_leads_it,
 );
 
 codex_tests::cases_at!(Namespaces; a_server_in_a_session_is_talked_to, a_patch_reads_no_more_than_a_command);

@@ -1,5 +1,6 @@
 //! `codex exec`: a task for a model.
 
+mod last_message;
 mod prompt;
 
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ use crate::person::AtTheTerminal;
 use crate::render::exec::Show;
 use crate::signals::{Shares, Signals};
 use crate::widening::Widening;
+use last_message::{LastMessage, LastMessageError};
 use prompt::PromptError;
 
 /// Why a run does not begin.
@@ -51,6 +53,8 @@ pub(super) enum ExecError {
     Rollout(#[from] RolloutError),
     #[error(transparent)]
     Prompt(#[from] PromptError),
+    #[error("the last message can't be written: {0}")]
+    LastMessage(#[from] LastMessageError),
     #[error("the working directory is gone; name the workspace with -C DIR")]
     NoWorkspace,
     #[error("the workspace {path}: {error}", path = shown(.path))]
@@ -85,18 +89,19 @@ pub(crate) fn exec(args: &ExecArgs) -> i32 {
         Err(error) => return show.refused(&ExecError::Prepare(error.to_string()).to_string()),
     };
     let (sender, events) = unbounded_channel();
-    let (mut run, words) = match prepare(args, words, Arc::new(Events::new(sender)), &show) {
-        Ok(prepared) => prepared,
-        Err(error) => return show.refused(&error.to_string()),
-    };
+    let Prepared { mut run, words, last_message } =
+        match prepare(args, words, Arc::new(Events::new(sender)), &show) {
+            Ok(prepared) => prepared,
+            Err(error) => return show.refused(&error.to_string()),
+        };
     let (ending, ended_by) = runtime.block_on(go(&mut run, words, events, &signals, &mut show));
     match ending {
         Ending::Done { message, fits, last_command_went_well } => {
             let mut code = show.last_message(&message);
-            if let Some(path) = &args.options.output_last_message
-                && let Err(error) = std::fs::write(path, &message)
+            if let Some(place) = last_message
+                && let Err(error) = place.write(&message)
             {
-                code = show.failed(&format!("{}: {error}", shown(path)));
+                code = show.failed(&ExecError::LastMessage(error).to_string());
             }
             match code {
                 exit_code::SUCCESS if !fits => exit_code::UNFIT,
@@ -168,13 +173,17 @@ fn task(args: &ExecArgs) -> Result<Item, PromptError> {
     prompt::read(typed, &args.options.image)
 }
 
+/// A run that can begin.
+struct Prepared {
+    run: Run,
+    /// What is said to the model.
+    words: Vec<Item>,
+    /// Where its last message goes, besides standard output.
+    last_message: Option<LastMessage>,
+}
+
 /// Makes everything ready. Nothing is asked and nothing run.
-fn prepare(
-    args: &ExecArgs,
-    words: Item,
-    events: Arc<Events>,
-    show: &Show,
-) -> Result<(Run, Vec<Item>), ExecError> {
+fn prepare(args: &ExecArgs, words: Item, events: Arc<Events>, show: &Show) -> Result<Prepared, ExecError> {
     let options = &args.options;
     let meaning = Meaning::of(&args.policy)?;
     // While a model thinks, the namespaces of its next call can be made.
@@ -191,6 +200,12 @@ fn prepare(
     if !options.skip_git_repo_check && writes_to(&sandbox, &workspace) && !in_repository(&workspace) {
         return Err(ExecError::NoRepository(workspace));
     }
+    let writable = writable_by_commands(&meaning, &sandbox, &workspace);
+    for path in options.image.iter().chain(&options.output_schema) {
+        prompt::not_led_astray(path, &writable, sandbox.places())?;
+    }
+    let last_message =
+        options.output_last_message.as_deref().map(|path| LastMessage::find(path, &writable)).transpose()?;
     let schema = options.output_schema.as_deref().map(prompt::schema).transpose()?;
     let resumed = args.verb.as_ref().map(|ExecVerb::Resume(resume)| resume);
     let redactor = Redactor::new(provider.secrets.iter().cloned().chain(secrets_around()));
@@ -269,7 +284,7 @@ fn prepare(
         events,
         cancellation,
     };
-    Ok((run, first))
+    Ok(Prepared { run, words: first, last_message })
 }
 
 /// Who is asked, and what the user has said beforehand.
@@ -324,6 +339,18 @@ fn session(codex_home: &Path, resume: &ResumeArgs, workspace: &Path) -> Result<P
         (Some(id), false) => Ok(rollout::find(codex_home, id)?),
         (None, false) => Err(ExecError::NoSession),
     }
+}
+
+/// Below what commands can write, or could in a run before this one, whose policy may have been a wider one: the roots, the
+/// workspace, directories for temporary files, and what the user gives to calls. Nothing where no place is kept from them.
+fn writable_by_commands(meaning: &Meaning, sandbox: &Sandbox, workspace: &Path) -> Vec<PathBuf> {
+    let ResolvedWrites::Beneath(roots) = &sandbox.policy().writes else { return Vec::new() };
+    let settings = &meaning.config.settings;
+    let named =
+        settings.workspace_write.writable_roots.values().chain(settings.approvals.write.values()).cloned();
+    let temporary = [PathBuf::from("/tmp"), std::env::temp_dir()];
+    let others = named.chain(temporary).map(|place| place.canonicalize().unwrap_or(place));
+    roots.iter().map(|root| root.path.clone()).chain(others).chain([workspace.to_owned()]).collect()
 }
 
 /// Whether the model may write in the workspace.

@@ -388,6 +388,12 @@ impl Sandbox {
         &self.0.policy
     }
 
+    /// The rules about single places, their paths made real.
+    #[must_use]
+    pub fn places(&self) -> &ResolvedPlaces {
+        &self.0.places
+    }
+
     /// What is protected in the writable roots as they are now. Nothing where nothing of the host's is writable. Waits for
     /// the disk.
     #[must_use]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::resolve::PolicyError;
-use super::trace::{Known, trace};
+use super::trace::{Known, trace, trace_until};
 
 /// What the user says about single places, as asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,27 @@ impl ResolvedPlaces {
     #[must_use]
     pub const fn need_namespaces(&self) -> bool {
         !self.denied.is_empty() || self.private_tmp || !self.unix_sockets.is_empty()
+    }
+
+    /// Whether commands can't see a place: it lies in something that can't be read, and nothing in it is shown all the same.
+    /// `place` is absolute, without links.
+    #[must_use]
+    pub fn hide(&self, place: &Path) -> bool {
+        let covers = self.denied.iter().filter(|cover| place.starts_with(cover));
+        let Some(cover) = covers.max_by_key(|cover| cover.as_os_str().len()) else { return false };
+        // What is shown lies in its cover, or it would not be: what leads there can be passed.
+        let mut shown = self.reopened.iter().filter(|shown| shown.starts_with(cover) && *shown != cover);
+        !shown.any(|shown| place.starts_with(shown) || shown.starts_with(place))
+    }
+
+    /// Whether an absolute path leads into something that commands can't see, links followed as far as they could be by a
+    /// command. Nothing that is hidden is looked at: the answer, and what it takes, is the same whatever lies there.
+    #[must_use]
+    pub fn hide_the_way_to(&self, path: &Path) -> bool {
+        // What can't be looked at before that, no command can either.
+        !self.denied.is_empty()
+            && trace_until(path, &mut Known::default(), &|place| self.hide(place))
+                .is_ok_and(|trace| trace.stopped)
     }
 }
 
@@ -93,6 +114,45 @@ mod tests {
         assert_eq!(places.reopened, [top.join("secrets/public")]);
         assert!(places.private_tmp);
         assert_eq!(places.unix_sockets, [top.join("secrets/socket")]);
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_looked_at() {
+        let scratch = tempfile::tempdir().unwrap();
+        let top = scratch.path().canonicalize().unwrap();
+        fs::create_dir_all(top.join("secrets/deep/shown")).unwrap();
+        fs::create_dir(top.join("visible")).unwrap();
+        symlink("../visible", top.join("secrets/out")).unwrap();
+        symlink("secrets", top.join("in")).unwrap();
+        let rules = PlaceRules {
+            deny_read: vec![top.join("secrets"), top.join("missing")],
+            allow_read: vec![top.join("secrets/deep/shown")],
+            ..PlaceRules::default()
+        };
+        let places = rules.resolve().unwrap();
+        for hidden in [
+            "secrets/x",
+            "secrets/out",
+            "secrets/out/y",
+            "secrets/x/../../visible",
+            "secrets/nothing/there",
+            "in/x",
+            "in/deep/other",
+            "visible/../in/x",
+            "missing",
+            "missing/x",
+        ] {
+            assert!(places.hide_the_way_to(&top.join(hidden)), "{hidden}");
+        }
+        for seen in
+            ["visible", "secrets2", "secrets/deep", "secrets/deep/shown/x", "in/deep/shown", "nothing/x"]
+        {
+            assert!(!places.hide_the_way_to(&top.join(seen)), "{seen}");
+        }
+        // Where nothing is shown, what is hidden is so from its top.
+        let places = PlaceRules { allow_read: Vec::new(), ..rules }.resolve().unwrap();
+        assert!(places.hide(&top.join("secrets")) && places.hide_the_way_to(&top.join("in")));
+        assert!(!places.hide(&top) && !places.hide(&top.join("secrets2")));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) struct Trace {
     pub(super) links: Vec<PathBuf>,
     /// Whether everything on the way exists.
     pub(super) exists: bool,
+    /// Whether it ended at a place beyond which nothing was to be looked at.
+    pub(super) stopped: bool,
 }
 
 /// What was found on the way to earlier paths: places that are there and are no links. Neighbours share most of theirs.
@@ -33,14 +35,30 @@ pub(super) struct Known(HashSet<PathBuf>);
 ///
 /// What the kernel says of a component that can't be looked at; `ELOOP` past 40 links.
 pub(super) fn trace(path: &Path, known: &mut Known) -> Result<Trace, Errno> {
+    trace_until(path, known, &|_| false)
+}
+
+/// The same, up to the first place at which it is to stop. That place is not looked at any more.
+///
+/// # Errors
+///
+/// As [`trace`].
+pub(super) fn trace_until(
+    path: &Path,
+    known: &mut Known,
+    stops: &dyn Fn(&Path) -> bool,
+) -> Result<Trace, Errno> {
     let mut rest: VecDeque<OsString> = components(path);
-    let mut trace = Trace { resolved: PathBuf::from("/"), links: Vec::new(), exists: true };
+    let mut trace = Trace { resolved: PathBuf::from("/"), links: Vec::new(), exists: true, stopped: false };
     while let Some(name) = rest.pop_front() {
         if name == ".." {
             trace.resolved.pop();
             continue;
         }
         let place = trace.resolved.join(&name);
+        if stops(&place) {
+            return Ok(Trace { resolved: place, stopped: true, ..trace });
+        }
         if !trace.exists || known.0.contains(&place) {
             trace.resolved = place;
             continue;
@@ -80,6 +98,24 @@ pub(super) fn trace(path: &Path, known: &mut Known) -> Result<Trace, Errno> {
 /// As [`trace`].
 pub(crate) fn resolve_path(path: &Path) -> Result<PathBuf, Errno> {
     trace(path, &mut Known::default()).map(|trace| trace.resolved)
+}
+
+/// The way along which an absolute path leads somewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Its end, without any symbolic link; what does not exist is taken as it was written.
+    pub end: PathBuf,
+    /// Where each symbolic link on it stands. Whoever can write there decides where the path leads.
+    pub links: Vec<PathBuf>,
+}
+
+/// Follows an absolute path to where it leads.
+///
+/// # Errors
+///
+/// What the kernel says of a component that can't be looked at; `ELOOP` past 40 links.
+pub fn way(path: &Path) -> Result<Way, Errno> {
+    trace(path, &mut Known::default()).map(|Trace { resolved, links, .. }| Way { end: resolved, links })
 }
 
 fn components(path: &Path) -> VecDeque<OsString> {

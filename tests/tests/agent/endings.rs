@@ -26,13 +26,14 @@ pub(super) fn sessions(scene: &Scene) -> Vec<PathBuf> {
 
 pub(super) fn budgets_end_a_loop(scene: &Scene) {
     let again = || vec![run_command("true")];
-    for (option, value, expected) in [
-        ("--max-turns", "4", "budget of 4 requests"),
-        ("--max-tokens", "50", "budget of 50 tokens"),
-        ("--timeout", "1s", "the time is up"),
+    for (options, expected) in [
+        (&["--max-turns", "4"][..], "budget of 4 requests"),
+        // So many turns that it is the other budget that ends it, however fast they go by.
+        (&["--max-turns", "1000000", "--max-tokens", "50"], "budget of 50 tokens"),
+        (&["--max-turns", "1000000", "--timeout", "1s"], "the time is up"),
     ] {
         let model = Model::serve(Api::Responses, again());
-        let run = exec(scene, &model, &["--json", option, value, "x"]).run().expect_code(1);
+        let run = exec(scene, &model, &[&["--json"], options, &["x"]].concat()).run().expect_code(1);
         let events = events(&run);
         let last = events.last().unwrap_or_else(|| run.fail("no event"));
         assert_eq!(last["type"], "turn.failed", "{}", run.describe());
@@ -230,4 +231,53 @@ pub(super) fn secrets_are_not_written_down(scene: &Scene) {
         let text = fs::read_to_string(&path).expect("the session");
         assert!(!text.contains("the-key-itself") && text.contains("[redacted]"), "{text}");
     }
+}
+
+/// The program itself is in no sandbox, and writes this file after commands have run.
+pub(super) fn the_last_message_goes_where_no_command_leads_it(scene: &Scene) {
+    let level = ["--isolation", scene.level().name()];
+    let kept = scene.file("outside/kept", "kept");
+    let outside = scene.outside().display().to_string();
+    scene.directory("workspace/out");
+    let runs = |first: &str, file: &str, code: i32| {
+        let model = Model::serve(Api::Responses, vec![run_command(first), say("planted")]);
+        let run = exec_at(scene, &model, &level, &["-s", "workspace-write", "-o", file, "x"])
+            .run()
+            .expect_code(code);
+        (run, model)
+    };
+    let written = |path: &str| fs::read_to_string(scene.path(path)).ok();
+
+    // Links, each made by a command of the run.
+    let (run, _) = runs(&format!("ln -s {outside}/kept last"), "last", 1);
+    assert!(run.error_text().contains("last is no regular file, and lies where"), "{}", run.describe());
+    assert_eq!(run.text(), "planted\n");
+    runs(&format!("ln -s {outside}/new new"), "new", 1);
+    runs("mkfifo pipe", "pipe", 1);
+    runs("echo x > one; ln one two", "two", 1);
+    // The directory is the one that there was, under whatever name.
+    runs(&format!("mv out moved && ln -s {outside} out"), "out/new", 0);
+    assert_eq!(written("workspace/moved/new").as_deref(), Some("planted"));
+    // What is left of that when the next run begins is refused before the model is asked.
+    for (file, link) in [("last", "last"), ("out/new", "out"), ("moved/../out/../outside/new", "out")] {
+        let (run, model) = runs("true", file, 2);
+        let expected = format!("leads through the link {}", scene.path("workspace").join(link).display());
+        assert!(run.error_text().contains(&expected), "{}", run.describe());
+        assert!(model.requests().is_empty());
+    }
+    assert_eq!(fs::read_to_string(&kept).expect("the file"), "kept");
+    assert!(fs::read_dir(scene.outside()).expect("look").count() == 1, "something was made outside");
+    assert_eq!(written("workspace/one").as_deref(), Some("x\n"));
+
+    // What commands do to a file of that name is no matter: longer words go, and it is made anew.
+    scene.file("workspace/plain", "much longer words than those of the model");
+    runs("true", "plain", 0);
+    runs("echo x > made", "made", 0);
+    runs("true", "fresh", 0);
+    for path in ["plain", "made", "fresh"] {
+        assert_eq!(written(&format!("workspace/{path}")).as_deref(), Some("planted"), "{path}");
+    }
+    runs("true", "/dev/null", 0);
+    let (run, _) = runs("true", "none/last", 2);
+    assert!(run.error_text().contains("none/last: No such file or directory"), "{}", run.describe());
 }

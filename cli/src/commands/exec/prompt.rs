@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use codex_agent::conversation::Item;
+use codex_core::policy::{ResolvedPlaces, Way, way};
 use codex_linux_sandbox::shown;
 use serde_json::Value;
 
@@ -23,6 +24,11 @@ pub(crate) enum PromptError {
     None,
     #[error("{}: {error}", shown(.path))]
     Io { path: PathBuf, error: std::io::Error },
+    #[error(
+        "{path} leads to what sandbox.deny_read hides, by the link {link}, which a command could have made",
+        path = shown(.path), link = shown(.link)
+    )]
+    Hidden { path: PathBuf, link: PathBuf },
     #[error("{} is larger than {} bytes", shown(.0), .1)]
     TooLarge(PathBuf, u64),
     #[error("{} is not UTF-8", shown(.0))]
@@ -33,6 +39,22 @@ pub(crate) enum PromptError {
     Schema { path: PathBuf, error: serde_json::Error },
     #[error("the output schema {} is no JSON Schema: {why}", shown(.path))]
     NoSchema { path: PathBuf, why: String },
+}
+
+/// Refuses a file to which a link leads that a command could have made, where it is one that commands can't read: what this
+/// program reads, the model is told.
+pub(super) fn not_led_astray(
+    path: &Path,
+    writable: &[PathBuf],
+    places: &ResolvedPlaces,
+) -> Result<(), PromptError> {
+    let failed = |error| PromptError::Io { path: path.to_owned(), error };
+    let absolute = std::path::absolute(path).map_err(failed)?;
+    let Way { end, links } = way(&absolute).map_err(|errno| failed(errno.into()))?;
+    match links.into_iter().find(|link| writable.iter().any(|root| link.starts_with(root))) {
+        Some(link) if places.hide(&end) => Err(PromptError::Hidden { path: path.to_owned(), link }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 const STANDARD_INPUT: &str = "standard input";
