@@ -269,7 +269,8 @@ async fn attempt(
     sandbox.stand_by();
     let Some(ran) = ran else { return Ok(None) };
     let mut result = ExecResult { quarantined: found, notes, ..ran };
-    result.denials = denied::denials(&result, request, sandbox, rung, protection, tried).await;
+    (result.denials, result.denials_untold) =
+        denied::denials(&result, request, sandbox, rung, protection, tried).await;
     Ok(Some(result))
 }
 
@@ -330,6 +331,7 @@ fn result(
         | Record::Exec { .. }
         | Record::Executed
         | Record::Refused(_)
+        | Record::Untold { .. }
         | Record::Ended { .. }
         | Record::Stopped
         | Record::Continued => None,
@@ -355,6 +357,7 @@ fn result(
         quarantined: Vec::new(),
         notes: Vec::new(),
         denials: Vec::new(),
+        denials_untold: 0,
     }
 }
 
@@ -389,6 +392,7 @@ fn nothing_ran(outcome: Outcome, rung: &Rung, budget: OutputBudget) -> ExecResul
         quarantined: Vec::new(),
         notes: Vec::new(),
         denials: Vec::new(),
+        denials_untold: 0,
     }
 }
 
@@ -400,7 +404,11 @@ fn outcome(seen: &Seen) -> Outcome {
         match record {
             Record::Enforced(_) => enforced = true,
             Record::Ended { ending: end, .. } => ending = Some(*end),
-            Record::Executed | Record::Refused(_) | Record::Stopped | Record::Continued => {}
+            Record::Executed
+            | Record::Refused(_)
+            | Record::Untold { .. }
+            | Record::Stopped
+            | Record::Continued => {}
             Record::Failed { step, call, target, errno, message } => {
                 return Outcome::SetupFailed {
                     step: Some(*step),

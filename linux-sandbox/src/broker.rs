@@ -40,11 +40,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::error::{SetupError, Step};
-use crate::observe::Attempt;
 use crate::plan::{Isolation, Network, Plan};
 use crate::sys;
 use known::Known;
 use refusals::Refusals;
+pub(crate) use refusals::Refused;
 use request::Request;
 
 /// How unix sockets are kept from reaching the outside.
@@ -135,7 +135,7 @@ impl Broker {
     }
 
     /// What was refused to the command.
-    pub(crate) fn refusals(&self) -> Vec<Attempt> {
+    pub(crate) fn refused(&self) -> Refused {
         self.refusals.all()
     }
 

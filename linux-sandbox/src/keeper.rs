@@ -289,10 +289,7 @@ impl Keeper {
         if let Some(ending) = ended_now {
             *ended = Some(ending);
             if let Around::Namespaces { broker: Some(broker) } = &self.around {
-                broker
-                    .refusals()
-                    .into_iter()
-                    .for_each(|refused| drop(reports.tell(&Record::Refused(refused))));
+                reports.tell_refused(broker.refused());
             }
             // Whoever is not there to read it sees how we end.
             drop(reports.tell(&Record::Ended { ending, others: !nobody_is_left }));

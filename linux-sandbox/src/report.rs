@@ -1,10 +1,13 @@
 //! What the helper tells its parent over the status pipe.
 //!
 //! A run writes a few records, each one line: first `enforced …` or `failed …`; after `enforced`, `exec …` where the command
-//! could not be executed, or `ended …` when it has ended; before that `stopped` and `continued`, where a signal stops it, and
-//! a `refused …` for each thing that the broker refused. A record is shorter than `PIPE_BUF`, so that it arrives whole or not at all.
+//! could not be executed, or `ended …` when it has ended; before that `stopped` and `continued`, where a signal stops it, a
+//! `refused …` for each thing that the broker refused, and `untold …` where that was more than is told. A record is shorter than
+//! `PIPE_BUF`, so that it arrives whole or not at all.
 //!
 //! Values are percent-encoded bytes, so that a path with a newline in it stays one word.
+
+mod line;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -18,6 +21,7 @@ use crate::handoff::ExecError;
 use crate::observe::{Act, Attempt};
 use crate::plan::Plan;
 use crate::sys::Ending;
+use line::{Line, percent_decode};
 
 /// The longest record, the newline included.
 pub const MAX_RECORD: usize = 4096;
@@ -129,6 +133,11 @@ pub enum Record {
     },
     /// The broker refused something to the command, which has ended since.
     Refused(Attempt),
+    /// So often more the broker refused something that is not told, because there was too much of it.
+    Untold {
+        /// How often.
+        count: u64,
+    },
     /// A signal has stopped the command.
     Stopped,
     /// The command goes on after a stop.
@@ -227,6 +236,10 @@ impl Record {
                 line.text("program", attempt.program.as_bytes());
                 line.text("target", attempt.target.as_bytes());
             }
+            Self::Untold { count } => {
+                line.word("untold");
+                line.number("count", *count);
+            }
             Self::Stopped => line.word("stopped"),
             Self::Continued => line.word("continued"),
             Self::Ended { ending, others } => {
@@ -319,6 +332,7 @@ impl Record {
                 count: number("count")?,
                 first: number("first")?,
             })),
+            b"untold" => Some(Self::Untold { count: number("count")? }),
             b"executed" => Some(Self::Executed),
             b"stopped" => Some(Self::Stopped),
             b"continued" => Some(Self::Continued),
@@ -335,77 +349,6 @@ impl Record {
             _ => None,
         }
     }
-}
-
-/// A line that is being written: what no longer fits is left out, and a text is only cut where it says so.
-#[derive(Default)]
-struct Line(Vec<u8>);
-
-impl Line {
-    fn word(&mut self, word: &str) {
-        self.0.extend_from_slice(word.as_bytes());
-    }
-
-    fn number(&mut self, name: &str, value: u64) {
-        self.text(name, value.to_string().as_bytes());
-    }
-
-    fn errno(&mut self, errno: Option<Errno>) {
-        if let Some(errno) = errno {
-            self.number("errno", u64::from((errno as i32).unsigned_abs()));
-        }
-    }
-
-    /// Adds a field. The message, which is for people, is cut where the line is full; half a path or half a number would
-    /// be another one, so that they are left out.
-    fn text(&mut self, name: &str, value: &[u8]) {
-        let field = [b" ", name.as_bytes(), b"=", percent_encode(value).as_slice()].concat();
-        let free = (MAX_RECORD - 1).saturating_sub(self.0.len());
-        if field.len() <= free {
-            self.0.extend_from_slice(&field);
-        } else if name == "message" {
-            self.0.extend_from_slice(field.get(..free).unwrap_or_default());
-        }
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        self.0.push(b'\n');
-        self.0
-    }
-}
-
-/// Escapes what would end a word or a line.
-fn percent_encode(bytes: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(bytes.len());
-    for byte in bytes {
-        match byte {
-            0..=b' ' | b'%' | 0x7f => {
-                let digit =
-                    |nibble: u8| char::from_digit(u32::from(nibble), 16).map_or(b'?', |digit| digit as u8);
-                text.extend([b'%', digit(byte >> 4), digit(byte & 0xf)]);
-            }
-            _ => text.push(*byte),
-        }
-    }
-    text
-}
-
-/// Undoes [`percent_encode`]. An escape that was cut off by the limit on a record is dropped.
-fn percent_decode(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, tail)) = rest.split_first() {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let Some((digits, tail)) = rest.split_at_checked(2) else { break };
-        rest = tail;
-        let byte = std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.extend(byte);
-    }
-    bytes
 }
 
 #[cfg(test)]

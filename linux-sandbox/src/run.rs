@@ -3,11 +3,13 @@
 //! The process is fresh and single-threaded, so that allocation and locks are as safe here as anywhere. Every step can
 //! only fail closed: the command runs after the last one, or not at all.
 
+mod reports;
+
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -22,9 +24,11 @@ use crate::handoff::EnvironmentBlock;
 use crate::keeper::{CallersSignals, Keeper, Manner, end_with};
 use crate::plan::{Descriptors, Environment, Footing, Invocation};
 use crate::relay::Relay;
-use crate::report::{Enforced, Record};
+use crate::report::Enforced;
 use crate::standby::{Asked, Given, Standby};
 use crate::{PROGRAM, observe, sys, wire};
+pub(crate) use reports::Reports;
+use reports::Status;
 
 /// The exit code of a run whose sandbox could not be set up. Nothing ran.
 pub const EXIT_SETUP_FAILED: i32 = 125;
@@ -299,60 +303,6 @@ pub(crate) fn join(invocation: &Invocation) -> Result<(), SetupError> {
 
 fn current_directory() -> Result<PathBuf, &'static str> {
     nix::unistd::getcwd().map_err(Errno::desc)
-}
-
-/// The status pipe. A parent that went away is no reason to fail: the parent-death signal takes care of that.
-struct Status(File);
-
-/// Who has to know how the command ended: who started the helper, and who stands for the command.
-pub(crate) struct Reports {
-    status: Option<Status>,
-    relay: Option<Status>,
-}
-
-impl Reports {
-    pub(crate) fn tell(&mut self, record: &Record) -> Result<(), SetupError> {
-        [&mut self.status, &mut self.relay].into_iter().flatten().try_for_each(|reader| reader.tell(record))
-    }
-
-    /// Whether whoever started the helper reads what is told.
-    pub(crate) const fn are_read(&self) -> bool {
-        self.status.is_some()
-    }
-
-    /// Tells what kept the command from running.
-    fn unfinished(&mut self, failure: Failure) -> Unfinished {
-        match Record::of(&failure).map(|record| self.tell(&record)) {
-            Some(Ok(())) => Unfinished { failure, told: self.status.is_some() },
-            Some(Err(untold)) => untold.into(),
-            None => failure.into(),
-        }
-    }
-
-    /// The numbers of the descriptors.
-    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        [&self.status, &self.relay].into_iter().flatten().map(|reader| reader.0.as_raw_fd())
-    }
-}
-
-impl Status {
-    fn to(pipe: OwnedFd) -> Self {
-        Self(File::from(pipe))
-    }
-
-    fn take(number: RawFd) -> Result<Self, SetupError> {
-        let descriptor = sys::take_descriptor(number).map_err(|errno| {
-            SetupError::call(Step::Report, "fcntl", errno).hint("--status-fd names no open descriptor")
-        })?;
-        Ok(Self(File::from(descriptor)))
-    }
-
-    fn tell(&mut self, record: &Record) -> Result<(), SetupError> {
-        self.0.write_all(&record.to_line()).map_err(|error| {
-            let errno = error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
-            SetupError::call(Step::Report, "write", errno)
-        })
-    }
 }
 
 /// Writes one line to standard error. There is nobody left to tell where that fails.

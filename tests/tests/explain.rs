@@ -266,6 +266,9 @@ fn a_flood_is_counted_and_bounded(scene: &Scene) {
     let found = denials(&run);
     assert_eq!(found.len(), 64, "{}", run.describe());
     assert_eq!((&found[0]["operation"], &found[0]["count"]), (&"write".into(), &150.into()), "{}", found[0]);
+    let told: u64 = found.iter().filter_map(|denial| denial["count"].as_u64()).sum();
+    let untold = json(&run)["denials_untold"].as_u64();
+    assert_eq!(untold.map(|untold| told + untold), Some(150 + 700), "{}", run.describe());
 }
 
 fn where_nobody_can_observe_the_report_says_so(scene: &Scene) {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a suite reports by failing")]
 
+#[path = "unix_sockets/flood.rs"]
+mod flood;
 #[path = "unix_sockets/host.rs"]
 mod host;
 
@@ -15,6 +17,7 @@ use std::path::Path;
 
 use codex_tests::cases;
 use codex_tests::harness::{Failures, Policy, Scene, require_tool};
+use flood::more_is_refused_than_a_pipe_holds;
 use host::{Host, brokered, built, under};
 
 cases!(
@@ -27,6 +30,7 @@ cases!(
     listed_sockets_are_open,
     listed_sockets_with_the_network_on,
     a_message_finds_no_address,
+    more_is_refused_than_a_pipe_holds,
     nothing_is_left_behind,
     where_somebody_listens_already,
 );

@@ -9,10 +9,12 @@ pub const MOST_TARGETS: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Fold {
     kept: Vec<Denial>,
+    dropped: u64,
 }
 
 impl Fold {
-    /// Takes one. The same operation on the same target counts; a new one beyond [`MOST_TARGETS`] is dropped.
+    /// Takes one. The same operation on the same target counts; a new one beyond [`MOST_TARGETS`] is
+    /// [dropped](Self::dropped).
     pub fn push(&mut self, denial: Denial) {
         let same = |known: &&mut Denial| {
             known.operation == denial.operation
@@ -24,7 +26,15 @@ impl Fold {
             known.count = known.count.saturating_add(denial.count);
         } else if self.kept.len() < MOST_TARGETS {
             self.kept.push(denial);
+        } else {
+            self.dropped = self.dropped.saturating_add(denial.count);
         }
+    }
+
+    /// How often something was told that there was no room for.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// What was folded, in the order in which it first came.
@@ -65,6 +75,7 @@ mod tests {
             fold.push(denial("/same"));
             fold.push(denial(&format!("/{index}")));
         }
+        assert_eq!(fold.dropped(), 9 * MOST_TARGETS as u64 + 1);
         let kept = fold.finish();
         assert_eq!(kept.len(), MOST_TARGETS);
         assert_eq!(kept[0].count, 10 * MOST_TARGETS as u64);

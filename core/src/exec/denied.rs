@@ -25,6 +25,8 @@ use crate::policy::Protection;
 #[derive(Debug, Default)]
 pub(super) struct Tried {
     seen: Vec<Seen>,
+    /// How often there was something more that nobody had room for.
+    untold: u64,
     /// Whether all of it was seen.
     whole: bool,
 }
@@ -40,19 +42,24 @@ impl Tried {
         };
         let began = observer.map_or(Duration::ZERO, |observer| observer.started() - started);
         let mut seen: Vec<Seen> = Vec::new();
+        let (attempts, mut untold) = observer.map(Observer::attempts).unwrap_or_default();
         for record in records {
-            if let Record::Refused(attempt) = record {
-                seen.push(Seen { first_ms: since(began)(attempt.first), attempt: attempt.clone() });
+            match record {
+                Record::Refused(attempt) => {
+                    seen.push(Seen { first_ms: since(began)(attempt.first), attempt: attempt.clone() });
+                }
+                Record::Untold { count } => untold = untold.saturating_add(*count),
+                _ => {}
             }
         }
-        for attempt in observer.map(Observer::attempts).unwrap_or_default() {
+        for attempt in attempts {
             seen.push(Seen { first_ms: since(began)(attempt.first), attempt });
         }
-        Self { seen, whole }
+        Self { seen, untold, whole }
     }
 }
 
-/// Everything that is known to have been refused. A call that succeeded, that nobody observed and of which nothing was moved
+/// Everything that is known to have been refused, and how often there was more than is kept. A call that succeeded, that nobody observed and of which nothing was moved
 /// away costs nothing.
 pub(super) async fn denials(
     result: &ExecResult,
@@ -61,7 +68,7 @@ pub(super) async fn denials(
     rung: &Rung,
     protection: Option<Protection>,
     tried: Tried,
-) -> Vec<Denial> {
+) -> (Vec<Denial>, u64) {
     let succeeded = matches!(result.outcome, Outcome::Exited { code: 0 });
     let explain = sandbox.explain();
     let is_asked = match explain {
@@ -71,10 +78,10 @@ pub(super) async fn denials(
     };
     let tried = if is_asked { tried } else { Tried::default() };
     if succeeded && tried.seen.is_empty() && result.quarantined.is_empty() && result.limit.is_none() {
-        return Vec::new();
+        return (Vec::new(), tried.untold);
     }
     let settings = sandbox.settings();
-    let mut fold = Fold::default();
+    let (mut fold, untold) = (Fold::default(), tried.untold);
     for moved in &result.quarantined {
         fold.push(of_quarantined(moved, settings));
     }
@@ -89,7 +96,8 @@ pub(super) async fn denials(
         // What can't be looked up is not told.
         found.unwrap_or_default().into_iter().for_each(|denial| fold.push(denial));
     }
-    fold.finish()
+    let untold = untold.saturating_add(fold.dropped());
+    (fold.finish(), untold)
 }
 
 /// What a failed command said, and all that it is judged by.

@@ -43,16 +43,16 @@ impl Observer {
         Ok((Self { pid, log, started: Instant::now() }, commands))
     }
 
-    /// What was seen so far. All that a process tried before it ended is among it: it could not go on before it was
+    /// What was seen so far, and how often there was no room for more. All that a process tried before it ended is among it: it could not go on before it was
     /// written down.
-    pub(super) fn attempts(&self) -> Vec<Attempt> {
+    pub(super) fn attempts(&self) -> (Vec<Attempt>, u64) {
         let length = self.log.metadata().map_or(0, |status| status.len());
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(MOST_READ).min(MOST_READ)];
         match self.log.read_exact_at(&mut bytes, 0) {
             Ok(()) => Attempt::read_all(&bytes),
             Err(error) => {
                 tracing::warn!(%error, "what was observed can't be read");
-                Vec::new()
+                (Vec::new(), 0)
             }
         }
     }

@@ -292,6 +292,8 @@ pub struct ExecResult {
     pub notes: Vec<ProtectionNote>,
     /// What the sandbox refused, as far as our own code decided it or the command spoke of it.
     pub denials: Vec<Denial>,
+    /// How often more something was refused, or failed in a way that could be a refusal, than there is room for in `denials`.
+    pub denials_untold: u64,
 }
 
 impl ExecResult {
@@ -324,6 +326,7 @@ impl Serialize for ExecResult {
             streams_left_open: bool,
             left_behind: &'a [LeftBehind],
             denials: &'a [Denial],
+            denials_untold: u64,
             enforcement: &'a Enforcement,
             limit: Option<LimitHit>,
             rusage: Option<ResourceUsage>,
@@ -357,6 +360,7 @@ impl Serialize for ExecResult {
             streams_left_open: self.streams_left_open,
             left_behind: &self.left_behind,
             denials: &self.denials,
+            denials_untold: self.denials_untold,
             enforcement: &self.enforcement,
             limit: self.limit,
             rusage: self.rusage,

@@ -11,7 +11,7 @@ use super::sys;
 
 /// More records than a run has, but for those of stops, which are not kept.
 const MOST_RECORDS: usize = 8;
-/// More than the broker tells of.
+/// More than the broker tells of, and of how much more there was.
 const MOST_REFUSED: usize = 64;
 
 /// What was said, and the pipe over which more may come. Reading does not wait for an end: a helper that the kernel does not
@@ -75,11 +75,13 @@ impl Told {
             match Record::parse(line) {
                 Some(Record::Stopped) => self.stopped = true,
                 Some(Record::Continued) => self.stopped = false,
-                Some(record @ Record::Refused(_)) if self.refused < MOST_REFUSED => {
+                Some(record @ (Record::Refused(_) | Record::Untold { .. }))
+                    if self.refused < MOST_REFUSED =>
+                {
                     self.refused += 1;
                     self.records.push(record);
                 }
-                Some(Record::Refused(_)) => {}
+                Some(Record::Refused(_) | Record::Untold { .. }) => {}
                 Some(record) if self.records.len() - self.refused < MOST_RECORDS => self.records.push(record),
                 Some(_) | None => {}
             }

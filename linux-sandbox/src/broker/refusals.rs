@@ -10,35 +10,46 @@ use nix::errno::Errno;
 use super::caller::Caller;
 use crate::observe::{Act, Attempt, address_named};
 
-/// How many different ones are kept: all of them have to fit into the pipe to whoever reads them after the command's end.
+/// How many different ones are kept. What a pipe has no room for is left out when they are told.
 const MOST: usize = 48;
-
-/// An address in the kernel's own form.
-pub(super) struct Tried {
-    pub(super) address: Vec<u8>,
-}
 
 /// What could not be connected to so far.
 #[derive(Debug)]
 pub(super) struct Refusals {
     started: Instant,
-    known: Mutex<HashMap<(OsString, i32), Attempt>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    known: HashMap<(OsString, i32), Attempt>,
+    untold: u64,
+}
+
+/// What there is to tell of them.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// In the order in which they were first seen.
+    pub(crate) attempts: Vec<Attempt>,
+    /// How often something was refused that is none of them.
+    pub(crate) untold: u64,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self { started: Instant::now(), known: Mutex::default() }
+        Self { started: Instant::now(), kept: Mutex::default() }
     }
 }
 
 impl Refusals {
     /// Counts one, where the sandbox may be the reason. Its caller still waits.
-    pub(super) fn add(&self, caller: Caller, tried: Tried, errno: Errno) {
+    pub(super) fn add(&self, caller: Caller, address: &[u8], errno: Errno) {
         if !matches!(errno, Errno::EACCES | Errno::EPERM | Errno::ENETUNREACH | Errno::ECONNREFUSED) {
             return;
         }
-        let Some((act, target)) = address_named(Act::Connect, &tried.address, caller.0) else { return };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((act, target)) = address_named(Act::Connect, address, caller.0) else { return };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kept { known, untold } = &mut *kept;
         if let Some(attempt) = known.get_mut(&(target.clone(), errno as i32)) {
             attempt.count += 1;
         } else if known.len() < MOST {
@@ -56,14 +67,16 @@ impl Refusals {
                 first,
             };
             known.insert((target, errno as i32), attempt);
+        } else {
+            *untold += 1;
         }
     }
 
-    /// All of them, in the order in which they were first seen.
-    pub(super) fn all(&self) -> Vec<Attempt> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<Attempt> = known.values().cloned().collect();
-        all.sort_by_key(|attempt| attempt.first);
-        all
+    /// All of them.
+    pub(super) fn all(&self) -> Refused {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attempts: Vec<Attempt> = kept.known.values().cloned().collect();
+        attempts.sort_by_key(|attempt| attempt.first);
+        Refused { attempts, untold: kept.untold }
     }
 }

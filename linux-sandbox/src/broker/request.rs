@@ -10,7 +10,6 @@ use nix::unistd::{Pid, gettid};
 
 use super::House;
 use super::caller::Caller;
-use super::refusals::Tried;
 use crate::enforce::privileges::ask_sockets;
 use crate::plan::Network;
 use crate::sys::{self, Notification};
@@ -73,14 +72,7 @@ impl Request {
 
     fn verdict(&self, house: &House) -> Verdict {
         match self.notification.call {
-            libc::SYS_connect => {
-                let mut tried = None;
-                let answer = self.connect(house, &mut tried);
-                if let (Err(errno), Some(tried)) = (answer, tried) {
-                    house.refusals.add(Caller(self.notification.caller), tried, errno);
-                }
-                Verdict::Answered(answer)
-            }
+            libc::SYS_connect => Verdict::Answered(self.connect(house)),
             libc::SYS_bind => Verdict::Answered(self.bind(house)),
             libc::SYS_listen => self.listen(house),
             // The filter asks about no other.
@@ -89,16 +81,16 @@ impl Request {
     }
 
     /// Connects what the caller called a socket to what it called an address, both taken once and not looked at again
-    /// where it could change them. Says what that is, for whoever asks why it failed.
-    fn connect(&self, house: &House, tried: &mut Option<Tried>) -> Result<(), Errno> {
+    /// where it could change them. Where that fails, it is remembered for whoever asks why.
+    fn connect(&self, house: &House) -> Result<(), Errno> {
         let (socket, address) = self.taken(house)?;
-        *tried = Some(Tried { address: address.clone() });
-        match sys::socket_family(socket.as_fd())? {
+        let answer = sys::socket_family(socket.as_fd()).and_then(|family| match family {
             libc::AF_UNIX => self.connect_unix(house, &socket, &address),
             libc::AF_INET | libc::AF_INET6 | libc::AF_NETLINK => self.connected(&socket, &address),
             // One that came from the outside as a standard stream.
             _ => Err(Errno::EACCES),
-        }
+        });
+        answer.inspect_err(|errno| house.refusals.add(Caller(self.notification.caller), &address, *errno))
     }
 
     fn connect_unix(&self, house: &House, socket: &OwnedFd, address: &[u8]) -> Result<(), Errno> {

@@ -1,10 +1,11 @@
 //! What was tried and refused, and where it is kept: in a file in memory, which whoever wants to know reads at any time.
 //!
 //! ```text
+//! untold NUL
 //! count NUL act NUL errno NUL process NUL first NUL program NUL target NUL second NUL    (once more for each)
 //! ```
 //!
-//! The count stands first and in so many digits always, so that it is counted in place.
+//! Both counts have so many digits always, so that they are counted in place. The first is of what there was no room for.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -55,11 +56,21 @@ pub(crate) struct Log {
     file: File,
     end: u64,
     known: HashMap<Key, (u64, u64)>,
+    untold: u64,
 }
 
 impl Log {
     pub(crate) fn new(file: File) -> Self {
-        Self { file, end: 0, known: HashMap::new() }
+        let mut log = Self { file, end: 0, known: HashMap::new(), untold: 0 };
+        log.write_untold();
+        log.end = DIGITS as u64 + 1;
+        log
+    }
+
+    fn write_untold(&mut self) {
+        let text = digits(self.untold) + "\0";
+        // There is nobody to tell of a full memory; what is there stays.
+        if let Err(_full) = self.file.write_all_at(text.as_bytes(), 0) {}
     }
 
     /// Counts an attempt, where there is room for it. Who made it is asked for the first of its kind alone: that takes longer
@@ -74,12 +85,13 @@ impl Log {
         let key = (act, errno as i32, target, second);
         if let Some((place, count)) = self.known.get_mut(&key) {
             *count += 1;
-            // There is nobody to tell of a full memory; what is there stays.
+            // As above.
             if let Err(_full) = self.file.write_all_at(digits(*count).as_bytes(), *place) {}
             return;
         }
         if self.known.len() >= MOST_ATTEMPTS {
-            return;
+            self.untold += 1;
+            return self.write_untold();
         }
         let (process, program) = who();
         let (act, errno, target, second) = &key;
@@ -106,27 +118,31 @@ impl Log {
     }
 }
 
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 fn digits(count: u64) -> String {
     format!("{count:0DIGITS$}")
 }
 
 impl Attempt {
-    /// Reads what was written so far. What can't be understood ends it: it may be on its way.
+    /// Reads what was written so far, and how often there was no room. What can't be understood ends it: it may be on its way.
     #[must_use]
-    pub fn read_all(bytes: &[u8]) -> Vec<Self> {
+    pub fn read_all(bytes: &[u8]) -> (Vec<Self>, u64) {
         let mut fields = bytes.split(|byte| *byte == 0);
         let mut attempts = Vec::new();
+        let untold = fields.next().and_then(number).unwrap_or_default();
         while attempts.len() < MOST_ATTEMPTS {
             let texts: Vec<&[u8]> = fields.by_ref().take(FIELDS).collect();
             let Some(attempt) = Self::read(&texts) else { break };
             attempts.push(attempt);
         }
-        attempts
+        (attempts, untold)
     }
 
     fn read(texts: &[&[u8]]) -> Option<Self> {
         let [count, act, errno, process, first, program, target, second] = texts else { return None };
-        let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u64>().ok();
         let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
         Some(Self {
             act: Act::ALL.into_iter().find(|known| known.name().as_bytes() == *act)?,
@@ -189,10 +205,10 @@ mod tests {
         add(&mut log, attempt("/a"));
         add(&mut log, Attempt { act: Act::Rename, second: Some("/c".into()), ..attempt("/b\n") });
         add(&mut log, attempt("/a"));
-        let read = Attempt::read_all(&read(&file));
+        let (read, untold) = Attempt::read_all(&read(&file));
         assert_eq!(read[0], Attempt { count: 2, ..attempt("/a") });
         assert_eq!(read[1], Attempt { act: Act::Rename, second: Some("/c".into()), ..attempt("/b\n") });
-        assert_eq!(read.len(), 2);
+        assert_eq!((read.len(), untold), (2, 0));
     }
 
     #[test]
@@ -201,7 +217,11 @@ mod tests {
         for index in 0..3 * MOST_ATTEMPTS {
             add(&mut log, attempt(&format!("/{index}")));
         }
-        assert_eq!(Attempt::read_all(&read(&file)).len(), MOST_ATTEMPTS);
+        // What is known is counted on.
+        add(&mut log, attempt("/0"));
+        let (read, untold) = Attempt::read_all(&read(&file));
+        assert_eq!((read.len(), untold), (MOST_ATTEMPTS, 2 * MOST_ATTEMPTS as u64));
+        assert_eq!(read[0].count, 2);
     }
 
     proptest! {
@@ -210,14 +230,14 @@ mod tests {
             let (mut log, file) = log();
             (0..3).for_each(|index| add(&mut log, attempt(&format!("/{index}"))));
             let bytes = read(&file);
-            let all = Attempt::read_all(&bytes);
-            let cut = Attempt::read_all(&bytes[..length.min(bytes.len())]);
+            let (all, _) = Attempt::read_all(&bytes);
+            let (cut, _) = Attempt::read_all(&bytes[..length.min(bytes.len())]);
             prop_assert!(all.starts_with(&cut) || cut.len() <= all.len());
         }
 
         #[test]
         fn anything_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            prop_assert!(Attempt::read_all(&bytes).len() <= MOST_ATTEMPTS);
+            prop_assert!(Attempt::read_all(&bytes).0.len() <= MOST_ATTEMPTS);
         }
     }
 }
