@@ -58,6 +58,20 @@ pub enum AuditError {
         /// Its mode.
         mode: u32,
     },
+    /// Somebody else could change what is in it.
+    #[error(
+        "the audit log {path} belongs to the user {uid}, who could change it; chown it, or name another file",
+        path = shown(.path)
+    )]
+    Owned {
+        /// The file.
+        path: PathBuf,
+        /// Whom it belongs to.
+        uid: u32,
+    },
+    /// It can be written under another name, which nobody looks at.
+    #[error("the audit log {path} has another name (a hard link); name another file", path = shown(.0))]
+    Linked(PathBuf),
     /// Its end is nothing of ours, so that nothing can be chained to it.
     #[error("the audit log {path} ends in a line that is longer than any of ours; name another file", path = shown(.0))]
     Foreign(PathBuf),
@@ -87,18 +101,26 @@ impl AuditLog {
     /// Opens a log, and makes it (mode 0600) where it does not exist. It is put aside when it would grow beyond `most_bytes`;
     /// of the files put aside, [`KEPT_FILES`] are kept.
     ///
+    /// Links are followed now, and never again: what a later one would lead to is not the log.
+    ///
     /// # Errors
     ///
-    /// [`AuditError`] where it can't be opened, is no regular file, or others may write it.
+    /// [`AuditError`] where it can't be opened, is no regular file, or others may write it or own it.
     pub fn open(path: &Path, most_bytes: u64) -> Result<Self, AuditError> {
-        let open = file::Open::new(path)?;
-        Ok(Self { path: path.to_owned(), most_bytes, open: Mutex::new(open) })
+        let path = followed(path);
+        let open = file::Open::new(&path)?;
+        Ok(Self { path, most_bytes, open: Mutex::new(open) })
     }
 
-    /// Where it is.
+    /// Where it is, links followed.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where it is, and where what is put aside of it is, or will be.
+    pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        std::iter::once(self.path.clone()).chain((1..=KEPT_FILES).map(|age| put_aside(&self.path, age)))
     }
 
     /// Appends a record: the time, the digest of the line before, `event`, and the fields of `body`, which must be a struct
@@ -119,6 +141,12 @@ impl AuditLog {
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The file that a path leads to, or that will be made there.
+fn followed(path: &Path) -> PathBuf {
+    let through_directory = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(through_directory).unwrap_or_else(|| path.to_owned())
 }
 
 /// The file that was put aside `age` files ago.

@@ -128,6 +128,12 @@ fn no_command_can_write_the_log(scene: &Scene) {
         // Rules of this level can't express it.
         run.expect_code(125);
     }
+    // Protected alone, where it would be put aside to a name that is not.
+    let log = scene.file_with_mode("workspace/alone", "", 0o600);
+    let protect = ["-c", "sandbox.protect=[\"alone\"]"];
+    let run = scene.under(Policy::WorkspaceWrite).options(named(&log)).options(protect).shell(":").run();
+    let run = run.expect_code(125);
+    assert!(errors(&run).contains("lies where a command may write"), "{}", run.describe());
 }
 
 fn changes_show(scene: &Scene) {

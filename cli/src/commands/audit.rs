@@ -36,7 +36,7 @@ pub(crate) fn verify_audit(args: &AuditVerifyArgs) -> i32 {
         }
         Err(fault) => {
             let code = match fault.kind {
-                FaultKind::Kernel(_) => exit_code::REFUSED,
+                FaultKind::Kernel(_) | FaultKind::NotAFile => exit_code::REFUSED,
                 FaultKind::Broken | FaultKind::TooLong => exit_code::BROKEN,
             };
             render::refusal(&fault.to_string(), code)

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::unistd::geteuid;
 
 use super::chain::Digest;
 use super::{AuditError, KEPT_FILES, LONGEST_LINE, LONGEST_WAIT, put_aside};
@@ -31,22 +32,9 @@ pub(super) struct Open {
 
 impl Open {
     pub(super) fn new(path: &Path) -> Result<Self, AuditError> {
-        // A pipe without a reader would wait for one.
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)
-            .map_err(|error| failed(path, "open", &error))?;
-        let metadata = file.metadata().map_err(|error| failed(path, "fstat", &error))?;
-        if !metadata.is_file() {
-            return Err(AuditError::NotAFile(path.to_owned()));
-        }
-        if metadata.mode() & OTHERS_WRITE != 0 {
-            return Err(AuditError::Shared { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
-        }
+        let file = open(path, OpenOptions::new().read(true).append(true).create(true).mode(0o600));
+        let file = file.map_err(|error| failed(path, "open", &error))?;
+        check(&file, path)?;
         Ok(Self { file, end: None })
     }
 
@@ -117,9 +105,9 @@ impl Open {
         }
         // A new file goes on where the one before it ended.
         let before = put_aside(path, 1);
-        match File::open(&before) {
+        match open(&before, OpenOptions::new().read(true)) {
             Ok(file) => {
-                let size = file.metadata().map_err(|error| failed(&before, "fstat", &error))?.size();
+                let size = check(&file, &before)?;
                 let (digest, _) =
                     if size == 0 { (Digest::NONE, false) } else { last_line(&file, &before, size)? };
                 Ok((digest, false))
@@ -128,6 +116,30 @@ impl Open {
             Err(error) => Err(failed(&before, "open", &error)),
         }
     }
+}
+
+/// Opens a file of a log, and nothing that a link at its place leads to.
+pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    // A pipe without a reader, or a writer, would wait for one.
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW).open(path)
+}
+
+/// How long a file is that nobody but us can have written.
+fn check(file: &File, path: &Path) -> Result<u64, AuditError> {
+    let metadata = file.metadata().map_err(|error| failed(path, "fstat", &error))?;
+    if !metadata.is_file() {
+        return Err(AuditError::NotAFile(path.to_owned()));
+    }
+    if metadata.mode() & OTHERS_WRITE != 0 {
+        return Err(AuditError::Shared { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
+    }
+    if metadata.nlink() > 1 {
+        return Err(AuditError::Linked(path.to_owned()));
+    }
+    if metadata.uid() != geteuid().as_raw() && metadata.uid() != 0 {
+        return Err(AuditError::Owned { path: path.to_owned(), uid: metadata.uid() });
+    }
+    Ok(metadata.size())
 }
 
 /// Locks the file. A command can lock whatever it can read, so that the wait has an end.

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
 use nix::errno::Errno;
+use nix::unistd::geteuid;
 
 use super::*;
 
@@ -189,6 +190,74 @@ fn what_can_hold_no_log_is_refused() {
     assert_eq!(open(&shared), AuditError::Shared { path: shared.clone(), mode: 0o620 });
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o640)).unwrap();
     AuditLog::open(&shared, 1).unwrap();
+    let other = directory.join("other name");
+    fs::hard_link(&shared, &other).unwrap();
+    assert_eq!(open(&shared), AuditError::Linked(shared.clone()));
+    fs::remove_file(other).unwrap();
+    AuditLog::open(&shared, 1).unwrap();
+    // Others give nothing away.
+    if geteuid().is_root() {
+        chown(&shared, Some(1234), None).unwrap();
+        assert_eq!(open(&shared), AuditError::Owned { path: shared, uid: 1234 });
+    }
+}
+
+#[test]
+fn what_was_planted_among_the_files_put_aside_is_refused() {
+    type Plant = fn(&Path);
+    type Expected = fn(PathBuf) -> AuditError;
+    let plants: [(Plant, Expected); 4] = [
+        (|path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap(), AuditError::NotAFile),
+        (
+            |path| symlink("/etc/passwd", path).unwrap(),
+            |path| AuditError::Kernel { path, call: "open", errno: Errno::ELOOP },
+        ),
+        (|path| fs::hard_link(path.with_extension("2"), path).unwrap(), AuditError::Linked),
+        (
+            |path| {
+                fs::write(path, "").unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(0o602)).unwrap();
+            },
+            |path| AuditError::Shared { path, mode: 0o602 },
+        ),
+    ];
+    let scene = Scene::new();
+    let log = scene.log(10);
+    (0..3).for_each(|number| log.append("test", &body(number)).unwrap());
+    let (now, aside) = (scene.path(), put_aside(&scene.path(), 1));
+    for (plant, error) in plants {
+        fs::remove_file(&now).unwrap();
+        fs::remove_file(&aside).unwrap();
+        plant(&aside);
+        assert_eq!(log.append("test", &body(3)).unwrap_err(), error(aside.clone()));
+        assert_eq!(fs::read(&now).unwrap(), b"");
+    }
+    fs::remove_file(&aside).unwrap();
+    nix::unistd::mkfifo(&aside, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let fault = verify(&now, None).unwrap_err();
+    assert_eq!((fault.file, fault.line, fault.kind), (aside.clone(), None, FaultKind::NotAFile));
+    // Its harmless twin.
+    fs::remove_file(&aside).unwrap();
+    fs::copy(put_aside(&now, 2), &aside).unwrap();
+    log.append("test", &body(3)).unwrap();
+}
+
+#[test]
+fn links_are_followed_once() {
+    let scene = Scene::new();
+    let link = scene.directory.path().join("link");
+    symlink(scene.path(), &link).unwrap();
+    // One that leads nowhere would make a file that nobody has looked at.
+    assert!(matches!(AuditLog::open(&link, 10), Err(AuditError::Kernel { errno: Errno::ELOOP, .. })));
+    fs::write(scene.path(), "").unwrap();
+    let log = AuditLog::open(&link, 10).unwrap();
+    assert_eq!(log.path(), scene.path());
+    fs::remove_file(&link).unwrap();
+    symlink("/dev/full", &link).unwrap();
+    (0..2).for_each(|number| log.append("test", &body(number)).unwrap());
+    assert_eq!((scene.verified().files.len(), scene.verified().lines), (2, 2));
+    fs::rename(&link, scene.path()).unwrap();
+    assert!(matches!(log.append("test", &body(2)), Err(AuditError::Kernel { errno: Errno::ELOOP, .. })));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Whether a log is what was written.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,8 @@ use nix::errno::Errno;
 use serde::Serialize;
 
 use super::chain::{Digest, head};
-use super::{KEPT_FILES, LONGEST_LINE, put_aside};
+use super::file::open;
+use super::{KEPT_FILES, LONGEST_LINE, followed, put_aside};
 
 /// A log whose lines follow from one another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -51,6 +52,9 @@ pub enum FaultKind {
     /// The file can't be read.
     #[error("{why} ({errno:?})", why = .0.desc(), errno = .0)]
     Kernel(Errno),
+    /// The file is a device, a pipe or a directory.
+    #[error("no regular file")]
+    NotAFile,
     /// The line does not follow from the one before it.
     #[error("does not follow from the line before: that one, or this one, was changed, removed or put in")]
     Broken,
@@ -78,19 +82,28 @@ pub fn verify(path: &Path, contains: Option<Digest>) -> Result<AuditVerified, Au
         head: Digest::NONE,
         contains: contains.map(|_| false),
     };
+    let path = followed(path);
     for age in (0..=KEPT_FILES).rev() {
-        let file = if age == 0 { path.to_owned() } else { put_aside(path, age) };
-        let fault =
-            |error: &io::Error| FaultKind::Kernel(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
-        match File::open(&file) {
+        let file = if age == 0 { path.clone() } else { put_aside(&path, age) };
+        match regular(&file) {
             Ok(open) => read(&file, BufReader::new(open), &mut seen, contains)?,
             // One whose end is gone shows: the next does not follow from it.
-            Err(error) if age != 0 && error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(AuditFault { file, line: None, kind: fault(&error) }),
+            Err(FaultKind::Kernel(Errno::ENOENT)) if age != 0 => continue,
+            Err(kind) => return Err(AuditFault { file, line: None, kind }),
         }
         seen.files.push(file);
     }
     Ok(seen)
+}
+
+fn regular(file: &Path) -> Result<File, FaultKind> {
+    let open = open(file, OpenOptions::new().read(true)).map_err(|error| kernel(&error))?;
+    let metadata = open.metadata().map_err(|error| kernel(&error))?;
+    if metadata.is_file() { Ok(open) } else { Err(FaultKind::NotAFile) }
+}
+
+fn kernel(error: &io::Error) -> FaultKind {
+    FaultKind::Kernel(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 fn read(
@@ -109,10 +122,7 @@ fn read(
         match read {
             Ok(0) => return Ok(()),
             Ok(_) => {}
-            Err(error) => {
-                let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-                return Err(fault(FaultKind::Kernel(errno)));
-            }
+            Err(error) => return Err(fault(kernel(&error))),
         }
         if line.len() >= 2 * LONGEST_LINE {
             return Err(fault(FaultKind::TooLong));

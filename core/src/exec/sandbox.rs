@@ -291,12 +291,15 @@ impl Sandbox {
         let Some(log) = self.audit().filter(|_| self.is_restricted()) else { return Ok(()) };
         let can = |protection: Option<&Protection>| -> Result<bool, SandboxError> {
             let judge = self.judge(protection, None);
-            for operation in [Operation::Write, Operation::Rename, Operation::Remove] {
-                let verdict = judge.file(operation, log.path());
-                let verdict =
-                    verdict.map_err(|errno| SandboxError::AuditLog { path: log.path().to_owned(), errno })?;
-                if matches!(verdict, Verdict::Allowed { .. }) {
-                    return Ok(true);
+            // What is put aside is as good as the log, and what is planted in its place would be read as its end.
+            for path in log.paths() {
+                for operation in [Operation::Write, Operation::Create, Operation::Rename, Operation::Remove] {
+                    let verdict = judge.file(operation, &path);
+                    let verdict =
+                        verdict.map_err(|errno| SandboxError::AuditLog { path: path.clone(), errno })?;
+                    if matches!(verdict, Verdict::Allowed { .. }) {
+                        return Ok(true);
+                    }
                 }
             }
             Ok(false)
