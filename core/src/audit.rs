@@ -6,15 +6,17 @@
 
 mod chain;
 mod file;
+mod turn;
 mod verify;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use codex_linux_sandbox::shown;
 use nix::errno::Errno;
 use serde::Serialize;
+
+use turn::Turn;
 
 pub use chain::Digest;
 pub use verify::{AuditFault, AuditVerified, FaultKind, verify};
@@ -25,7 +27,7 @@ pub const DEFAULT_AUDIT_BYTES: u64 = 64 << 20;
 /// How many full files are kept beside the one that grows: `FILE.1` is the youngest of them.
 pub const KEPT_FILES: u32 = 4;
 
-/// How long to wait for others that write. A line takes them far below a millisecond.
+/// How long a record waits for others that write. A line takes them far below a millisecond.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The longest line. What would be longer is told without its details.
@@ -94,7 +96,7 @@ pub enum AuditError {
 pub struct AuditLog {
     path: PathBuf,
     most_bytes: u64,
-    open: Mutex<file::Open>,
+    open: Turn<file::Open>,
 }
 
 impl AuditLog {
@@ -109,7 +111,7 @@ impl AuditLog {
     pub fn open(path: &Path, most_bytes: u64) -> Result<Self, AuditError> {
         let path = followed(path);
         let open = file::Open::new(&path)?;
-        Ok(Self { path, most_bytes, open: Mutex::new(open) })
+        Ok(Self { path, most_bytes, open: Turn::new(open) })
     }
 
     /// Where it is, links followed.
@@ -130,8 +132,15 @@ impl AuditLog {
     ///
     /// [`AuditError`]: nothing was appended.
     pub fn append(&self, event: &str, body: &impl Serialize) -> Result<(), AuditError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.append(&self.path, self.most_bytes, |previous| {
+        self.append_until(Instant::now() + LONGEST_WAIT, event, body)
+    }
+
+    /// The same, for whoever has the patience until then: to wait for other threads here, then for other programs.
+    fn append_until(&self, deadline: Instant, event: &str, body: &impl Serialize) -> Result<(), AuditError> {
+        let Some(mut open) = self.open.take_until(deadline) else {
+            return Err(AuditError::Locked(self.path.clone()));
+        };
+        open.append(&self.path, self.most_bytes, deadline, |previous| {
             chain::line(previous, now_ms(), event, body).ok_or_else(|| AuditError::Record(self.path.clone()))
         })
     }

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 use super::chain::Digest;
-use super::{AuditError, KEPT_FILES, LONGEST_LINE, LONGEST_WAIT, put_aside};
+use super::{AuditError, KEPT_FILES, LONGEST_LINE, put_aside};
 
 /// The bits of a mode by which others than the owner may write.
 const OTHERS_WRITE: u32 = 0o022;
@@ -38,15 +38,16 @@ impl Open {
         Ok(Self { file, end: None })
     }
 
-    /// Appends the line that `line` makes of the digest before it.
+    /// Appends the line that `line` makes of the digest before it, unless others hold the file until the deadline.
     pub(super) fn append(
         &mut self,
         path: &Path,
         most_bytes: u64,
+        deadline: Instant,
         line: impl Fn(Digest) -> Result<Vec<u8>, AuditError>,
     ) -> Result<(), AuditError> {
         for _ in 0..PATIENCE {
-            lock(&self.file, path)?;
+            lock(&self.file, path, deadline)?;
             let done = self.append_locked(path, most_bytes, &line);
             // Closing it lets go of it as well: an error here would hold nobody up.
             let unlocked = self.file.unlock().map_err(|error| failed(path, "flock", &error));
@@ -143,13 +144,12 @@ fn check(file: &File, path: &Path) -> Result<u64, AuditError> {
 }
 
 /// Locks the file. A command can lock whatever it can read, so that the wait has an end.
-fn lock(file: &File, path: &Path) -> Result<(), AuditError> {
-    let started = Instant::now();
+fn lock(file: &File, path: &Path, deadline: Instant) -> Result<(), AuditError> {
     let mut pause = SHORTEST_PAUSE;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if started.elapsed() < LONGEST_WAIT => {}
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {}
             Err(TryLockError::WouldBlock) => return Err(AuditError::Locked(path.to_owned())),
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(TryLockError::Error(error)) => return Err(failed(path, "flock", &error)),

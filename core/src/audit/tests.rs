@@ -331,6 +331,31 @@ fn a_lock_that_is_let_go_is_waited_for() {
 }
 
 #[test]
+fn each_caller_waits_for_itself_alone() {
+    let scene = filled(DEFAULT_AUDIT_BYTES, 1);
+    let held = fs::File::open(scene.path()).unwrap();
+    held.lock().unwrap();
+    let log = scene.log(DEFAULT_AUDIT_BYTES);
+    std::thread::scope(|scope| {
+        let log = &log;
+        let writer =
+            scope.spawn(|| log.append_until(Instant::now() + Duration::from_hours(1), "test", &body(1)));
+        while !log.open.is_taken() {
+            std::thread::yield_now();
+        }
+        // That one waits for the lock; these have no time to wait for it.
+        for _ in 0..3 {
+            let refused = log.append_until(Instant::now(), "test", &body(2)).unwrap_err();
+            assert_eq!(refused, AuditError::Locked(scene.path()));
+        }
+        held.unlock().unwrap();
+        writer.join().unwrap().unwrap();
+    });
+    log.append_until(Instant::now(), "test", &body(3)).unwrap();
+    assert_eq!(scene.lines().len(), 3);
+}
+
+#[test]
 fn a_digest_is_read_as_it_is_written() {
     let digest = Digest::of(b"x");
     assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
