@@ -140,8 +140,8 @@ impl AuditLog {
         let Some(mut open) = self.open.take_until(deadline) else {
             return Err(AuditError::Locked(self.path.clone()));
         };
-        open.append(&self.path, self.most_bytes, deadline, |previous| {
-            chain::line(previous, now_ms(), event, body).ok_or_else(|| AuditError::Record(self.path.clone()))
+        open.append(&self.path, self.most_bytes, deadline, |before| {
+            chain::line(before, now_ms(), event, body).ok_or_else(|| AuditError::Record(self.path.clone()))
         })
     }
 }

@@ -163,6 +163,15 @@ fn changes_show(scene: &Scene) {
     verify(&[]).expect_code(0);
     verify(&["--contains", &digest]).expect_code(1);
     verify(&["--contains", "1"]).expect_code(2);
+    let (_, rest) = text.split_once('\n').expect("lines");
+    fs::write(log(scene), rest).expect("cut the log");
+    let cut = verify(&[]).expect_code(1);
+    assert!(
+        errors(&cut)
+            .contains("audit.jsonl:1: is not the first line of its file: what came before it was removed"),
+        "{}",
+        cut.describe()
+    );
     fs::remove_file(log(scene)).expect("remove the log");
     verify(&[]).expect_code(125);
 }

@@ -37,7 +37,9 @@ pub(crate) fn verify_audit(args: &AuditVerifyArgs) -> i32 {
         Err(fault) => {
             let code = match fault.kind {
                 FaultKind::Kernel(_) | FaultKind::NotAFile => exit_code::REFUSED,
-                FaultKind::Broken | FaultKind::TooLong => exit_code::BROKEN,
+                FaultKind::Broken | FaultKind::CutOff | FaultKind::OlderMissing | FaultKind::TooLong => {
+                    exit_code::BROKEN
+                }
             };
             render::refusal(&fault.to_string(), code)
         }
@@ -54,7 +56,7 @@ fn text(verified: &AuditVerified) -> String {
         lines.push(format!("{torn} of them half a record: who wrote it was ended, or the disk was full"));
     }
     if !verified.from_the_beginning {
-        lines.push("older lines were put aside and removed".to_owned());
+        lines.push("older files were removed when younger ones were full".to_owned());
     }
     lines.push(format!("last digest {}\n", verified.head));
     lines.join("\n")

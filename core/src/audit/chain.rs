@@ -50,10 +50,21 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// What comes before a line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    pub(super) digest: Digest,
+    /// Where the line is the first of its file: which file of the log that is, counted from 1. So the first lines of the oldest
+    /// file can't be taken away like those that went with the files before it.
+    pub(super) file: Option<u64>,
+}
+
 #[derive(Serialize)]
 struct Line<'l, B: Serialize> {
     time_ms: u64,
     prev: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<u64>,
     event: &'l str,
     #[serde(flatten)]
     body: &'l B,
@@ -63,13 +74,13 @@ struct Line<'l, B: Serialize> {
 ///
 /// One that would be too long keeps what is short: who is noted here chooses how long some of it is, and must not get rid of
 /// the rest by that.
-pub(super) fn line(previous: Digest, time_ms: u64, event: &str, body: &impl Serialize) -> Option<Vec<u8>> {
-    let prev = previous.to_string();
-    let mut line = serde_json::to_vec(&Line { time_ms, prev: prev.clone(), event, body }).ok()?;
+pub(super) fn line(before: Before, time_ms: u64, event: &str, body: &impl Serialize) -> Option<Vec<u8>> {
+    let (prev, file) = (before.digest.to_string(), before.file);
+    let mut line = serde_json::to_vec(&Line { time_ms, prev: prev.clone(), file, event, body }).ok()?;
     if line.len() >= LONGEST_LINE {
         let Ok(Value::Object(fields)) = serde_json::to_value(body) else { return None };
         let body = shortened(fields, line.len());
-        line = serde_json::to_vec(&Line { time_ms, prev, event, body: &body }).ok()?;
+        line = serde_json::to_vec(&Line { time_ms, prev, file, event, body: &body }).ok()?;
     }
     line.push(b'\n');
     Some(line)
@@ -106,14 +117,20 @@ fn written(name: &str, value: &Value) -> usize {
 }
 
 /// What every line has.
-#[derive(Deserialize)]
-struct Head {
-    time_ms: u64,
-    prev: String,
+pub(super) struct Head {
+    /// When it was written.
+    pub(super) time_ms: u64,
+    pub(super) before: Before,
 }
 
-/// When a line was written, and the digest that it holds of the line before. Nothing where it is no line of a log.
-pub(super) fn head(line: &[u8]) -> Option<(u64, Digest)> {
-    let head: Head = serde_json::from_slice(line).ok()?;
-    Some((head.time_ms, Digest::parse(&head.prev)?))
+/// Nothing where it is no line of a log.
+pub(super) fn head(line: &[u8]) -> Option<Head> {
+    #[derive(Deserialize)]
+    struct Written {
+        time_ms: u64,
+        prev: String,
+        file: Option<u64>,
+    }
+    let Written { time_ms, prev, file } = serde_json::from_slice(line).ok()?;
+    Some(Head { time_ms, before: Before { digest: Digest::parse(&prev)?, file } })
 }

@@ -1,7 +1,7 @@
 //! The file that grows: locked for the time of a line, put aside when it is full.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
-use super::chain::Digest;
+use super::chain::{Before, Digest, head};
 use super::{AuditError, KEPT_FILES, LONGEST_LINE, put_aside};
 
 /// The bits of a mode by which others than the owner may write.
@@ -38,13 +38,13 @@ impl Open {
         Ok(Self { file, end: None })
     }
 
-    /// Appends the line that `line` makes of the digest before it, unless others hold the file until the deadline.
+    /// Appends the line that `line` makes of what comes before it, unless others hold the file until the deadline.
     pub(super) fn append(
         &mut self,
         path: &Path,
         most_bytes: u64,
         deadline: Instant,
-        line: impl Fn(Digest) -> Result<Vec<u8>, AuditError>,
+        line: impl Fn(Before) -> Result<Vec<u8>, AuditError>,
     ) -> Result<(), AuditError> {
         for _ in 0..PATIENCE {
             lock(&self.file, path, deadline)?;
@@ -63,7 +63,7 @@ impl Open {
         &mut self,
         path: &Path,
         most_bytes: u64,
-        line: &impl Fn(Digest) -> Result<Vec<u8>, AuditError>,
+        line: &impl Fn(Before) -> Result<Vec<u8>, AuditError>,
     ) -> Result<Done, AuditError> {
         let failed = |call| move |error: io::Error| failed(path, call, &error);
         let ours = self.file.metadata().map_err(failed("fstat"))?;
@@ -74,11 +74,11 @@ impl Open {
             Err(error) => return Err(failed("stat")(error)),
         }
         let size = ours.size();
-        let (previous, torn) = match self.end {
-            Some((end, digest)) if end == size => (digest, false),
-            _ => self.previous(path, size)?,
+        let (before, torn) = match self.end {
+            Some((end, digest)) if end == size => (Before { digest, file: None }, false),
+            _ => self.before(path, size)?,
         };
-        let line = line(previous)?;
+        let line = line(before)?;
         let length = line.len() as u64 + u64::from(torn);
         if size > 0 && size.saturating_add(length) > most_bytes {
             // Whoever waits for this file finds it elsewhere when it has it.
@@ -99,24 +99,44 @@ impl Open {
         Ok(Done::Appended)
     }
 
-    /// The digest of the last line, and whether that line lacks its newline.
-    fn previous(&self, path: &Path, size: u64) -> Result<(Digest, bool), AuditError> {
+    /// What the next line follows, and whether that lacks its newline.
+    fn before(&self, path: &Path, size: u64) -> Result<(Before, bool), AuditError> {
         if size > 0 {
-            return last_line(&self.file, path, size);
+            let last = last_line(&self.file, path, size)?;
+            // Half a line is not the first of a file.
+            let file = if last.torn && last.alone { Some(put_aside_before(path)?.0) } else { None };
+            return Ok((Before { digest: last.digest, file }, last.torn));
         }
         // A new file goes on where the one before it ended.
-        let before = put_aside(path, 1);
-        match open(&before, OpenOptions::new().read(true)) {
-            Ok(file) => {
-                let size = check(&file, &before)?;
-                let (digest, _) =
-                    if size == 0 { (Digest::NONE, false) } else { last_line(&file, &before, size)? };
-                Ok((digest, false))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((Digest::NONE, false)),
-            Err(error) => Err(failed(&before, "open", &error)),
-        }
+        let (number, digest) = put_aside_before(path)?;
+        Ok((Before { digest, file: Some(number) }, false))
     }
+}
+
+/// Which file of the log this one is, by the one that was put aside last, and the digest of that one's last line.
+fn put_aside_before(path: &Path) -> Result<(u64, Digest), AuditError> {
+    let before = put_aside(path, 1);
+    let file = match open(&before, OpenOptions::new().read(true)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((1, Digest::NONE)),
+        Err(error) => return Err(failed(&before, "open", &error)),
+    };
+    let size = check(&file, &before)?;
+    if size == 0 {
+        return Ok((1, Digest::NONE));
+    }
+    let mut lines = BufReader::new(&file).take(4 * LONGEST_LINE as u64);
+    let mut number = None;
+    // The first whole line, unless that is far away.
+    while number.is_none() {
+        let mut line = Vec::new();
+        lines.read_until(b'\n', &mut line).map_err(|error| failed(&before, "read", &error))?;
+        if line.is_empty() {
+            break;
+        }
+        number = head(&line).map(|head| head.before.file.unwrap_or(0));
+    }
+    Ok((number.unwrap_or(0).saturating_add(1), last_line(&file, &before, size)?.digest))
 }
 
 /// Opens a file of a log, and nothing that a link at its place leads to.
@@ -165,8 +185,17 @@ enum Done {
     Elsewhere,
 }
 
+/// The last line of a file.
+struct Last {
+    digest: Digest,
+    /// It lacks its newline.
+    torn: bool,
+    /// There is no other.
+    alone: bool,
+}
+
 /// Reads the last line from the end on.
-fn last_line(file: &File, path: &Path, size: u64) -> Result<(Digest, bool), AuditError> {
+fn last_line(file: &File, path: &Path, size: u64) -> Result<Last, AuditError> {
     let mut tail = Vec::new();
     let mut start = size;
     loop {
@@ -179,25 +208,29 @@ fn last_line(file: &File, path: &Path, size: u64) -> Result<(Digest, bool), Audi
         let torn = tail.last() != Some(&b'\n');
         let line = tail.strip_suffix(b"\n").unwrap_or(&tail);
         match line.iter().rposition(|byte| *byte == b'\n') {
-            Some(newline) => return Ok((Digest::of(&line[newline + 1..]), torn)),
-            None if start == 0 => return Ok((Digest::of(line), torn)),
+            Some(newline) => {
+                return Ok(Last { digest: Digest::of(&line[newline + 1..]), torn, alone: false });
+            }
+            None if start == 0 => return Ok(Last { digest: Digest::of(line), torn, alone: true }),
             None if tail.len() > 2 * LONGEST_LINE => return Err(AuditError::Foreign(path.to_owned())),
             None => {}
         }
     }
 }
 
-/// Puts the file aside, and the ones before it one place further. The oldest goes.
+/// Puts the file aside, and the ones before it one place further. The oldest goes, unless a place is free: whoever was ended
+/// amidst this has left one.
 fn rotate(path: &Path) -> Result<(), AuditError> {
-    for age in (1..KEPT_FILES).rev() {
-        let (from, to) = (put_aside(path, age), put_aside(path, age + 1));
-        match fs::rename(&from, &to) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(&from, "rename", &error)),
-        }
+    let is_free = |age: &u32| match fs::symlink_metadata(put_aside(path, *age)) {
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Ok(_) => false,
+    };
+    let last = (1..KEPT_FILES).find(is_free).unwrap_or(KEPT_FILES);
+    for age in (0..last).rev() {
+        let from = if age == 0 { path.to_owned() } else { put_aside(path, age) };
+        fs::rename(&from, put_aside(path, age + 1)).map_err(|error| failed(&from, "rename", &error))?;
     }
-    fs::rename(path, put_aside(path, 1)).map_err(|error| failed(path, "rename", &error))
+    Ok(())
 }
 
 fn failed(path: &Path, call: &'static str, error: &io::Error) -> AuditError {

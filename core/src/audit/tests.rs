@@ -113,6 +113,69 @@ fn full_files_are_put_aside_and_the_oldest_goes() {
     assert_eq!(scene.broken(), (scene.directory.path().join("audit.1"), Some(1)));
 }
 
+fn fault(scene: &Scene) -> (PathBuf, Option<u64>, FaultKind) {
+    let fault = verify(&scene.path(), None).unwrap_err();
+    (fault.file, fault.line, fault.kind)
+}
+
+#[test]
+fn a_cut_beginning_is_told_from_what_was_full() {
+    let full = || filled(1000, 100);
+    let cut = |file: &Path| {
+        let text = fs::read_to_string(file).unwrap();
+        fs::write(file, text.split_once('\n').unwrap().1).unwrap();
+    };
+    let scene = full();
+    assert!(!scene.verified().from_the_beginning);
+    let aside = |age| put_aside(&scene.path(), age);
+    cut(&aside(4));
+    assert_eq!(fault(&scene), (aside(4), Some(1), FaultKind::CutOff));
+    fs::remove_file(aside(4)).unwrap();
+    assert_eq!(fault(&scene), (aside(3), None, FaultKind::OlderMissing));
+    (1..4).for_each(|age| fs::remove_file(aside(age)).unwrap());
+    assert_eq!(fault(&scene), (scene.path(), None, FaultKind::OlderMissing));
+    cut(&scene.path());
+    assert_eq!(fault(&scene), (scene.path(), Some(1), FaultKind::CutOff));
+
+    // Before anything was put aside, and where nothing had to be removed for it.
+    let scene = filled(DEFAULT_AUDIT_BYTES, 3);
+    cut(&scene.path());
+    assert_eq!(fault(&scene), (scene.path(), Some(1), FaultKind::CutOff));
+    let scene = filled(10, 5);
+    assert!(scene.verified().from_the_beginning);
+    fs::remove_file(put_aside(&scene.path(), 4)).unwrap();
+    assert_eq!(fault(&scene), (put_aside(&scene.path(), 3), None, FaultKind::OlderMissing));
+
+    // Nor does half of a line hide it.
+    let scene = filled(DEFAULT_AUDIT_BYTES, 1);
+    let half = |scene: &Scene| {
+        let text = fs::read_to_string(scene.path()).unwrap();
+        fs::write(scene.path(), format!("{text}{{\"time_ms\":1")).unwrap();
+        scene.log(DEFAULT_AUDIT_BYTES).append("test", &body(1)).unwrap();
+    };
+    half(&scene);
+    assert_eq!((scene.verified().torn, scene.verified().from_the_beginning), (1, true));
+    cut(&scene.path());
+    assert_eq!(fault(&scene), (scene.path(), Some(2), FaultKind::CutOff));
+    let scene = Scene::new();
+    fs::write(scene.path(), "").unwrap();
+    half(&scene);
+    assert_eq!((scene.verified().torn, scene.verified().from_the_beginning), (1, true));
+}
+
+#[test]
+fn whoever_is_ended_while_files_are_put_aside_loses_none() {
+    let scene = filled(10, 5);
+    fs::rename(put_aside(&scene.path(), 4), scene.directory.path().join("gone")).unwrap();
+    for age in (1..4).rev() {
+        fs::rename(put_aside(&scene.path(), age), put_aside(&scene.path(), age + 1)).unwrap();
+        let verified = scene.verified();
+        assert_eq!((verified.files.len(), verified.lines, verified.from_the_beginning), (4, 4, false));
+    }
+    scene.log(10).append("test", &body(5)).unwrap();
+    assert_eq!((scene.verified().files.len(), scene.verified().lines), (5, 5));
+}
+
 #[test]
 fn a_line_longer_than_a_file_has_one_to_itself() {
     let scene = Scene::new();

@@ -8,7 +8,7 @@ use codex_linux_sandbox::shown;
 use nix::errno::Errno;
 use serde::Serialize;
 
-use super::chain::{Digest, head};
+use super::chain::{Before, Digest, Head, head};
 use super::file::open;
 use super::{KEPT_FILES, LONGEST_LINE, followed, put_aside};
 
@@ -21,7 +21,7 @@ pub struct AuditVerified {
     pub lines: u64,
     /// How many of them are half a record: whoever wrote them was ended, or the disk was full. They are chained all the same.
     pub torn: u64,
-    /// Whether the first line is the first that was ever written. Otherwise, older files are gone.
+    /// Whether the first line is the first that was ever written. Otherwise, older files were removed when younger ones were full.
     pub from_the_beginning: bool,
     /// When the first and the last record were written, in milliseconds since 1970.
     pub first_ms: Option<u64>,
@@ -58,6 +58,14 @@ pub enum FaultKind {
     /// The line does not follow from the one before it.
     #[error("does not follow from the line before: that one, or this one, was changed, removed or put in")]
     Broken,
+    /// Lines before this one were removed, and no file with them.
+    #[error("is not the first line of its file: what came before it was removed")]
+    CutOff,
+    /// Files before this one were removed, which would have been kept.
+    #[error(
+        "is the oldest file that is there, and not the first of the log: files before it were removed that would be kept"
+    )]
+    OlderMissing,
     /// The line is nothing of ours.
     #[error("longer than any record")]
     TooLong,
@@ -93,7 +101,15 @@ pub fn verify(path: &Path, contains: Option<Digest>) -> Result<AuditVerified, Au
         }
         seen.files.push(file);
     }
-    Ok(seen)
+    // One less where somebody is putting them aside just now, or was ended amidst that.
+    let all_kept =
+        seen.files.first() == Some(&put_aside(&path, KEPT_FILES)) && seen.files.len() >= KEPT_FILES as usize;
+    match seen.files.first() {
+        Some(oldest) if !seen.from_the_beginning && !all_kept => {
+            Err(AuditFault { file: oldest.clone(), line: None, kind: FaultKind::OlderMissing })
+        }
+        _ => Ok(seen),
+    }
 }
 
 fn regular(file: &Path) -> Result<File, FaultKind> {
@@ -129,14 +145,20 @@ fn read(
         }
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         match head(text) {
-            Some((time, previous)) => {
-                if seen.lines == 0 {
-                    seen.from_the_beginning = previous == Digest::NONE;
-                } else if previous != seen.head {
+            Some(Head { time_ms, before: Before { digest, file } }) => {
+                if seen.lines > 0 && digest != seen.head {
                     return Err(fault(FaultKind::Broken));
                 }
-                seen.first_ms.get_or_insert(time);
-                seen.last_ms = Some(time);
+                // The first whole one. What it follows is nothing, or half of a line.
+                if seen.lines == seen.torn {
+                    seen.from_the_beginning = match file {
+                        Some(2..) => false,
+                        Some(1) if seen.lines > 0 || digest == Digest::NONE => true,
+                        _ => return Err(fault(FaultKind::CutOff)),
+                    };
+                }
+                seen.first_ms.get_or_insert(time_ms);
+                seen.last_ms = Some(time_ms);
             }
             // It holds no digest; the next one holds its.
             None => seen.torn += 1,
