@@ -17,6 +17,8 @@ mod calls;
 mod endings;
 #[path = "agent/faults.rs"]
 mod faults;
+#[path = "agent/scenarios.rs"]
+mod scenarios;
 #[path = "agent/work.rs"]
 mod work;
 
@@ -41,6 +43,7 @@ use faults::{
     a_server_that_stays_broken_fails_the_turn, a_window_is_kept_before_the_server_says_so,
     an_answer_that_breaks_off_runs_nothing_twice, wrong_calls_are_answered_in_words,
 };
+use scenarios::what_is_told_of_scenarios_is_as_written;
 use work::{
     a_failing_test_is_fixed_in_a_crate, a_failing_test_is_fixed_in_a_python_project,
     a_server_in_a_session_is_talked_to, a_sessions_end_is_the_runs_end,
@@ -85,7 +88,12 @@ cases_by_level!(
     the_last_message_goes_where_no_command_leads_it,
 );
 
-codex_tests::cases_at!(Namespaces; a_server_in_a_session_is_talked_to, a_patch_reads_no_more_than_a_command);
+codex_tests::cases_at!(
+    Namespaces;
+    a_server_in_a_session_is_talked_to,
+    a_patch_reads_no_more_than_a_command,
+    what_is_told_of_scenarios_is_as_written,
+);
 
 /// `codex exec` in a scene, asking a model.
 fn exec(scene: &Scene, model: &Model, words: &[&str]) -> Invocation {
