@@ -38,6 +38,9 @@ pub(crate) enum HttpError {
     /// It may not be asked.
     #[error(transparent)]
     Gated(#[from] Gated),
+    /// It has no address.
+    #[error("{host} can't be resolved: {why}")]
+    Unresolved { host: String, why: String },
     /// It leads to something that can't be asked.
     #[error("{0} leads to something that is no http: or https: URL")]
     Location(String),

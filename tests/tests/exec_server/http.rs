@@ -2,11 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
 use serde_json::{Value, json};
 
 use super::raw::{Raw, Server, WAYS, Way};
@@ -224,12 +226,23 @@ fn requests_are_sent_and_answers_come_whole_or_in_pieces() {
     }
 }
 
+/// A port that is taken and refuses every connection.
+fn deaf() -> (OwnedFd, SocketAddr) {
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    let address: SockaddrIn = getsockname(socket.as_raw_fd()).unwrap();
+    (socket, SocketAddr::from((address.ip(), address.port())))
+}
+
 #[test]
 fn bad_requests_have_their_codes() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config =
-        format!("[exec_server]\nhttp_allow = [\"{}\", \"{closed}\"]\n", silent.local_addr().unwrap());
+    // Nobody else gets the port, and nobody listens.
+    let (_kept, closed) = deaf();
+    let config = format!(
+        "[exec_server]\nhttp_allow = [\"{}\", \"{closed}\", \"nobody.invalid\"]\n",
+        silent.local_addr().unwrap()
+    );
     let server = Server::with(Way::Unix, &config, &[]);
     let mut raw = server.ready();
     let with = |name: &str, value: Value| {
@@ -249,6 +262,8 @@ fn bad_requests_have_their_codes() {
         (with("redirectPolicy", json!("ask")), -32602),
         // Nobody listens.
         (with("method", json!("GET")), -32603),
+        // It may be asked, but is nowhere.
+        (with("url", json!("http://nobody.invalid./")), -32603),
     ] {
         let (found, message) = raw.error("http/request", &params);
         assert_eq!(found, code, "{params}: {message}");
