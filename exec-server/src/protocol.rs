@@ -6,10 +6,14 @@
 //! - `message`: the envelope, and what is wrong with one
 //! - `error`: error codes
 //! - `handshake`, `process`, `files`, `http`, `sandbox`: parameters and results
+//! - `events`: what a process tells by itself
+//! - `extensions`: what is ours
 //! - `uri`, `bytes`: paths as `file:` URIs, bytes as base64
 
 mod bytes;
 mod error;
+mod events;
+mod extensions;
 mod files;
 mod handshake;
 mod http;
@@ -20,6 +24,11 @@ mod uri;
 
 pub use bytes::Base64;
 pub use error::{ErrorCode, RpcError};
+pub use events::{ClosedParams, ExitedParams, GapParams, MissedBytes, OutputParams};
+pub use extensions::{
+    AttachParams, CancelParams, ExplainParams, ExplainResult, Limits, ListResult, Listed, NamedPolicy,
+    PolicyValue, ResizeParams, Size,
+};
 pub use files::{
     CanonicalizeResult, ChangeParams, CopyParams, DirectoryEntry, HandleParams, MetadataResult, OpenMode,
     OpenParams, PathParams, ReadBlockParams, ReadDirectoryResult, WalkEntry, WalkError, WalkKind, WalkParams,
@@ -31,10 +40,8 @@ pub use handshake::{
 pub use http::{BodyDeltaParams, HttpHeader, HttpParams, HttpResult, RedirectPolicy};
 pub use message::{Id, Incoming, Malformed, Reply, encode_notification, encode_reply, encode_request};
 pub use process::{
-    AttachParams, CancelParams, Chunk, ClosedParams, EnvInherit, EnvPolicy, ExitedParams, ExplainParams,
-    ExplainResult, GapParams, Limits, ListResult, Listed, MissedBytes, NamedPolicy, OutputParams,
-    PolicyValue, ProcessParams, ReadParams, ReadResult, ResizeParams, SandboxKind, SignalName, SignalParams,
-    Size, StartParams, StartResult, Stream, TerminateResult, WriteParams, WriteResult, WriteStatus,
+    Chunk, EnvInherit, EnvPolicy, ProcessParams, ReadParams, ReadResult, SandboxKind, SignalName,
+    SignalParams, StartParams, StartResult, Stream, TerminateResult, WriteParams, WriteResult, WriteStatus,
 };
 pub use sandbox::{
     Access, Entry, EntryPath, FileSystem, MissingPath, Network, Permissions, SandboxContext, Special,

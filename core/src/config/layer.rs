@@ -151,9 +151,10 @@ impl Layer {
         replace(&mut server.writable_roots, server_writable_roots);
         replace(&mut server.http_allow, server_http_allow);
         replace(&mut server.network_access, server_network_access);
-        let some = |Sourced { value, origin }| Sourced { value: Some(value), origin };
-        let file = audit_file.map(|Sourced { value, origin }| Sourced { value: Some(value), origin });
-        replace(&mut settings.audit.file, file);
+        fn some<T>(Sourced { value, origin }: Sourced<T>) -> Sourced<Option<T>> {
+            Sourced { value: Some(value), origin }
+        }
+        replace(&mut settings.audit.file, audit_file.map(some));
         replace(&mut settings.audit.max_bytes, audit_max_bytes);
         replace(&mut settings.model, model.map(some));
         replace(&mut settings.model_provider, model_provider.map(some));
@@ -169,9 +170,7 @@ impl Layer {
         replace(&mut approvals.write, approve_write);
         replace(&mut approvals.read, approve_read);
         replace(&mut approvals.network, approve_network);
-        let window =
-            model_context_window.map(|Sourced { value, origin }| Sourced { value: Some(value), origin });
-        replace(&mut settings.model_context_window, window);
+        replace(&mut settings.model_context_window, model_context_window.map(some));
     }
 }
 

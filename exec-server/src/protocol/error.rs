@@ -71,7 +71,7 @@ pub struct RpcError {
     /// One line.
     pub message: String,
     /// More, for programs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<serde_json::Value>,
 }
 

@@ -12,10 +12,8 @@ pub struct PathParams {
     /// The path.
     pub path: FileUri,
     /// The sandbox that it is looked at in; null for none.
-    #[serde(default)]
     pub sandbox: Option<SandboxContext>,
     /// Whether symbolic links are followed; true where nothing is said.
-    #[serde(default)]
     pub follow_symlinks: Option<bool>,
 }
 
@@ -53,10 +51,8 @@ pub struct WriteFileParams {
     /// Its content in base64. A text here, since what is wrong with it is told by another code than a wrong type.
     pub data_base64: String,
     /// The sandbox that it is written in; null for none.
-    #[serde(default)]
     pub sandbox: Option<SandboxContext>,
     /// Whether symbolic links are followed; true where nothing is said.
-    #[serde(default)]
     pub follow_symlinks: Option<bool>,
 }
 
@@ -67,16 +63,12 @@ pub struct ChangeParams {
     /// The path.
     pub path: FileUri,
     /// With all above it, or with all below it; true where nothing is said.
-    #[serde(default)]
     pub recursive: Option<bool>,
     /// Of `fs/remove`: whether it is no error that nothing is there; true where nothing is said.
-    #[serde(default)]
     pub force: Option<bool>,
     /// The sandbox that it is done in; null for none.
-    #[serde(default)]
     pub sandbox: Option<SandboxContext>,
     /// Whether symbolic links on the way are followed; true where nothing is said.
-    #[serde(default)]
     pub follow_symlinks: Option<bool>,
 }
 
@@ -91,7 +83,6 @@ pub struct CopyParams {
     /// Whether a directory is copied with what is in it.
     pub recursive: bool,
     /// The sandbox that it is done in; null for none.
-    #[serde(default)]
     pub sandbox: Option<SandboxContext>,
 }
 
@@ -122,7 +113,6 @@ pub struct WalkParams {
     /// How far.
     pub options: WalkOptions,
     /// The sandbox that it is looked at in; null for none.
-    #[serde(default)]
     pub sandbox: Option<SandboxContext>,
 }
 
@@ -185,10 +175,8 @@ pub struct OpenParams {
     /// The file.
     pub path: FileUri,
     /// What for; to be read where nothing is said.
-    #[serde(default)]
     pub mode: Option<OpenMode>,
     /// The sandbox that it is opened in; null for none.
-    #[serde(default)]
     pub sandbox: Option<SandboxContext>,
 }
 

@@ -16,10 +16,9 @@ pub struct InitializeParams {
     /// What the client calls itself.
     pub client_name: String,
     /// The session to go on with.
-    #[serde(default)]
     pub resume_session_id: Option<String>,
     /// Ours: asks for what is on top of the protocol.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub extensions: Option<Extensions>,
 }
 
@@ -38,10 +37,10 @@ pub struct InitializeResult {
     /// The session; who knows it can resume it.
     pub session_id: String,
     /// As of `environment/info`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub environment_info: Option<EnvironmentInfo>,
     /// Ours, where the client has asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub extensions: Option<Extensions>,
 }
 
@@ -52,22 +51,22 @@ pub struct EnvironmentInfo {
     /// The shell that commands are written for.
     pub shell: Shell,
     /// The directory that the server works in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cwd: Option<FileUri>,
     /// The server's version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub executor_version: Option<String>,
     /// The user's home directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_home_dir: Option<FileUri>,
     /// Where temporary files go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub temp_dir: Option<FileUri>,
     /// Where `$TMPDIR` leads.
     #[serde(default)]
     pub temporary_directories: Vec<FileUri>,
     /// `linux`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub platform_os: Option<String>,
     /// What the server can do beyond the basics. What is not named counts as false.
     #[serde(default)]

@@ -15,19 +15,14 @@ pub struct HttpParams {
     /// What the pieces of a streamed body are told with; the client's choice.
     pub request_id: Id,
     /// Headers, in order.
-    #[serde(default)]
     pub headers: Option<Vec<HttpHeader>>,
     /// The body.
-    #[serde(default)]
     pub body_base64: Option<Base64>,
     /// How long it may take until the answer is there: whole, or the head of one that is streamed.
-    #[serde(default)]
     pub timeout_ms: Option<u64>,
     /// What is done about redirects; they are followed where nothing is said.
-    #[serde(default)]
     pub redirect_policy: Option<RedirectPolicy>,
     /// Whether the body comes in notifications.
-    #[serde(default)]
     pub stream_response: Option<bool>,
 }
 

@@ -13,13 +13,11 @@ pub struct SandboxContext {
     /// What is allowed.
     pub permissions: Permissions,
     /// What `current_working_directory` stands for.
-    #[serde(default)]
     pub cwd: Option<FileUri>,
     /// What `project_roots` stands for.
     #[serde(default)]
     pub workspace_roots: Vec<FileUri>,
     /// What `tmpdir` stands for, where it is not the server's own.
-    #[serde(default)]
     pub temporary_directories: Option<Vec<FileUri>>,
 }
 
@@ -64,7 +62,7 @@ pub enum FileSystem {
         /// The rules.
         entries: Vec<Entry>,
         /// How deep patterns are looked for.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         glob_scan_max_depth: Option<std::num::NonZeroU64>,
     },
 }
@@ -77,7 +75,7 @@ pub struct Entry {
     /// What may be done there.
     pub access: Access,
     /// What happens where it does not exist.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_path_behavior: Option<MissingPath>,
 }
 
@@ -134,13 +132,13 @@ pub enum Special {
     /// The sandbox's `cwd`.
     CurrentWorkingDirectory {
         /// Below it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         subpath: Option<PathBuf>,
     },
     /// Each of `workspaceRoots`.
     ProjectRoots {
         /// Below each.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         subpath: Option<PathBuf>,
     },
     /// Where temporary files go.

@@ -13,7 +13,7 @@ use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use super::content::Target;
 use super::facts::errno;
-use super::place::{Follow, Place, There, find, find_from, identity, look, names, path_of, target};
+use super::place::{Follow, Place, There, find, find_from, identity, look, name_of, names, path_of, target};
 use crate::files::order::{Failure, FailureKind};
 use crate::files::wire::PIECE;
 
@@ -120,14 +120,9 @@ fn too_deep(path: &Path) -> Failure {
 
 /// The names in a directory, all at once: it changes while they are gone through.
 fn all_names(directory: &There) -> Result<Vec<OsString>, Errno> {
-    use std::os::unix::ffi::OsStrExt as _;
     let mut found = Vec::new();
     for entry in names(directory)?.iter() {
-        let entry = entry?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name != "." && name != ".." {
-            found.push(name.to_owned());
-        }
+        found.extend(name_of(&entry?));
     }
     Ok(found)
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -110,6 +111,12 @@ pub(super) fn look(directory: BorrowedFd<'_>, name: &OsStr) -> Result<There, Err
 pub(super) fn names(directory: &There) -> Result<nix::dir::Dir, Errno> {
     let file = directory.reopen(OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     nix::dir::Dir::from_fd(file.into())
+}
+
+/// A name that stands for something in the directory.
+pub(super) fn name_of(entry: &nix::dir::Entry) -> Option<OsString> {
+    let name = OsStr::from_bytes(entry.file_name().to_bytes());
+    (name != "." && name != "..").then(|| name.to_owned())
 }
 
 /// Where a link leads, in words.

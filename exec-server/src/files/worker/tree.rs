@@ -1,18 +1,18 @@
 //! What is in directories.
 
 use std::collections::{HashSet, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use codex_linux_sandbox::shown;
-use nix::dir::{Entry, Type};
+use nix::dir::Type;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{SFlag, fstatat};
 
-use super::place::{Follow, There, find, find_from, identity, kind, look, names};
+use super::place::{Follow, There, find, find_from, identity, kind, look, name_of, names};
 use crate::files::order::{Failure, WalkOptions};
 use crate::protocol::{
     DirectoryEntry, FileUri, ReadDirectoryResult, WalkEntry, WalkError, WalkKind, WalkResult,
@@ -25,11 +25,6 @@ fn directory(path: &Path) -> Result<There, Failure> {
         return Err(Failure::invalid(format!("{} is no directory", shown(path))));
     }
     Ok(there)
-}
-
-fn name_of(entry: &Entry) -> Option<OsString> {
-    let name = OsStr::from_bytes(entry.file_name().to_bytes());
-    (name != "." && name != "..").then(|| name.to_owned())
 }
 
 /// The names in a directory, sorted. Links are what they lead to, and those that lead nowhere are left out.
