@@ -12,13 +12,14 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::files::Handles;
 use crate::framing::check_structure;
-use crate::handlers::{self, Context, Later, Params};
+use crate::handlers::{self, Context, Params};
 use crate::outgoing::{Gone, Outgoing, Queued, queue};
 use crate::process::{Following, follow};
 use crate::protocol::{
-    CancelParams, EXTENSIONS_VERSION, Extensions, Id, Incoming, InitializeParams, InitializeResult,
-    Malformed, Reply, RpcError, encode_reply,
+    CancelParams, EXTENSIONS_VERSION, ErrorCode, Extensions, Id, Incoming, InitializeParams,
+    InitializeResult, Malformed, Reply, RpcError, encode_reply,
 };
+use crate::room::Room;
 use crate::server::Shared;
 use crate::session::Session;
 use crate::transport::{Reader, Received, Writer};
@@ -188,7 +189,9 @@ impl Connection {
             let answered = match begun {
                 Ok(rest) => tokio::select! {
                     answered = rest => answered,
-                    error = cancelled => Err(error),
+                    () = cancelled.cancelled() => {
+                        Err(RpcError::new(ErrorCode::Cancelled, "the request was cancelled"))
+                    }
                 },
                 Err(error) => Err(error),
             };
@@ -199,14 +202,12 @@ impl Connection {
             let result = reply.as_ref().map_or_else(|error| error.kind().name(), |_result| "ok");
             server.metrics.answered(name, result, started.elapsed());
             if send_reply(&out, &id, &reply).await.is_err() {
-                return;
-            }
-            if let Some(Later(later)) = later {
-                tokio::spawn(later);
+                return None;
             }
             if let Some(following) = then {
                 tokio::spawn(follow(following, out, Arc::clone(&server.metrics)));
             }
+            later
         });
         Ok(())
     }
@@ -252,6 +253,7 @@ impl Connection {
             session,
             out: self.out.clone(),
             http: Arc::new(Semaphore::new(self.server.limits.http_requests.max(1))),
+            bodies: Room::new(self.server.limits.http_answers),
             files: Arc::new(Handles::new(Arc::clone(&self.server.crew), self.server.limits)),
             client: client_name.into(),
             peer: Arc::clone(&self.peer),

@@ -10,7 +10,7 @@
 //!
 //! - `wire`: frames between the two, and the reader of them, for both sides
 //! - `order`: what a worker is asked for, and how it fails
-//! - `worker`: the program; `walk` opens places by descriptors, one name after the other
+//! - `worker`: the program; its `place` opens places by descriptors, one name after the other
 //! - `crew`: workers that are started, kept for the next request, and bounded
 //! - `handles`: files that a connection keeps open
 
@@ -20,7 +20,7 @@ mod order;
 mod wire;
 mod worker;
 
-pub(crate) use crew::{Crew, Errand};
+pub(crate) use crew::{Crew, Errand, Undone};
 pub(crate) use handles::Handles;
 pub use order::{Changed, Failure, FailureKind, Order, WalkOptions};
 pub use wire::{Decoder, Frame, FrameKind, LONGEST, WireError};

@@ -12,15 +12,20 @@ mod process;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use codex_core::exec::Labels;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
+use crate::ceiling::Refusal;
 use crate::files::Handles;
 use crate::outgoing::Outgoing;
 use crate::process::Following;
 use crate::protocol::{ErrorCode, RpcError};
+use crate::room::{Room, Taken};
 use crate::server::Shared;
 use crate::session::Session;
 
@@ -35,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) files: Arc<Handles>,
     /// Places for its HTTP requests.
     pub(crate) http: Arc<Semaphore>,
+    /// Room for their bodies.
+    pub(crate) bodies: Room,
     pub(crate) client: Arc<str>,
     pub(crate) peer: Arc<str>,
     /// Whether the client has asked for what is ours.
@@ -48,13 +55,16 @@ pub(crate) struct Answer {
     /// Whom the connection follows once the answer is on its way.
     pub(crate) then: Option<Following>,
     /// What its memory counts against, until it is on its way.
-    pub(crate) room: Option<OwnedSemaphorePermit>,
+    pub(crate) room: Option<Taken>,
     /// What goes on once the answer is on its way.
     pub(crate) later: Option<Later>,
 }
 
-/// Something that goes on by itself, with the connection at most.
-pub(crate) struct Later(pub(crate) Pin<Box<dyn Future<Output = ()> + Send>>);
+/// Something that goes on by itself, with the connection at most, and until the request is cancelled.
+pub(crate) struct Later(pub(crate) Box<dyn FnOnce(CancellationToken) -> Ongoing + Send>);
+
+/// It, under way.
+type Ongoing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl std::fmt::Debug for Later {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -139,6 +149,30 @@ pub(crate) fn begin(context: &Context, method: &str, params: Params) -> Result<R
 pub(crate) fn unknown_method(method: &str) -> RpcError {
     let method = codex_linux_sandbox::shown(method);
     RpcError::new(ErrorCode::MethodNotFound, format!("there is no method `{method}`"))
+}
+
+/// Who asks, for the audit log.
+fn labels(context: &Context, process: Option<&str>) -> Labels {
+    Labels {
+        by: Some("exec-server"),
+        session: Some(context.session.id.get(..8).unwrap_or_default().to_owned()),
+        process: process.map(str::to_owned),
+        peer: Some(context.peer.to_string()),
+        client: Some(context.client.to_string()),
+    }
+}
+
+/// A refusal as it is answered.
+fn refused(refusal: &Refusal) -> RpcError {
+    match refusal {
+        Refusal::Sandbox(_) => RpcError::internal(refusal.to_string()),
+        _ => RpcError::invalid(refusal.to_string()),
+    }
+}
+
+/// What came of a task of its own.
+async fn joined<T>(task: JoinHandle<T>) -> Result<T, RpcError> {
+    task.await.map_err(|error| RpcError::internal(error.to_string()))
 }
 
 /// An answer that is there.

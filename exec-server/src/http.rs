@@ -1,13 +1,17 @@
 //! `http/request`: what a client asks for over the server's network, and how far that reaches.
 //!
-//! Every hop is looked at before anything is sent: its host is resolved once, each address is compared with what is allowed, and
-//! the connection goes to one of those that were compared. No proxy is used, and redirects are followed here.
+//! Every hop is looked at before anything is sent. Its host is resolved once, where that may be asked for; each address is compared with
+//! what is allowed, and the connection goes to one of those that were compared. No proxy is used, and redirects are followed here.
+//!
+//! - `gate`: who may be asked, names and certificates
+//! - `addresses`: whose an address is
 
 mod addresses;
 mod gate;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Method, Response, StatusCode, Url};
 
@@ -52,48 +56,60 @@ pub(crate) enum HttpError {
     Failed(String),
 }
 
-/// A request.
-#[derive(Clone, Debug)]
+/// A request, which goes on with each redirect.
+#[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
-    pub(crate) follow: bool,
+    headers: HeaderMap,
+    body: Bytes,
+    follow: bool,
+    hops: usize,
 }
 
 impl Request {
-    /// Sends it, and follows redirects where that is wanted.
-    pub(crate) async fn send(mut self, gate: &Gate) -> Result<Response, HttpError> {
+    /// A request without what is not the client's to say.
+    pub(crate) fn new(method: Method, url: Url, mut headers: HeaderMap, body: Bytes, follow: bool) -> Self {
         for name in NOT_THE_CLIENTS {
-            self.headers.remove(name);
+            headers.remove(name);
         }
-        for _ in 0..=MOST_HOPS {
-            let response = self.hop(gate).await?;
-            let next = if self.follow { location(&self.url, &response)? } else { None };
-            let Some(next) = next else { return Ok(response) };
-            self.turn_to(next, response.status());
-        }
-        Err(HttpError::Redirects)
+        Self { method, url, headers, body, follow, hops: 0 }
     }
 
-    async fn hop(&self, gate: &Gate) -> Result<Response, HttpError> {
+    /// Sends it to where it has come.
+    pub(crate) async fn hop(&self, gate: &Gate) -> Result<Response, HttpError> {
         let (host, port) = host_and_port(&self.url).ok_or_else(|| HttpError::Location(shown(&self.url)))?;
         let addresses = gate.addresses(&host, port).await?;
-        let client = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             // To these and to no others; the port is the URL's.
-            .resolve_to_addrs(&host, &addresses)
-            .build()
-            .map_err(|error| HttpError::Failed(chain(&error)))?;
+            .resolve_to_addrs(&host, &addresses);
+        let builder = match self.url.scheme() {
+            "https" => builder.tls_backend_preconfigured(gate.tls().await?),
+            // No certificate is needed, and none looked for.
+            _ => builder.tls_certs_only([]),
+        };
+        let client = builder.build().map_err(|error| HttpError::Failed(chain(&error)))?;
         let request = client.request(self.method.clone(), self.url.clone()).headers(self.headers.clone());
         let request = if self.body.is_empty() { request } else { request.body(self.body.clone()) };
         request
             .send()
             .await
             .map_err(|error| HttpError::Failed(format!("{}: {}", shown(&self.url), chain(&error))))
+    }
+
+    /// Whether it goes on from a response, where redirects are followed. Then it is the next hop.
+    pub(crate) fn goes_on(&mut self, response: &Response) -> Result<bool, HttpError> {
+        let next = if self.follow { location(&self.url, response)? } else { None };
+        let Some(next) = next else { return Ok(false) };
+        if self.hops == MOST_HOPS {
+            return Err(HttpError::Redirects);
+        }
+        self.hops += 1;
+        self.turn_to(next, response.status());
+        Ok(true)
     }
 
     fn turn_to(&mut self, next: Url, status: StatusCode) {

@@ -49,11 +49,13 @@ pub struct ServerLimits {
     pub longest_wait: Duration,
     /// The largest file that is read or written as a whole, and the longest list of names, in bytes. What is larger is an error.
     pub file_bytes: usize,
-    /// How many bytes of answers about files a connection may have under way, as base64. At the bound, the next one waits.
+    /// How many bytes of answers about files a connection may have under way, as base64, and an eighth of it in answers of 1 MiB at most.
+    /// At the bound, the next one waits.
     pub file_answers: usize,
     /// How many requests for files a connection may have at work. At the bound, the next one waits.
     pub file_requests: usize,
-    /// How many workers for files there may be. At the bound, a request waits, and is refused after 10 s.
+    /// How many workers for files there may be. At the bound, a request waits, and is refused after 10 s. Open files have three quarters
+    /// of them, and a connection's as many as it leaves; beyond that `fs/open` is refused.
     pub file_workers: usize,
     /// How many of them wait for the next request. The oldest ends first.
     pub file_workers_idle: usize,
@@ -71,6 +73,9 @@ pub struct ServerLimits {
     pub file_idle: Duration,
     /// How many HTTP requests a connection may have under way, streamed ones included. At the bound, the next one is refused.
     pub http_requests: usize,
+    /// How many bytes of bodies that come whole a connection may have under way, as base64, and an eighth of it in those of 1 MiB at most.
+    /// At the bound, the next one waits, as long as its own time allows.
+    pub http_answers: usize,
     /// How long pending answers may take when a connection or the server ends.
     pub drain: Duration,
 }
@@ -109,6 +114,7 @@ impl Default for ServerLimits {
             file_writers: 16,
             file_idle: Duration::from_secs(600),
             http_requests: 64,
+            http_answers: 128 << 20,
             drain: Duration::from_secs(2),
         }
     }

@@ -21,6 +21,8 @@ mod conformance;
 mod extensions;
 #[path = "exec_server/faults.rs"]
 mod faults;
+#[path = "exec_server/file_bounds.rs"]
+mod file_bounds;
 #[path = "exec_server/files.rs"]
 mod files;
 #[path = "exec_server/front.rs"]
@@ -29,6 +31,8 @@ mod front;
 mod hostile_files;
 #[path = "exec_server/http.rs"]
 mod http;
+#[path = "exec_server/http_bounds.rs"]
+mod http_bounds;
 #[path = "exec_server/real_client.rs"]
 mod real_client;
 #[path = "exec_server/sessions.rs"]

@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::handlers::Later;
 use crate::limits::ServerLimits;
-use crate::protocol::{ErrorCode, Id, RpcError};
+use crate::protocol::Id;
 
 /// What room is counted in.
 const UNIT: usize = 1024;
@@ -21,9 +22,29 @@ pub(super) struct Requests {
     count: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     all_bytes: u32,
-    running: Arc<Mutex<HashMap<Id, CancellationToken>>>,
+    running: Running,
+    next: u64,
     /// The connection ends: what only waits is not waited for.
     ending: CancellationToken,
+}
+
+/// What can be cancelled, each with a number of its own: a client may use an id again.
+type Running = Arc<Mutex<HashMap<Id, (u64, CancellationToken)>>>;
+
+/// A request that can be cancelled, as long as this lives.
+struct Listed {
+    running: Running,
+    id: Id,
+    number: u64,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.get(&self.id).is_some_and(|(number, _)| *number == self.number) {
+            running.remove(&self.id);
+        }
+    }
 }
 
 /// Room that a request has got.
@@ -41,6 +62,7 @@ impl Requests {
             bytes: Arc::new(Semaphore::new(all_bytes as usize)),
             all_bytes,
             running: Arc::default(),
+            next: 0,
             ending: CancellationToken::new(),
         }
     }
@@ -55,39 +77,37 @@ impl Requests {
         Room { _one: one, _bytes: bytes }
     }
 
-    /// Runs a request. What it is given is ready when the request is to be given up.
-    pub(super) fn run<F: Future<Output = ()> + Send + 'static>(
+    /// Runs a request, and what goes on after its answer. What it is given says when it is to be given up.
+    pub(super) fn run<F: Future<Output = Option<Later>> + Send + 'static>(
         &mut self,
         id: Id,
         room: Room,
-        request: impl FnOnce(Id, std::pin::Pin<Box<dyn Future<Output = RpcError> + Send>>) -> F,
+        request: impl FnOnce(Id, CancellationToken) -> F,
     ) {
         let token = self.ending.child_token();
-        let lock =
-            |running: &Mutex<HashMap<Id, CancellationToken>>, id: &Id, token: Option<CancellationToken>| {
-                let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
-                match token {
-                    Some(token) => running.insert(id.clone(), token),
-                    None => running.remove(id),
-                }
-            };
-        drop(lock(&self.running, &id, Some(token.clone())));
-        let cancelled = Box::pin(async move {
-            token.cancelled().await;
-            RpcError::new(ErrorCode::Cancelled, "the request was cancelled")
-        });
-        let running = Arc::clone(&self.running);
-        let request = request(id.clone(), cancelled);
+        self.next += 1;
+        let listed = Listed { running: Arc::clone(&self.running), id: id.clone(), number: self.next };
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), (listed.number, token.clone()));
+        let request = request(id, token.clone());
         self.tasks.spawn(async move {
-            request.await;
-            drop(lock(&running, &id, None));
+            let later = request.await;
             drop(room);
+            if let Some(Later(later)) = later {
+                // The end of the connection does not wait for it.
+                tokio::spawn(async move {
+                    later(token).await;
+                    drop(listed);
+                });
+            }
         });
     }
 
-    /// Gives up a request, if it is under way.
+    /// Gives up a request, if it is under way, or what goes on after its answer.
     pub(super) fn cancel(&self, id: &Id) {
-        if let Some(token) = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+        if let Some((_, token)) = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
             token.cancel();
         }
     }

@@ -6,7 +6,8 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use codex_core::exec::{CallLimits, ExecError, ExecRequest, ExecResult, Process, Quarantined, Stdio};
@@ -15,7 +16,7 @@ use codex_core::output::{FeedReader, OutputBudget, OutputStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::order::{Changed, Failure, Order};
+use super::order::{Changed, Failure, FailureKind, Order};
 use super::wire::{Decoder, FrameKind, PIECE, WireError, put};
 use crate::ceiling::{FilesGrant, Sharing};
 use crate::limits::ServerLimits;
@@ -36,6 +37,8 @@ pub(crate) struct Crew {
     limits: ServerLimits,
     metrics: Arc<Metrics>,
     places: Arc<Semaphore>,
+    /// How many workers hold open files.
+    held: Arc<Mutex<usize>>,
     starts: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
 }
@@ -55,7 +58,28 @@ pub(super) struct Worker {
     decoder: Decoder,
     began: Instant,
     _place: OwnedSemaphorePermit,
+    _held: Option<Held>,
     _count: Counted,
+}
+
+/// One of the workers that hold open files, as long as it lives.
+#[derive(Debug)]
+pub(super) struct Held {
+    all: Arc<Mutex<usize>>,
+    own: Arc<AtomicUsize>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut all = lock(&self.all);
+        *all -= 1;
+        self.own.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that is done under these locks can leave half of it done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is counted as long as it lives.
@@ -77,8 +101,8 @@ pub(super) enum Broken {
     Result(#[from] serde_json::Error),
     #[error("it answers out of order")]
     Sequence,
-    #[error("it says more than it was asked for")]
-    TooMuch,
+    #[error("it says more than {0} bytes")]
+    TooMuch(usize),
     #[error("it has ended")]
     Ended,
     #[error("it took longer than {} s", .0.as_secs())]
@@ -92,6 +116,40 @@ pub(crate) struct Errand {
     pub(crate) body: Vec<u8>,
     /// Whether something may be different afterwards.
     pub(crate) changes: bool,
+    /// How many bytes there is room for in the answer.
+    pub(crate) most: usize,
+}
+
+/// Why something was not done.
+#[derive(Debug)]
+pub(crate) enum Undone {
+    /// There is more of it than there is room for.
+    TooLarge(RpcError),
+    /// Everything else.
+    Failed(RpcError),
+}
+
+impl From<RpcError> for Undone {
+    fn from(error: RpcError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Failure> for Undone {
+    fn from(failure: Failure) -> Self {
+        match failure.kind {
+            FailureKind::TooLarge => Self::TooLarge(failure.into()),
+            _ => Self::Failed(failure.into()),
+        }
+    }
+}
+
+impl From<Undone> for RpcError {
+    fn from(undone: Undone) -> Self {
+        match undone {
+            Undone::TooLarge(error) | Undone::Failed(error) => error,
+        }
+    }
 }
 
 /// What a worker has said: pieces of a body, then its result.
@@ -123,40 +181,60 @@ impl Crew {
         starts: Arc<Semaphore>,
     ) -> Self {
         let places = Arc::new(Semaphore::new(limits.file_workers.max(1)));
-        Self { program, limits, metrics, places, starts, idle: Mutex::default() }
+        Self { program, limits, metrics, places, held: Arc::default(), starts, idle: Mutex::default() }
+    }
+
+    /// One more of the workers that hold open files, for a connection that has some already.
+    ///
+    /// A quarter of all workers is kept for requests that end by themselves. Of the others, a connection may have as many as it
+    /// leaves: one has half of them at most, two have a third each, and there is always something for one that has none.
+    pub(super) fn hold(&self, own: &Arc<AtomicUsize>) -> Result<Held, RpcError> {
+        let most = self.limits.file_workers - self.limits.file_workers / 4;
+        let mut all = lock(&self.held);
+        let (mine, left) = (own.load(Ordering::Relaxed), most.saturating_sub(*all));
+        if mine >= left {
+            self.metrics.file_workers_refused.add(1);
+            return Err(RpcError::invalid(format!(
+                "the open files of this connection take {mine} workers, and {left} are left for all: a connection may have as \
+                 many as it leaves; fs/close gives one back"
+            )));
+        }
+        *all += 1;
+        own.fetch_add(1, Ordering::Relaxed);
+        Ok(Held { all: Arc::clone(&self.held), own: Arc::clone(own) })
     }
 
     /// Has something done, and gives what the worker says of it: the body's bytes as they are, with the result behind them.
     ///
     /// To be run to its end where something changes: half of it would be no answer, while the files have changed.
-    pub(crate) async fn run(self: &Arc<Self>, errand: Errand) -> Result<Vec<u8>, RpcError> {
+    pub(crate) async fn run(self: &Arc<Self>, errand: Errand) -> Result<Vec<u8>, Undone> {
         self.said(errand).await.map(Said::whole)
     }
 
     /// The content of a file.
-    pub(crate) async fn content(self: &Arc<Self>, errand: Errand) -> Result<Vec<u8>, RpcError> {
+    pub(crate) async fn content(self: &Arc<Self>, errand: Errand) -> Result<Vec<u8>, Undone> {
         self.said(errand).await.map(|said| said.body)
     }
 
-    async fn said(self: &Arc<Self>, errand: Errand) -> Result<Said, RpcError> {
-        let Errand { grant, order, body, changes } = errand;
+    async fn said(self: &Arc<Self>, errand: Errand) -> Result<Said, Undone> {
+        let Errand { grant, order, body, changes, most } = errand;
         let sharing = grant.sharing.filter(|_| !changes);
         // One that was kept may have been ended by somebody in the meantime, and is then no reason to fail.
         while let Some(kept) = sharing {
             let Some(mut worker) = self.idle_worker(kept) else { break };
-            match self.converse(&mut worker, &order, &body).await {
+            match self.converse(&mut worker, &order, &body, most).await {
                 Ok(said) => {
                     self.keep(kept, worker);
                     return said.map_err(Into::into);
                 }
                 Err(Broken::Ended) => {}
-                Err(broken) => return Err(worker.failure(&broken).await),
+                Err(broken) => return Err(worker.undone(&broken).await),
             }
         }
-        let mut worker = self.start(&grant).await?;
-        let said: Result<Said, Failure> = match self.converse(&mut worker, &order, &body).await {
+        let mut worker = self.start(&grant, None).await?;
+        let said: Result<Said, Failure> = match self.converse(&mut worker, &order, &body, most).await {
             Ok(said) => said,
-            Err(broken) => return Err(worker.failure(&broken).await),
+            Err(broken) => return Err(worker.undone(&broken).await),
         };
         if let Some(kept) = sharing {
             self.keep(kept, worker);
@@ -171,17 +249,22 @@ impl Crew {
         worker: &mut Worker,
         order: &Order,
         body: &[u8],
+        most: usize,
     ) -> Result<Result<Said, Failure>, Broken> {
-        worker.converse(order, body, self.limits.file_bytes, self.limits.file_deadline).await
+        worker.converse(order, body, most, self.limits.file_deadline).await
     }
 
-    /// Starts a worker.
-    pub(super) async fn start(&self, grant: &FilesGrant) -> Result<Worker, RpcError> {
+    /// Starts a worker, which may be one that holds open files.
+    pub(super) async fn start(&self, grant: &FilesGrant, held: Option<Held>) -> Result<Worker, RpcError> {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
             Err(_full) => {
-                // Those that only wait give way.
-                drop(self.idle().pop());
+                // Those that only wait give way, the oldest first.
+                let oldest = {
+                    let mut idle = self.idle();
+                    (!idle.is_empty()).then(|| idle.remove(0))
+                };
+                drop(oldest);
                 let place = timeout(LONGEST_TURN, Arc::clone(&self.places).acquire_owned()).await;
                 place.ok().and_then(Result::ok).ok_or_else(|| {
                     self.metrics.file_workers_refused.add(1);
@@ -230,14 +313,14 @@ impl Crew {
             decoder: Decoder::default(),
             began: Instant::now(),
             _place: place,
+            _held: held,
             _count: count,
         };
         if runs { Ok(worker) } else { Err(worker.failure(&Broken::Ended).await) }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-        // Nothing that is done under the lock can leave half of it done.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        lock(&self.idle)
     }
 
     fn idle_worker(&self, sharing: Sharing) -> Option<Worker> {
@@ -311,7 +394,7 @@ impl Worker {
             while let Some(frame) = self.decoder.next_frame()? {
                 match frame.kind {
                     FrameKind::Data if said.body.len() + frame.payload.len() > most => {
-                        return Err(Broken::TooMuch);
+                        return Err(Broken::TooMuch(most));
                     }
                     FrameKind::Data => said.body.extend(frame.payload),
                     FrameKind::Done => {
@@ -359,6 +442,17 @@ impl Worker {
         }
         self.process.terminate();
         self.process.wait().await
+    }
+
+    /// The same for a request that is no more than that.
+    async fn undone(self, broken: &Broken) -> Undone {
+        match broken {
+            Broken::TooMuch(most) => {
+                self.process.terminate();
+                Undone::TooLarge(RpcError::invalid(format!("an answer of more than {most} bytes")))
+            }
+            _ => Undone::Failed(self.failure(broken).await),
+        }
     }
 
     /// Why it does not go on, in words.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::order::Order;
 use crate::ceiling::{FilesGrant, Sharing};
 use crate::limits::ServerLimits;
 use crate::protocol::{ErrorCode, FileUri, OpenMode, RpcError};
+use crate::room::Room;
 
 /// How often it is looked for files that nobody uses.
 const ROUND: Duration = Duration::from_secs(30);
@@ -27,8 +29,9 @@ pub(crate) struct Handles {
     limits: ServerLimits,
     /// Requests at the same time.
     turns: Arc<Semaphore>,
-    /// Bytes of answers, in KiB.
-    room: Arc<Semaphore>,
+    room: Room,
+    /// How many workers its open files have.
+    held: Arc<AtomicUsize>,
     table: Mutex<Table>,
 }
 
@@ -102,7 +105,8 @@ impl Handles {
             crew,
             limits,
             turns: Arc::new(Semaphore::new(limits.file_requests.max(1))),
-            room: Arc::new(Semaphore::new((limits.file_answers / 1024).max(1))),
+            room: Room::new(limits.file_answers),
+            held: Arc::default(),
             table: Mutex::default(),
         }
     }
@@ -117,11 +121,9 @@ impl Handles {
         Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
-    /// Waits until there is room for an answer with so many bytes in base64.
-    pub(crate) async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let most = (self.limits.file_answers / 1024).max(1);
-        let units = u32::try_from((bytes / 3 * 4 / 1024 + 1).min(most)).unwrap_or(u32::MAX);
-        Arc::clone(&self.room).acquire_many_owned(units).await.ok()
+    /// Room for its answers.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Takes an id for a file, so that what follows for it finds it.
@@ -216,7 +218,8 @@ impl Handles {
     }
 
     async fn desk(&self, grant: &FilesGrant) -> Result<Arc<Desk>, RpcError> {
-        let worker = self.crew.start(grant).await?;
+        let held = self.crew.hold(&self.held)?;
+        let worker = self.crew.start(grant, Some(held)).await?;
         Ok(Arc::new(Desk { worker: AsyncMutex::new(Some(worker)), at: SetOnce::new() }))
     }
 
@@ -252,12 +255,16 @@ impl Handles {
         }
     }
 
-    fn forget(&self, id: &str, handle: &Arc<Handle>) {
+    /// Takes a file from the table, and says whether it was there. The id may be another file's by now.
+    fn forget(&self, id: &str, handle: &Arc<Handle>) -> bool {
         let mut table = lock(&self.table);
-        // The id may be another file's by now.
-        if table.open.get(id).is_some_and(|known| Arc::ptr_eq(known, handle)) {
-            table.open.remove(id);
-        }
+        let is_it = table.open.get(id).is_some_and(|known| Arc::ptr_eq(known, handle));
+        is_it && table.open.remove(id).is_some()
+    }
+
+    /// What sees to it that the file of an id that was reserved is closed again, unless its opening is heard of.
+    pub(crate) fn unheard(self: &Arc<Self>, id: &str, turn: &Turn) -> Unheard {
+        Unheard { files: Arc::clone(self), id: id.to_owned(), handle: Some(Arc::clone(&turn.handle)) }
     }
 
     /// A place in the order of a file's requests.
@@ -312,6 +319,38 @@ impl Handles {
         }
         // Where the worker is gone, the file is closed.
         self.ask(desk, &Order::Close { handle: turn.handle.number }, &[]).await.map(drop).or(Ok(()))
+    }
+}
+
+/// A file whose opening nobody has heard of. Dropped, it closes it.
+#[derive(Debug)]
+pub(crate) struct Unheard {
+    files: Arc<Handles>,
+    id: String,
+    handle: Option<Arc<Handle>>,
+}
+
+impl Unheard {
+    /// Somebody has.
+    pub(crate) fn heard(mut self) {
+        self.handle = None;
+    }
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        let Some(handle) = self.handle.take() else { return };
+        // Without a runtime, everything ends.
+        if self.files.forget(&self.id, &handle)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (files, turn) = (Arc::clone(&self.files), handle.turn());
+            runtime.spawn(async move {
+                if let Err(error) = files.close(turn).await {
+                    tracing::warn!("a file that was closed because its opening was given up: {error}");
+                }
+            });
+        }
     }
 }
 

@@ -145,6 +145,8 @@ pub enum FailureKind {
     NotFound,
     /// It is not allowed, or not possible with what is there.
     Invalid,
+    /// There is more of it than was asked for.
+    TooLarge,
     /// Everything else that the kernel says.
     Other,
 }
@@ -187,7 +189,7 @@ impl From<Failure> for RpcError {
     fn from(failure: Failure) -> Self {
         let code = match failure.kind {
             FailureKind::NotFound => ErrorCode::NotFound,
-            FailureKind::Invalid => ErrorCode::InvalidRequest,
+            FailureKind::Invalid | FailureKind::TooLarge => ErrorCode::InvalidRequest,
             FailureKind::Other => ErrorCode::Internal,
         };
         Self::new(code, failure.message)

@@ -4,7 +4,7 @@ use codex_core::exec::TerminalSize;
 use codex_core::policy::{NetworkAccess, ResolvedWrites};
 
 use super::process::{unknown_process, with_process};
-use super::{Answer, Context, Params, Rest, answer, now};
+use super::{Answer, Context, Params, Rest, answer, joined, now};
 use crate::process::Following;
 use crate::protocol::{
     AttachParams, ExplainParams, ExplainResult, FileUri, ListResult, ProcessParams, ResizeParams, RpcError,
@@ -59,7 +59,7 @@ pub(super) fn explain(context: &Context, params: Params) -> Result<Rest, RpcErro
         let granted = tokio::task::spawn_blocking(move || {
             server.ceiling.grant(sandbox.as_ref(), policy.as_ref(), false)
         });
-        let granted = granted.await.map_err(|error| RpcError::internal(error.to_string()))?;
+        let granted = joined(granted).await?;
         answer(match granted {
             Err(refusal) => ExplainResult {
                 allowed: false,

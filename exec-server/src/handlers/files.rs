@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use codex_core::exec::{Labels, NotedCommand};
+use codex_core::exec::NotedCommand;
 use serde_json::value::RawValue;
 
-use super::{Answer, Answered, Context, Params, Rest, answer};
+use super::{Answer, Answered, Context, Params, Rest, answer, joined, labels, refused};
 use crate::ceiling::{FilesGrant, Refusal};
-use crate::files::{Errand, Order};
+use crate::files::{Crew, Errand, Order, Undone};
+use crate::noted::Refused;
 use crate::protocol::{
     ChangeParams, CopyParams, FileUri, HandleParams, OpenMode, OpenParams, PathParams, ReadBlockParams,
     RpcError, SandboxContext, WalkParams, WriteBlockParams, WriteFileParams,
 };
-use crate::refused::Refused;
+use crate::room::{SMALL, Taken};
 
 /// The longest path that is looked at. The kernel takes none that is longer than 4096 bytes.
 const LONGEST_PATH: usize = 32 * 1024;
@@ -35,13 +36,6 @@ fn short(path: &FileUri) -> Result<(), RpcError> {
     Ok(())
 }
 
-fn refused(refusal: &Refusal) -> RpcError {
-    match refusal {
-        Refusal::Sandbox(_) => RpcError::internal(refusal.to_string()),
-        _ => RpcError::invalid(refusal.to_string()),
-    }
-}
-
 /// Asks for the sandbox, which waits for the disk.
 async fn grant(
     context: &Context,
@@ -56,10 +50,10 @@ async fn grant(
             server.ceiling.grant_reading(sandbox.as_ref())
         }
     });
-    granted.await.map_err(|error| RpcError::internal(error.to_string()))
+    joined(granted).await
 }
 
-/// Has something read.
+/// Has something read that is JSON already.
 fn read(
     context: &Context,
     sandbox: Option<SandboxContext>,
@@ -69,13 +63,36 @@ fn read(
     short(path)?;
     let context = context.clone();
     Ok(Box::pin(async move {
-        let room = context.files.room(context.server.limits.file_bytes).await;
-        let _turn = context.files.turn().await;
-        let grant = grant(&context, sandbox, false).await?.map_err(|refusal| refused(&refusal))?;
-        let errand = Errand { grant, order, body: Vec::new(), changes: false };
-        let result = context.files.crew().run(errand).await?;
-        Ok(Answer { room, ..raw(result)? })
+        let (result, room) = fetch(&context, sandbox, |_most| order.clone(), Crew::run).await?;
+        Ok(Answer { room: Some(room), ..raw(result)? })
     }))
+}
+
+/// What a worker says to an order, and the room that it takes. Few answers are large: what does not fit into the room of a small
+/// one is asked for again with room for the largest, so that many small ones do not wait for one another.
+async fn fetch(
+    context: &Context,
+    sandbox: Option<SandboxContext>,
+    order: impl Fn(usize) -> Order,
+    run: impl AsyncFn(&Arc<Crew>, Errand) -> Result<Vec<u8>, Undone>,
+) -> Result<(Vec<u8>, Taken), RpcError> {
+    let largest = context.server.limits.file_bytes;
+    let mut most = largest.min(SMALL);
+    loop {
+        // Before the turn, and never while a worker waits for it.
+        let mut room = context.files.room().take(most).await;
+        let _turn = context.files.turn().await;
+        let grant = grant(context, sandbox.clone(), false).await?.map_err(|refusal| refused(&refusal))?;
+        let errand = Errand { grant, order: order(most), body: Vec::new(), changes: false, most };
+        match run(context.files.crew(), errand).await {
+            Ok(result) => {
+                room.fit(result.len());
+                return Ok((result, room));
+            }
+            Err(Undone::TooLarge(_)) if most < largest => most = largest,
+            Err(undone) => return Err(undone.into()),
+        }
+    }
 }
 
 /// A result that is JSON already.
@@ -98,7 +115,8 @@ fn bytes_in(name: &str, bytes: &[u8], more: &str) -> Answered {
     raw(text.into_bytes())
 }
 
-/// Has something changed, to its end, whatever becomes of the request: a change that is half done would be no answer.
+/// Has something changed: once it is begun to its end, whatever becomes of the request, since a change that is half done would be no
+/// answer.
 fn change(
     context: &Context,
     method: &'static str,
@@ -116,22 +134,11 @@ fn change(
         let crew = Arc::clone(context.files.crew());
         let done = tokio::spawn(async move {
             let _turn = turn;
-            crew.run(Errand { grant, order, body, changes: true }).await
+            crew.run(Errand { grant, order, body, changes: true, most: SMALL }).await
         });
-        done.await.map_err(|error| RpcError::internal(error.to_string()))??;
+        joined(done).await??;
         answer(serde_json::json!({}))
     }))
-}
-
-/// Who asks, for the audit log.
-pub(super) fn labels(context: &Context) -> Labels {
-    Labels {
-        by: Some("exec-server"),
-        session: Some(context.session.id.get(..8).unwrap_or_default().to_owned()),
-        process: None,
-        peer: Some(context.peer.to_string()),
-        client: Some(context.client.to_string()),
-    }
 }
 
 /// Says in the audit log who asks for a change and, where that is not granted, why. What is done says so itself.
@@ -141,7 +148,7 @@ async fn note(
     paths: &[FileUri],
     granted: Result<FilesGrant, Refusal>,
 ) -> Result<FilesGrant, RpcError> {
-    let labels = labels(context);
+    let labels = labels(context, None);
     let mut words = vec![method.to_owned()];
     words.extend(paths.iter().map(ToString::to_string));
     match granted {
@@ -159,19 +166,12 @@ async fn note(
 pub(super) fn read_file(context: &Context, params: Params) -> Result<Rest, RpcError> {
     let PathParams { path, sandbox, follow_symlinks } = params.read()?;
     short(&path)?;
+    let follow = follow_symlinks.unwrap_or(true);
     let context = context.clone();
     Ok(Box::pin(async move {
-        let most = context.server.limits.file_bytes;
-        let mut room = context.files.room(most).await;
-        let _turn = context.files.turn().await;
-        let grant = grant(&context, sandbox, false).await?.map_err(|refusal| refused(&refusal))?;
-        let order = Order::Read { path, follow: follow_symlinks.unwrap_or(true), most: most as u64 };
-        let errand = Errand { grant, order, body: Vec::new(), changes: false };
-        let content = context.files.crew().content(errand).await?;
-        // What it does not take is for others.
-        let unused = (most - content.len().min(most)) / 3 * 4 / 1024;
-        drop(room.as_mut().and_then(|room| room.split(unused)));
-        Ok(Answer { room, ..bytes_in("dataBase64", &content, "")? })
+        let order = |most| Order::Read { path: path.clone(), follow, most: most as u64 };
+        let (content, room) = fetch(&context, sandbox, order, Crew::content).await?;
+        Ok(Answer { room: Some(room), ..bytes_in("dataBase64", &content, "")? })
     }))
 }
 
@@ -235,30 +235,29 @@ pub(super) fn copy(context: &Context, params: Params) -> Result<Rest, RpcError> 
     change(context, "fs/copy", sandbox, vec![source_path, destination_path], order, Vec::new())
 }
 
-/// `fs/open`: takes the id at once, so that what follows for it finds it.
+/// `fs/open`: takes the id at once, so that what follows for it finds it. It is carried out to its end, so that the id is taken or
+/// free and no file half open; where the request is given up meanwhile, the file is closed again.
 pub(super) fn open(context: &Context, params: Params) -> Result<Rest, RpcError> {
     let OpenParams { handle_id, path, mode, sandbox } = params.read()?;
     short(&path)?;
     let mode = mode.unwrap_or_default();
     let turn = context.files.reserve(&handle_id, mode)?;
-    let context = context.clone();
-    Ok(Box::pin(async move {
-        let permit = context.files.turn().await;
+    let unheard = context.files.unheard(&handle_id, &turn);
+    let (context, id) = (context.clone(), handle_id.clone());
+    let opened = tokio::spawn(async move {
+        let _permit = context.files.turn().await;
         let changes = mode == OpenMode::Replace;
-        let granted = grant(&context, sandbox, changes).await;
-        let granted = match granted {
+        let granted = match grant(&context, sandbox, changes).await {
             Ok(granted) if changes => note(&context, "fs/open", std::slice::from_ref(&path), granted).await,
             Ok(granted) => granted.map_err(|refusal| refused(&refusal)),
             Err(error) => Err(error),
         };
-        let files = Arc::clone(&context.files);
-        let id = handle_id.clone();
-        // To its end, so that the id is taken or free, and no file half open.
-        let opened = tokio::spawn(async move {
-            let _permit = permit;
-            files.open(&id, turn, path, granted).await
-        });
-        opened.await.map_err(|error| RpcError::internal(error.to_string()))??;
+        context.files.open(&id, turn, path, granted).await
+    });
+    Ok(Box::pin(async move {
+        let opened = joined(opened).await?;
+        unheard.heard();
+        opened?;
         answer(HandleParams { handle_id })
     }))
 }
@@ -271,16 +270,17 @@ pub(super) fn read_block(context: &Context, params: Params) -> Result<Rest, RpcE
     let turn = context.files.find(&handle_id)?;
     let context = context.clone();
     Ok(Box::pin(async move {
-        let room = context.files.room(usize::try_from(len).unwrap_or(usize::MAX)).await;
+        let mut room = context.files.room().take(usize::try_from(len).unwrap_or(usize::MAX)).await;
         // To its end: other files have the same worker.
         let done = tokio::spawn(async move {
             let order = |handle| Order::ReadBlock { handle, offset, length: len };
             context.files.act(&handle_id, turn, order, &[]).await
         });
-        let (bytes, result) = done.await.map_err(|error| RpcError::internal(error.to_string()))??;
+        let (bytes, result) = joined(done).await??;
         let at_end = result == br#"{"eof":true}"#;
         let more = if at_end { ",\"eof\":true" } else { ",\"eof\":false" };
-        Ok(Answer { room, ..bytes_in("chunk", &bytes, more)? })
+        room.fit(bytes.len());
+        Ok(Answer { room: Some(room), ..bytes_in("chunk", &bytes, more)? })
     }))
 }
 
@@ -301,19 +301,21 @@ pub(super) fn write_block(context: &Context, params: Params) -> Result<Rest, Rpc
             let order = |handle| Order::WriteBlock { handle, offset };
             files.act(&handle_id, turn, order, &body).await
         });
-        done.await.map_err(|error| RpcError::internal(error.to_string()))??;
+        joined(done).await??;
         answer(serde_json::json!({}))
     }))
 }
 
+/// `fs/close`: the file is closed whatever becomes of the request, since its id is free at once.
 pub(super) fn close(context: &Context, params: Params) -> Result<Rest, RpcError> {
     let HandleParams { handle_id } = params.read()?;
-    let turn = context.files.take(&handle_id);
-    let files = Arc::clone(&context.files);
+    let closed = context.files.take(&handle_id).map(|turn| {
+        let files = Arc::clone(&context.files);
+        tokio::spawn(async move { files.close(turn).await })
+    });
     Ok(Box::pin(async move {
-        if let Some(turn) = turn {
-            let closed = tokio::spawn(async move { files.close(turn).await });
-            closed.await.map_err(|error| RpcError::internal(error.to_string()))??;
+        if let Some(closed) = closed {
+            joined(closed).await??;
         }
         answer(serde_json::json!({}))
     }))

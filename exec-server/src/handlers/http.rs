@@ -9,9 +9,11 @@ use reqwest::{Method, Response, Url};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Context, Later, Params, Rest, answer};
+use super::{Answer, Context, Later, Params, Rest, answer, labels};
 use crate::http::{HttpError, Request, shown};
+use crate::noted;
 use crate::outgoing::{Gone, Outgoing};
 use crate::protocol::{
     Base64, BodyDeltaParams, HttpHeader, HttpParams, HttpResult, Id, RedirectPolicy, RpcError,
@@ -36,15 +38,13 @@ pub(super) fn request(context: &Context, params: Params) -> Result<Rest, RpcErro
         redirect_policy,
         stream_response,
     } = params.read()?;
-    let request = Request {
-        method: Method::from_bytes(method.as_bytes()).map_err(|_| {
-            RpcError::params(format!("{} is no method of HTTP", codex_linux_sandbox::shown(&method)))
-        })?,
-        url: read_url(&url)?,
-        headers: read_headers(headers.unwrap_or_default())?,
-        body: body_base64.unwrap_or_default().0,
-        follow: redirect_policy != Some(RedirectPolicy::Stop),
-    };
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| {
+        RpcError::params(format!("{} is no method of HTTP", codex_linux_sandbox::shown(&method)))
+    })?;
+    let headers = read_headers(headers.unwrap_or_default())?;
+    let follow = redirect_policy != Some(RedirectPolicy::Stop);
+    let body = body_base64.unwrap_or_default().0.into();
+    let mut request = Request::new(method, read_url(&url)?, headers, body, follow);
     let longest = context.server.limits.longest_wait;
     let patience = timeout_ms.map_or(USUALLY, Duration::from_millis).min(longest);
     let streamed = stream_response == Some(true);
@@ -53,11 +53,9 @@ pub(super) fn request(context: &Context, params: Params) -> Result<Rest, RpcErro
         let place = Arc::clone(&context.http).try_acquire_owned().map_err(|_full| {
             RpcError::invalid("as many HTTP requests are under way as a connection may have; wait for one")
         })?;
-        note(&context, &request, None).await?;
         let slow = || RpcError::internal(format!("no answer within {} ms", patience.as_millis()));
-        let url = shown(&request.url);
         if streamed {
-            let response = timeout(patience, send(&context, request)).await.map_err(|_| slow())??;
+            let response = timeout(patience, send(&context, &mut request)).await.map_err(|_| slow())??;
             let result = HttpResult {
                 status: response.status().as_u16(),
                 headers: headers_of(&response),
@@ -65,21 +63,24 @@ pub(super) fn request(context: &Context, params: Params) -> Result<Rest, RpcErro
             };
             let stream =
                 Stream { request_id, seq: 0, out: context.out.clone(), idle: longest, _place: place };
-            let later = Later(Box::pin(stream.tell(response)));
+            let later = Later(Box::new(move |cancelled| Box::pin(stream.tell(response, cancelled))));
             return Ok(Answer { later: Some(later), ..answer(result)? });
         }
         let most = context.server.limits.file_bytes;
-        let room = context.files.room(most).await;
         let whole = async {
-            let response = send(&context, request).await?;
+            let response = send(&context, &mut request).await?;
             let (status, headers) = (response.status().as_u16(), headers_of(&response));
-            let body = whole_body(response, most, &url).await?;
-            Ok::<_, RpcError>((status, headers, body))
+            // What has not said how large it is may be as large as any.
+            let length = response.content_length().and_then(|length| usize::try_from(length).ok());
+            let mut room = context.bodies.take(length.unwrap_or(most).min(most)).await;
+            let body = whole_body(response, most, &shown(&request.url)).await?;
+            room.fit(body.len());
+            Ok::<_, RpcError>((status, headers, body, room))
         };
-        let (status, headers, body) = timeout(patience, whole).await.map_err(|_| slow())??;
+        let (status, headers, body, room) = timeout(patience, whole).await.map_err(|_| slow())??;
         drop(place);
         let answered = answer(HttpResult { status, headers, body_base64: Base64(body) })?;
-        Ok(Answer { room, ..answered })
+        Ok(Answer { room: Some(room), ..answered })
     }))
 }
 
@@ -114,16 +115,24 @@ fn read_headers(headers: Vec<HttpHeader>) -> Result<HeaderMap, RpcError> {
     Ok(map)
 }
 
-async fn send(context: &Context, request: Request) -> Result<Response, RpcError> {
-    let told = request.clone();
-    match request.send(&context.server.gate).await {
-        Ok(response) => Ok(response),
-        Err(error @ HttpError::Gated(_)) => {
-            tracing::info!(peer = &*context.peer, "refused: {error}");
-            note(context, &told, Some(error.to_string())).await?;
-            Err(RpcError::invalid(error.to_string()))
+/// Sends a request to where it leads in the end. Each hop is noted before anything of it leaves.
+async fn send(context: &Context, request: &mut Request) -> Result<Response, RpcError> {
+    loop {
+        note(context, request, None).await.map_err(RpcError::internal)?;
+        let answered = match request.hop(&context.server.gate).await {
+            Ok(response) => request.goes_on(&response).map(|goes_on| (!goes_on).then_some(response)),
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(Some(response)) => return Ok(response),
+            Ok(None) => {}
+            Err(error @ HttpError::Gated(_)) => {
+                tracing::info!(peer = &*context.peer, "refused: {error}");
+                note(context, request, Some(error.to_string())).await.map_err(RpcError::internal)?;
+                return Err(RpcError::invalid(error.to_string()));
+            }
+            Err(error) => return Err(RpcError::internal(error.to_string())),
         }
-        Err(error) => Err(RpcError::internal(error.to_string())),
     }
 }
 
@@ -151,7 +160,7 @@ async fn whole_body(mut response: Response, most: usize, url: &str) -> Result<Ve
     Ok(body)
 }
 
-/// What is said of a request in the audit log.
+/// What is said of a hop in the audit log.
 #[derive(Debug, Serialize)]
 struct Record {
     #[serde(flatten)]
@@ -162,18 +171,16 @@ struct Record {
     refused: Option<String>,
 }
 
-async fn note(context: &Context, request: &Request, refused: Option<String>) -> Result<(), RpcError> {
-    let Some(log) = context.server.ceiling.audit().cloned() else { return Ok(()) };
+/// Notes a hop, or why there is none. The error is a sentence.
+async fn note(context: &Context, request: &Request, refused: Option<String>) -> Result<(), String> {
     let event = if refused.is_some() { "refused" } else { "http" };
     let record = Record {
-        labels: super::files::labels(context),
+        labels: labels(context, None),
         method: request.method.to_string(),
         url: shown(&request.url),
         refused,
     };
-    let noted = tokio::task::spawn_blocking(move || log.append(event, &record)).await;
-    let noted = noted.map_err(|error| RpcError::internal(error.to_string()))?;
-    noted.map_err(|error| RpcError::internal(format!("nothing is asked: {error}")))
+    noted::note(&context.server.ceiling, event, record).await
 }
 
 /// A body on its way to the client.
@@ -186,14 +193,21 @@ struct Stream {
 }
 
 impl Stream {
-    /// Tells all of it, as fast as the client takes it: the other side waits meanwhile.
-    async fn tell(mut self, response: Response) {
+    /// Tells all of it, as fast as the client takes it: the other side waits meanwhile. Where the request is cancelled, that is the
+    /// end.
+    async fn tell(mut self, response: Response, cancelled: CancellationToken) {
         let out = self.out.clone();
-        tokio::select! {
-            told = self.pieces(response) => if told.is_err() {
-                tracing::debug!("a client that is gone does not hear the end of an HTTP answer");
-            },
-            () = out.gone() => {}
+        let told = tokio::select! {
+            told = self.pieces(response) => Some(told),
+            () = cancelled.cancelled() => None,
+            () = out.gone() => Some(Err(Gone)),
+        };
+        let told = match told {
+            Some(told) => told,
+            None => self.piece(&[], true, Some("the request was cancelled".to_owned())).await,
+        };
+        if told.is_err() {
+            tracing::debug!("a client that is gone does not hear the end of an HTTP answer");
         }
     }
 
@@ -217,20 +231,19 @@ impl Stream {
     }
 
     async fn piece(&mut self, bytes: &[u8], done: bool, error: Option<String>) -> Result<(), Gone> {
-        self.seq += 1;
         let delta = BodyDeltaParams {
             request_id: self.request_id.clone(),
-            seq: self.seq,
+            seq: self.seq + 1,
             delta_base64: Base64(bytes.to_vec()),
             done,
             error,
         };
         match encode_notification("http/request/bodyDelta", delta) {
-            Ok(text) => self.out.send(text).await,
-            Err(error) => {
-                tracing::error!(%error, "a notification has no form in JSON");
-                Ok(())
-            }
+            Ok(text) => self.out.send(text).await?,
+            Err(error) => tracing::error!(%error, "a notification has no form in JSON"),
         }
+        // One that was given up while it waited to be sent has no number.
+        self.seq += 1;
+        Ok(())
     }
 }

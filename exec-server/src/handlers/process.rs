@@ -5,23 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_core::exec::{
-    CallLimits, Detach, ExecRequest, Labels, NotedCommand, Outcome, Process, SignalError, Stdio, TerminalSize,
+    CallLimits, Detach, ExecRequest, NotedCommand, Outcome, Process, SignalError, Stdio, TerminalSize,
 };
 use codex_core::output::feed::FeedOptions;
 use codex_core::output::{FeedReader, OutputBudget};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
-use super::{Answer, Answered, Context, Params, Rest, answer, now};
+use super::{Answer, Answered, Context, Params, Rest, answer, joined, labels, now, refused};
 use crate::ceiling::Refusal;
 use crate::environment;
-use crate::process::Put;
-use crate::process::{Entry, Following, InputLane};
+use crate::noted::Refused;
+use crate::process::{Entry, Following, InputLane, Put};
 use crate::protocol::{
     ProcessParams, ReadParams, RpcError, SandboxKind, SignalName, SignalParams, StartParams, StartResult,
     TerminateResult, WriteParams, WriteResult, WriteStatus,
 };
-use crate::refused::Refused;
 use crate::session::Reservation;
 
 pub(super) fn unknown_process(id: &str) -> RpcError {
@@ -78,14 +77,11 @@ async fn launch(
     let granted = tokio::task::spawn_blocking(move || {
         server.ceiling.grant(wanted.as_ref(), named.as_ref(), without_network)
     });
-    let granted = granted.await.map_err(|error| RpcError::internal(error.to_string()))?;
+    let granted = joined(granted).await?;
     if let Err(refusal) = &granted {
         note_refusal(context, params, refusal).await?;
     }
-    let sandbox = granted.map_err(|refusal| match refusal {
-        Refusal::Sandbox(_) => RpcError::internal(refusal.to_string()),
-        _ => RpcError::invalid(refusal.to_string()),
-    })?;
+    let sandbox = granted.map_err(|refusal| refused(&refusal))?;
     let kind = if sandbox.is_restricted() { SandboxKind::LinuxSeccomp } else { SandboxKind::None };
     let request = request(context, params, &reservation.entry)?;
     let process = Arc::new(Process::start(request, &sandbox));
@@ -140,31 +136,20 @@ fn request(context: &Context, params: &StartParams, entry: &Entry) -> Result<Exe
         ..FeedOptions::default()
     });
     request.cancellation = entry.end.clone();
-    request.labels = labels(context, &params.process_id);
+    request.labels = labels(context, Some(&params.process_id));
     Ok(request)
-}
-
-/// Who asks for it, for the audit log.
-fn labels(context: &Context, process: &str) -> Labels {
-    Labels {
-        by: Some("exec-server"),
-        session: Some(context.session.id.get(..8).unwrap_or_default().to_owned()),
-        process: Some(process.to_owned()),
-        peer: Some(context.peer.to_string()),
-        client: Some(context.client.to_string()),
-    }
 }
 
 /// Says in the audit log what was asked for, and why it is not granted. What is started says so itself.
 async fn note_refusal(context: &Context, params: &StartParams, refusal: &Refusal) -> Result<(), RpcError> {
     tracing::info!(peer = &*context.peer, "refused: {refusal}");
-    let refused = Refused {
-        labels: labels(context, &params.process_id),
+    let noted = Refused {
+        labels: labels(context, Some(&params.process_id)),
         command: NotedCommand::of(&params.argv),
         cwd: params.cwd.to_string(),
         refused: refusal.to_string(),
     };
-    refused.note(&context.server.ceiling).await.map_err(RpcError::internal)
+    noted.note(&context.server.ceiling).await.map_err(RpcError::internal)
 }
 
 pub(super) fn read(context: &Context, params: Params) -> Result<Rest, RpcError> {

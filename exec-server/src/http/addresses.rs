@@ -2,8 +2,30 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where clouds answer with credentials at an address that looks like any other (Azure).
-const METADATA: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+/// Where clouds give out credentials and what else a machine is told about itself, beside the link-local addresses (169.254.0.0/16,
+/// fe80::/10) that most of them use. `docs/exec-server.md` has this list and [`CREDENTIAL_NAMES`].
+const CREDENTIALS: [(Ipv4Addr, u32); 3] = [
+    // Alibaba Cloud.
+    (Ipv4Addr::new(100, 100, 100, 200), 32),
+    // Azure's wire server. It looks like any other address.
+    (Ipv4Addr::new(168, 63, 129, 16), 32),
+    // Oracle Cloud.
+    (Ipv4Addr::new(192, 0, 0, 192), 32),
+];
+
+/// The same of version 6.
+const CREDENTIALS_6: [(Ipv6Addr, u32); 3] = [
+    // Amazon: the instance's metadata (254), the identity of pods (23), and whatever else it puts there.
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32),
+    // Google Cloud.
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
+    // Scaleway.
+    (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42), 128),
+];
+
+/// The names by which clouds' own name servers lead there, to whatever address.
+const CREDENTIAL_NAMES: [&str; 4] =
+    ["metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"];
 
 /// Networks of version 4 that are somebody's own or nobody's (RFC 6890 and its registry): network, length of the prefix.
 const SPECIAL: [(Ipv4Addr, u32); 15] = [
@@ -33,23 +55,27 @@ const SPECIAL_6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
-/// Whether an address is one that everybody reaches as the same machine. Of version 6, only plain global addresses are: not
-/// those that stand for one of version 4 (mapped, 6to4, NAT64), local or multicast ones.
+fn is_in_4(address: Ipv4Addr, networks: &[(Ipv4Addr, u32)]) -> bool {
+    let differing = |network: &Ipv4Addr| u32::from(address) ^ u32::from(*network);
+    networks.iter().any(|(network, length)| differing(network).leading_zeros() >= *length)
+}
+
+fn is_in_6(address: Ipv6Addr, networks: &[(Ipv6Addr, u32)]) -> bool {
+    let differing = |network: &Ipv6Addr| u128::from(address) ^ u128::from(*network);
+    networks.iter().any(|(network, length)| differing(network).leading_zeros() >= *length)
+}
+
+/// Whether an address of version 6 is a plain global one. Those are not that stand for one of version 4 (mapped, compatible,
+/// translated, NAT64, 6to4, Teredo), nor local and multicast ones.
+fn is_plain(address: Ipv6Addr) -> bool {
+    u128::from(address) >> 125 == 1 && !is_in_6(address, &SPECIAL_6)
+}
+
+/// Whether an address is one that everybody reaches as the same machine.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => {
-            address != METADATA
-                && !SPECIAL.iter().any(|(network, length)| {
-                    u32::from(address) >> (32 - length) == u32::from(*network) >> (32 - length)
-                })
-        }
-        IpAddr::V6(address) => {
-            let bits = u128::from(address);
-            bits >> 125 == 1
-                && !SPECIAL_6
-                    .iter()
-                    .any(|(network, length)| bits >> (128 - length) == u128::from(*network) >> (128 - length))
-        }
+        IpAddr::V4(address) => !is_in_4(address, &CREDENTIALS) && !is_in_4(address, &SPECIAL),
+        IpAddr::V6(address) => is_plain(address),
     }
 }
 
@@ -61,20 +87,19 @@ pub(super) fn is_never_named(address: IpAddr) -> bool {
                 || address.is_multicast()
                 || address.is_unspecified()
                 || address.is_broadcast()
-                || address == METADATA
+                || is_in_4(address, &CREDENTIALS)
         }
+        // What stands for an address of version 4 may stand for any of these, and is none that a name needs.
         IpAddr::V6(address) => {
-            let aws = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-            address.is_unicast_link_local()
-                || address.is_multicast()
-                || address.is_unspecified()
-                || address == aws
-                // What stands for an address of version 4 is looked at as that.
-                || (u128::from(address) >> 125 != 1
-                    && !address.is_loopback()
-                    && !address.is_unique_local())
+            is_in_6(address, &CREDENTIALS_6)
+                || !(is_plain(address) || address.is_loopback() || address.is_unique_local())
         }
     }
+}
+
+/// Whether a name, in small letters and without a dot at its end, is one of those by which credentials are asked for.
+pub(super) fn is_of_credentials(name: &str) -> bool {
+    CREDENTIAL_NAMES.contains(&name)
 }
 
 #[cfg(test)]
@@ -136,16 +161,47 @@ mod tests {
     fn a_name_leads_to_no_credentials() {
         for never in [
             "169.254.169.254",
-            "fe80::1",
-            "fd00:ec2::254",
+            "169.254.170.2",
+            "100.100.100.200",
             "168.63.129.16",
+            "192.0.0.192",
             "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "fe80::a9fe:a9fe",
+            "fec0::1",
+            "ff02::1",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:42::42",
+            // 169.254.169.254 and 10.0.0.1 in other forms: mapped, compatible, translated, NAT64 and that of a network's own,
+            // 6to4, Teredo.
             "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
             "64:ff9b::a00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "2001:0:a9fe:a9fe::1",
+            "2001:0:808:808::5601:5601",
         ] {
             assert!(is_never_named(address(never)), "{never}");
         }
-        for maybe in ["127.0.0.1", "10.0.0.1", "::1", "fd12::1", "8.8.8.8"] {
+        for maybe in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "100.100.100.201",
+            "192.168.0.1",
+            "::1",
+            "fd12::1",
+            "fd20:ce::1",
+            "8.8.8.8",
+            "2a00:1450::1",
+        ] {
             assert!(!is_never_named(address(maybe)), "{maybe}");
         }
     }

@@ -7,9 +7,11 @@ use codex_core::config::{HttpGrant, HttpHost, Settings};
 use codex_core::policy::SandboxMode;
 use codex_linux_sandbox::shown;
 use hickory_resolver::TokioResolver;
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use super::HttpError;
-use super::addresses::{is_never_named, is_public};
+use super::addresses::{is_never_named, is_of_credentials, is_public};
 
 /// Why a server may not be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +28,12 @@ pub(crate) enum Gated {
         address = Literal(*address)
     )]
     Address { host: String, port: u16, address: IpAddr },
+    /// It is where a cloud gives out credentials, by a name that says so.
+    #[error(
+        "{host} is where a cloud gives out credentials, and asked by no name; its address in `exec_server.http_allow`, and in the \
+         URL, would allow it"
+    )]
+    Credentials { host: String },
 }
 
 /// An address as it stands in a URL.
@@ -46,6 +54,7 @@ pub(crate) struct Gate {
     network: bool,
     grants: Vec<HttpGrant>,
     resolver: OnceLock<TokioResolver>,
+    tls: OnceLock<ClientConfig>,
 }
 
 impl Gate {
@@ -54,7 +63,29 @@ impl Gate {
         if let Err(_chosen) = rustls::crypto::ring::default_provider().install_default() {}
         let server = &settings.exec_server;
         let network = server.network_access.value || server.max_policy.value == SandboxMode::DangerFullAccess;
-        Self { network, grants: server.http_allow.values().cloned().collect(), resolver: OnceLock::new() }
+        let grants = server.http_allow.values().cloned().collect();
+        Self { network, grants, resolver: OnceLock::new(), tls: OnceLock::new() }
+    }
+
+    /// How `https:` is spoken. The machine's certificates are read when it is asked for first, and then no more.
+    pub(super) async fn tls(&self) -> Result<ClientConfig, HttpError> {
+        if let Some(known) = self.tls.get() {
+            return Ok(known.clone());
+        }
+        let read = tokio::task::spawn_blocking(|| {
+            let mut config = ClientConfig::builder().with_platform_verifier()?.with_no_client_auth();
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok::<_, rustls::Error>(config)
+        });
+        let read = read.await.map_err(|error| HttpError::Failed(error.to_string()))?;
+        let config = read.map_err(|error| {
+            HttpError::Failed(format!(
+                "the certificates by which https is trusted can't be read: {}; a package like ca-certificates has them, and \
+                 SSL_CERT_FILE may name others",
+                shown(error.to_string())
+            ))
+        })?;
+        Ok(self.tls.get_or_init(|| config).clone())
     }
 
     fn grants(&self, port: u16, is_meant: impl Fn(&HttpHost) -> bool) -> bool {
@@ -71,6 +102,9 @@ impl Gate {
         let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let literal = literal.parse::<IpAddr>().ok();
         let name = host.trim_end_matches('.').to_ascii_lowercase();
+        if is_of_credentials(&name) {
+            return Err(Gated::Credentials { host: shown(host) }.into());
+        }
         let is_granted = literal.is_none()
             && self.grants(port, |host| matches!(host, HttpHost::Name(granted) if *granted == name));
         let found = match literal {
@@ -182,10 +216,13 @@ mod tests {
         let loopback =
             HttpGrant { host: HttpHost::Address(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: Some(8080) };
         let named = HttpGrant { host: HttpHost::Name("granted.example".to_owned()), port: None };
+        let credentials =
+            HttpGrant { host: HttpHost::Name("metadata.google.internal".to_owned()), port: None };
         let gate = |network| Gate {
             network,
-            grants: vec![loopback.clone(), named.clone()],
+            grants: vec![loopback.clone(), named.clone(), credentials.clone()],
             resolver: OnceLock::from(resolver.clone()),
+            tls: OnceLock::new(),
         };
         let off = gate(false);
         for host in
@@ -198,6 +235,16 @@ mod tests {
         let expected = ["127.0.0.1:8080".parse().unwrap()];
         for host in ["localhost.", "LOCALHOST", "secret.localhost"] {
             assert_eq!(off.addresses(host, 8080).await.unwrap(), expected, "{host}");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        for network in [false, true] {
+            for host in ["metadata.google.internal", "Metadata.Google.Internal."] {
+                let found = gate(network).addresses(host, 8080).await;
+                assert!(
+                    matches!(found, Err(HttpError::Gated(Gated::Credentials { .. }))),
+                    "{host}: {found:?}"
+                );
+            }
         }
         assert_eq!(asked.load(Ordering::SeqCst), 0);
         assert_eq!(off.addresses("Granted.example.", 8080).await.unwrap(), expected);

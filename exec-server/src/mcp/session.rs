@@ -23,8 +23,8 @@ use super::outputs::{Outputs, Piece};
 use super::progress::waited;
 use super::{Desk, permissions, result};
 use crate::metrics::Metrics;
+use crate::noted::Refused;
 use crate::protocol::RpcError;
-use crate::refused::Refused;
 use crate::server::Shared;
 
 /// How long `kill` waits for the end.

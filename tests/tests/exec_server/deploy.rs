@@ -123,4 +123,12 @@ fn the_program_runs_in_an_image_of_nothing_else() {
     assert!(!inside("/bin/sh").0);
     let recipe = fs::read_to_string(deploy().join("oci/Containerfile")).unwrap();
     assert!(recipe.contains("FROM scratch AS binary\nCOPY --chmod=0755 codex /codex\n"), "{recipe}");
+    // The image with tools in it has what https takes.
+    let (_, server) = recipe.split_once("FROM ${BASE} AS server\n").unwrap();
+    let certificates = "/etc/ssl/certs/ca-certificates.crt";
+    assert!(
+        server.contains(&format!("COPY --from=certificates {certificates} {certificates}\n")),
+        "{recipe}"
+    );
+    assert!(recipe.contains("AS certificates\nRUN apt-get update && apt-get install"), "{recipe}");
 }

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use super::raw::{Server, Way};
 
-fn http(server: &Server, head: &str) -> String {
+/// What the port of a server says to a head of a request.
+pub(crate) fn http(server: &Server, head: &str) -> String {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.write_all(format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();

@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use super::raw::{Raw, Server, WAYS, Way};
 
 /// A server on loopback that answers each connection by its path, and keeps what it was asked.
-struct Site {
-    address: SocketAddr,
+pub(crate) struct Site {
+    pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     connections: Arc<AtomicUsize>,
 }
 
 impl Site {
-    fn start(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (asked, connections) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
@@ -53,7 +53,7 @@ impl Site {
         Self { address, asked, connections }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
@@ -62,7 +62,7 @@ impl Site {
     }
 }
 
-fn plain(body: &str) -> Vec<u8> {
+pub(crate) fn plain(body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nX-Kept: yes\r\nConnection: close\r\n\r\n{body}",
         body.len()
@@ -70,16 +70,16 @@ fn plain(body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn to(location: &str) -> Vec<u8> {
+pub(crate) fn to(location: &str) -> Vec<u8> {
     format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         .into_bytes()
 }
 
-fn get(url: &str) -> Value {
+pub(crate) fn get(url: &str) -> Value {
     json!({"method": "GET", "url": url, "requestId": "r"})
 }
 
-fn body(result: &Value) -> String {
+pub(crate) fn body(result: &Value) -> String {
     String::from_utf8(STANDARD.decode(result["bodyBase64"].as_str().unwrap()).unwrap()).unwrap()
 }
 

@@ -140,6 +140,16 @@ impl Server {
         }
     }
 
+    /// A connection over standard streams to a server with further variables.
+    pub(crate) fn with_variables(&self, variables: &[(&str, &std::path::Path)]) -> Raw {
+        let mut command = self.command("stdio");
+        let mut child = command.envs(variables.iter().copied()).stdin(Stdio::piped()).spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut raw = Raw::lines(stdout, stdin, Some(child));
+        raw.handshake(&json!({"clientName": "test"}));
+        raw
+    }
+
     /// A connection to a server that the machine gives no namespaces.
     pub(crate) fn without_namespaces(&self, unshare: &std::path::Path) -> Raw {
         let within = self.command("stdio");

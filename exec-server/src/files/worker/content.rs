@@ -16,7 +16,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use super::facts::errno;
 use super::place::{Follow, Place, There, find, path_of};
 use super::{Body, Broken, Carried, json, say_data};
-use crate::files::order::Failure;
+use crate::files::order::{Failure, FailureKind};
 use crate::files::wire::PIECE;
 use crate::protocol::OpenMode;
 
@@ -56,12 +56,13 @@ pub(super) fn read(path: &Path, follow: bool, most: u64) -> Carried {
         Ok(file) => file,
         Err(failure) => return Ok(Err(failure)),
     };
-    let too_large = |size: u64| {
-        Failure::invalid(format!(
+    let too_large = |size: u64| Failure {
+        kind: FailureKind::TooLarge,
+        message: format!(
             "{} has {size} bytes or more, and {most} are the most that are read at once; fs/open and fs/readBlock \
              read a file in pieces",
             shown(path)
-        ))
+        ),
     };
     // A file of the kernel's says 0, whatever is in it.
     match file.metadata() {
