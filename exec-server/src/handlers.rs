@@ -128,6 +128,17 @@ impl Params {
     }
 }
 
+/// The longest id that a client may give to something that is kept, in bytes.
+const LONGEST_ID: usize = 1024;
+
+/// Refuses an id that would be kept and is longer than anybody needs.
+fn short_id(member: &str, id: &str) -> Result<(), RpcError> {
+    if id.len() <= LONGEST_ID {
+        return Ok(());
+    }
+    Err(RpcError::params(format!("{member} has {} bytes, where {LONGEST_ID} are the most", id.len())))
+}
+
 /// The method by its name, as metrics have it.
 pub(crate) fn name(method: &str) -> &'static str {
     METHODS.iter().map(|(name, _, _)| *name).find(|name| *name == method).unwrap_or("unknown")

@@ -18,6 +18,8 @@ pub(crate) use input::{InputLane, Put};
 
 /// What shells add to the number of a signal.
 const SIGNAL_BASE: i32 = 128;
+/// How much of a command line is kept, in bytes.
+const KEPT: usize = 4096;
 /// The code of what was killed.
 const KILLED: i32 = SIGNAL_BASE + 9;
 
@@ -25,7 +27,8 @@ const KILLED: i32 = SIGNAL_BASE + 9;
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) id: String,
-    pub(crate) argv: Vec<String>,
+    /// The beginning of its command line.
+    argv: Vec<String>,
     pub(crate) tty: bool,
     started_at_ms: u64,
     /// Ends it, whether it is there yet or not.
@@ -39,10 +42,10 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(id: String, argv: Vec<String>, tty: bool, input: Option<InputLane>) -> Self {
+    pub(crate) fn new(id: String, argv: &[String], tty: bool, input: Option<InputLane>) -> Self {
         Self {
             id,
-            argv,
+            argv: kept(argv),
             tty,
             started_at_ms: now_ms(),
             end: CancellationToken::new(),
@@ -154,8 +157,40 @@ const fn stream(stream: codex_core::output::OutputStream) -> Stream {
     }
 }
 
+/// As much of a command line as is kept, beyond the end of the process too.
+fn kept(argv: &[String]) -> Vec<String> {
+    let (mut kept, mut left) = (Vec::new(), KEPT);
+    for word in argv {
+        // A word without a byte takes room as well.
+        let Some(rest) = left.checked_sub(word.len() + size_of::<String>()) else {
+            let begin = word.get(..word.floor_char_boundary(left)).unwrap_or_default();
+            kept.push(format!("{begin}…"));
+            break;
+        };
+        kept.push(word.clone());
+        left = rest;
+    }
+    kept
+}
+
 /// Milliseconds since 1970.
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEPT, kept};
+
+    #[test]
+    fn the_beginning_of_a_command_line_is_kept() {
+        let short = ["sh".to_owned(), String::new(), "exit 3".to_owned()];
+        assert_eq!(kept(&short), short);
+        let long = [vec!["sh".to_owned()], vec!["é".repeat(1 << 20)], short.to_vec()].concat();
+        let found = kept(&long);
+        assert!(found.len() == 2 && found[1].ends_with('…') && found[1].len() <= KEPT + "…".len());
+        let many = kept(&vec![String::new(); 1 << 16]);
+        assert_eq!((many.len(), many.last().unwrap().as_str()), (KEPT / size_of::<String>() + 1, "…"));
+    }
 }

@@ -89,7 +89,7 @@ impl Server {
         let mcp = mcp.map(|options| Desk::new(options, &ceiling, &limits)).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::default());
         let turns = Turns::new(limits.starts);
-        let crew = Crew::new(program, limits, Arc::clone(&metrics), turns.of_all());
+        let crew = Crew::new(program, limits, Arc::clone(&metrics), turns.of_another());
         let shared = Shared {
             info: environment::info(&variables, &ceiling),
             mcp,

@@ -61,6 +61,11 @@ impl Sessions {
         Self { known: Mutex::default(), limits, metrics, turns }
     }
 
+    /// Turns at setting up processes, for somebody who waits for himself.
+    pub(crate) fn turns(&self) -> Turns {
+        self.turns.of_another()
+    }
+
     /// A new session, attached.
     pub(crate) fn create(&self) -> Result<Arc<Session>, RpcError> {
         let mut known = lock(&self.known);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// For how long a set-up has its turn. One takes milliseconds, on a machine that is busy some dozens.
 const LONGEST: Duration = Duration::from_millis(250);
@@ -21,6 +22,12 @@ pub(crate) struct Turns {
     count: usize,
 }
 
+/// A turn of what begins here and ends elsewhere.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _given_up_with: DropGuard,
+}
+
 impl Turns {
     /// So many at a time.
     pub(crate) fn new(count: usize) -> Self {
@@ -28,14 +35,24 @@ impl Turns {
         Self { all: Arc::new(Semaphore::new(count)), own: Arc::new(Semaphore::new(count)), count }
     }
 
-    /// The same for another session.
+    /// The same for another session, or for other work that is to wait for itself.
     pub(crate) fn of_another(&self) -> Self {
         Self { all: Arc::clone(&self.all), own: Arc::new(Semaphore::new(self.count)), count: self.count }
     }
 
-    /// Those of all sessions together, for work that is no session's.
-    pub(crate) fn of_all(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.all)
+    /// Waits for a turn, which is given up when it is dropped, or has lasted long enough.
+    pub(crate) async fn begin(&self) -> Turn {
+        // They are never closed.
+        let own = Arc::clone(&self.own).acquire_owned().await.ok();
+        let all = Arc::clone(&self.all).acquire_owned().await.ok();
+        let given_up = CancellationToken::new();
+        let guard = given_up.clone().drop_guard();
+        tokio::spawn(async move {
+            // Whichever comes first.
+            drop(timeout(LONGEST, given_up.cancelled()).await);
+            drop((own, all));
+        });
+        Turn { _given_up_with: guard }
     }
 
     /// Does the work once it is its turn.
@@ -88,6 +105,19 @@ mod tests {
         yield_now().await;
         assert!(timeout(LONGEST / 2, turns.take(async {})).await.is_err(), "they have no turn");
         assert!(timeout(LONGEST, turns.take(async {})).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_ends_when_it_is_given_up_or_has_lasted() {
+        let turns = Turns::new(1);
+        let first = turns.begin().await;
+        assert!(timeout(LONGEST / 2, turns.begin()).await.is_err());
+        drop(first);
+        let second = timeout(LONGEST / 2, turns.begin()).await.unwrap();
+        // It is kept, and ends all the same.
+        let third = timeout(LONGEST * 2, turns.of_another().begin()).await.unwrap();
+        drop((second, third));
+        turns.take(async {}).await;
     }
 
     #[tokio::test(start_paused = true)]

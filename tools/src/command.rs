@@ -208,13 +208,14 @@ impl Engine {
         Ok(match end {
             Some(result) => {
                 self.observer.command_ended(&session.running, &result);
-                ended_answer(result, &asked.budget)
+                ended_answer(result, session.running.started, &asked.budget)
             }
             None => {
+                let of = Some(session.running.started.clone());
                 let id = self.sessions.keep(session);
                 let text = running_text(id, began.elapsed(), &output, &asked.budget);
                 let output = Some(output.within(&asked.budget));
-                Answer { text, end: None, output, session_id: Some(id), applied: None }
+                Answer { text, end: None, output, session_id: Some(id), applied: None, of }
             }
         })
     }
@@ -239,7 +240,7 @@ impl Engine {
         followed(&process, &mut call);
         let result = process.wait().await;
         self.observer.command_ended(&running, &result);
-        Ok(ended_answer(result, &TextBudget::default()))
+        Ok(ended_answer(result, running.started, &TextBudget::default()))
     }
 
     /// A command as every call runs it.
@@ -298,8 +299,15 @@ impl Engine {
     }
 }
 
-/// Hands out what follows the command, where somebody wants it.
+/// Hands out what follows the command, where somebody wants it, and gives up the turn once it runs.
 fn followed(process: &Process, call: &mut Call<'_>) {
+    if let Some(turn) = call.turn.take() {
+        let started = process.started();
+        tokio::spawn(async move {
+            started.await;
+            drop(turn);
+        });
+    }
     if let (Some(sender), Some(reader)) = (call.follow.take(), process.reader(0)) {
         // Who does not want it any more does without.
         drop(sender.send(reader));
@@ -307,10 +315,10 @@ fn followed(process: &Process, call: &mut Call<'_>) {
 }
 
 /// The answer of a command that has ended, with all that it wrote.
-fn ended_answer(result: Arc<Result<ExecResult, ExecError>>, budget: &TextBudget) -> Answer {
+fn ended_answer(result: Arc<Result<ExecResult, ExecError>>, of: Started, budget: &TextBudget) -> Answer {
     let text = ended_text(&result, None, budget);
     let output = result.as_ref().as_ref().ok().map(|result| shown_output(result).within(budget));
-    Answer { text, end: Some(result), output, session_id: None, applied: None }
+    Answer { text, end: Some(result), output, session_id: None, applied: None, of: Some(of) }
 }
 
 /// How much text a model asked for.

@@ -39,6 +39,9 @@ pub struct Call<'c> {
     pub follow: Option<oneshot::Sender<FeedReader>>,
     /// Dropped when the command has ended and is no session any more: a place among those that may run.
     pub held: Option<Held>,
+    /// Dropped when the command runs or could not be started; where the call is a patch, with the call: a turn at setting up
+    /// processes.
+    pub turn: Option<Held>,
     /// Who asks for it, for the audit log.
     pub labels: Labels,
     /// What it has beyond what every call gets, a line each: told with the command.
@@ -60,7 +63,16 @@ impl<'c> Call<'c> {
     /// A call that nobody follows.
     #[must_use]
     pub fn new(sandbox: &'c Sandbox, cancellation: CancellationToken, labels: Labels) -> Self {
-        Self { sandbox, cancellation, follow: None, held: None, labels, granted: Vec::new(), path: None }
+        Self {
+            sandbox,
+            cancellation,
+            follow: None,
+            held: None,
+            turn: None,
+            labels,
+            granted: Vec::new(),
+            path: None,
+        }
     }
 }
 
@@ -113,6 +125,8 @@ pub struct Answer {
     pub session_id: Option<u64>,
     /// Whether a patch was applied, where the call was one.
     pub applied: Option<bool>,
+    /// The command that it is about, as it was started: whatever call that was. Nothing where the call was a patch.
+    pub of: Option<Started>,
 }
 
 /// Commands and patches of one model.
@@ -150,5 +164,5 @@ impl Engine {
 
 /// A patch's answer.
 pub(crate) const fn patched(text: String, applied: bool) -> Answer {
-    Answer { text, end: None, output: None, session_id: None, applied: Some(applied) }
+    Answer { text, end: None, output: None, session_id: None, applied: Some(applied), of: None }
 }

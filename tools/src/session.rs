@@ -257,7 +257,8 @@ impl Engine {
             None => running_text(id, began.elapsed(), &output, budget),
         };
         let session_id = end.is_none().then_some(id);
-        Answer { text, end, output: Some(output.within(budget)), session_id, applied: None }
+        let (output, of) = (Some(output.within(budget)), Some(session.running.started.clone()));
+        Answer { text, end, output, session_id, applied: None, of }
     }
 }
 

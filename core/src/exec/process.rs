@@ -116,16 +116,16 @@ impl Process {
         }
     }
 
-    /// Waits until the command runs. Says whether it does; where it does not, [`Process::wait`] has the reason.
-    pub async fn started(&self) -> bool {
+    /// Waits until the command runs. Says whether it does; where it does not, [`Process::wait`] has the reason. Can be waited
+    /// for without the handle.
+    pub fn started(&self) -> impl Future<Output = bool> + Send + use<> {
         let mut state = self.state.clone();
-        match state.wait_for(|state| !matches!(state, State::Starting)).await {
-            Ok(state) => match &*state {
-                State::Starting => false,
-                State::Running | State::Ended(_) => true,
-                State::Answered(answer) => answer.as_ref().as_ref().is_ok_and(|result| result.has_run()),
-            },
-            Err(_dropped) => false,
+        async move {
+            match state.wait_for(|state| !matches!(state, State::Starting)).await.as_deref() {
+                Ok(State::Starting) | Err(_) => false,
+                Ok(State::Running | State::Ended(_)) => true,
+                Ok(State::Answered(answer)) => answer.as_ref().as_ref().is_ok_and(|result| result.has_run()),
+            }
         }
     }
 

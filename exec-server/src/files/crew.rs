@@ -22,6 +22,7 @@ use crate::ceiling::{FilesGrant, Sharing};
 use crate::limits::ServerLimits;
 use crate::metrics::Metrics;
 use crate::protocol::{FileUri, RpcError};
+use crate::turns::Turns;
 
 /// How long a request waits for a worker where as many as are allowed are at work.
 const LONGEST_TURN: Duration = Duration::from_secs(10);
@@ -39,7 +40,7 @@ pub(crate) struct Crew {
     places: Arc<Semaphore>,
     /// How many workers hold open files.
     held: Arc<Mutex<usize>>,
-    starts: Arc<Semaphore>,
+    turns: Turns,
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -174,14 +175,9 @@ impl Said {
 }
 
 impl Crew {
-    pub(crate) fn new(
-        program: PathBuf,
-        limits: ServerLimits,
-        metrics: Arc<Metrics>,
-        starts: Arc<Semaphore>,
-    ) -> Self {
+    pub(crate) fn new(program: PathBuf, limits: ServerLimits, metrics: Arc<Metrics>, turns: Turns) -> Self {
         let places = Arc::new(Semaphore::new(limits.file_workers.max(1)));
-        Self { program, limits, metrics, places, held: Arc::default(), starts, idle: Mutex::default() }
+        Self { program, limits, metrics, places, held: Arc::default(), turns, idle: Mutex::default() }
     }
 
     /// One more of the workers that hold open files, for a connection that has some already.
@@ -276,8 +272,6 @@ impl Crew {
                 })?
             }
         };
-        // Held until it runs. Who has waited long goes on without.
-        let turn = timeout(LONGEST_TURN, Arc::clone(&self.starts).acquire_owned()).await;
         let program = self.program.clone().into_os_string();
         // What it is started for is said for the audit log, and nothing to the worker.
         let command = std::iter::once(program).chain(grant.words.iter().map(OsString::from));
@@ -303,10 +297,14 @@ impl Crew {
         self.metrics.file_workers.up();
         self.metrics.file_workers_started.add(1);
         let count = Counted(Arc::clone(&self.metrics));
-        let process = Process::start(request, &grant.sandbox);
+        let deadline = self.limits.file_deadline;
+        let set_up = async {
+            let process = Process::start(request, &grant.sandbox);
+            let runs = timeout(deadline, process.started()).await;
+            (process, runs)
+        };
+        let (process, runs) = self.turns.take(set_up).await;
         let reader = process.reader(0).ok_or_else(|| RpcError::internal("the worker says nothing"))?;
-        let runs = process.started().await;
-        drop(turn);
         let worker = Worker {
             process,
             reader,
@@ -316,7 +314,11 @@ impl Crew {
             _held: held,
             _count: count,
         };
-        if runs { Ok(worker) } else { Err(worker.failure(&Broken::Ended).await) }
+        match runs {
+            Ok(true) => Ok(worker),
+            Ok(false) => Err(worker.failure(&Broken::Ended).await),
+            Err(_elapsed) => Err(worker.failure(&Broken::Slow(deadline)).await),
+        }
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use codex_core::exec::NotedCommand;
 use serde_json::value::RawValue;
 
-use super::{Answer, Answered, Context, Params, Rest, answer, joined, labels, refused};
+use super::{Answer, Answered, Context, Params, Rest, answer, joined, labels, refused, short_id};
 use crate::ceiling::{FilesGrant, Refusal};
 use crate::files::{Crew, Errand, Order, Undone};
 use crate::noted::Refused;
@@ -239,6 +239,7 @@ pub(super) fn copy(context: &Context, params: Params) -> Result<Rest, RpcError> 
 /// free and no file half open; where the request is given up meanwhile, the file is closed again.
 pub(super) fn open(context: &Context, params: Params) -> Result<Rest, RpcError> {
     let OpenParams { handle_id, path, mode, sandbox } = params.read()?;
+    short_id("handleId", &handle_id)?;
     short(&path)?;
     let mode = mode.unwrap_or_default();
     let turn = context.files.reserve(&handle_id, mode)?;

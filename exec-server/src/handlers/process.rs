@@ -12,7 +12,7 @@ use codex_core::output::{FeedReader, OutputBudget};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
-use super::{Answer, Answered, Context, Params, Rest, answer, joined, labels, now, refused};
+use super::{Answer, Answered, Context, Params, Rest, answer, joined, labels, now, refused, short_id};
 use crate::ceiling::Refusal;
 use crate::environment;
 use crate::noted::Refused;
@@ -30,6 +30,7 @@ pub(super) fn unknown_process(id: &str) -> RpcError {
 /// `process/start`: takes the id at once, so that what follows for it finds it.
 pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError> {
     let mut params: StartParams = params.read()?;
+    short_id("processId", &params.process_id)?;
     if params.argv.is_empty() {
         return Err(RpcError::params("argv must not be empty"));
     }
@@ -48,7 +49,7 @@ pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError>
         Some((lane, pieces)) => (Some(lane), Some(pieces)),
         None => (None, None),
     };
-    let entry = Entry::new(params.process_id.clone(), params.argv.clone(), params.tty, lane);
+    let entry = Entry::new(params.process_id.clone(), &params.argv, params.tty, lane);
     let reservation = context.session.reserve(entry)?;
     let context = context.clone();
     Ok(Box::pin(async move {
@@ -174,6 +175,7 @@ pub(super) fn read(context: &Context, params: Params) -> Result<Rest, RpcError> 
 
 pub(super) fn write(context: &Context, params: Params) -> Result<Rest, RpcError> {
     let WriteParams { process_id, chunk, write_id } = params.read()?;
+    short_id("writeId", &write_id)?;
     let Some(entry) = context.session.find(&process_id) else {
         return now(WriteResult { status: WriteStatus::UnknownProcess });
     };

@@ -11,6 +11,8 @@ use codex_mcp::model::{Resource, ResourceTemplate};
 
 /// How many are known. The oldest goes first.
 const MOST: usize = 256;
+/// How much of a command line is kept with its output, in bytes.
+const LONGEST: usize = 256;
 /// What addresses begin with.
 const SCHEME: &str = "codex://output/";
 /// How much a page has at most.
@@ -58,7 +60,7 @@ impl Outputs {
         if known.len() >= MOST {
             known.pop_front();
         }
-        known.push_back(Output { name, command: command.to_owned(), report: report.clone() });
+        known.push_back(Output { name, command: cut(command), report: report.clone() });
         Some(uri)
     }
 
@@ -99,6 +101,12 @@ impl Outputs {
         let page = page.await.map_err(|error| error.to_string())?;
         page.map_err(|errno| format!("the output `{}` can't be read: {}", shown(of), errno.desc()))
     }
+}
+
+/// A command's beginning, to know it by.
+fn cut(command: &str) -> String {
+    let begin = command.get(..command.floor_char_boundary(LONGEST)).unwrap_or(command);
+    if begin.len() < command.len() { format!("{begin}…") } else { begin.to_owned() }
 }
 
 fn uri(name: &str) -> String {
@@ -154,7 +162,16 @@ pub(super) fn parse(uri: &str) -> Result<(&str, Piece), String> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{LARGEST, Piece, parse};
+    use super::{LARGEST, LONGEST, Piece, cut, parse};
+
+    #[test]
+    fn a_command_is_kept_by_its_beginning() {
+        assert_eq!(cut("ls"), "ls");
+        let whole = "x".repeat(LONGEST);
+        assert_eq!(cut(&whole), whole);
+        assert_eq!(cut(&"é".repeat(1 << 20)), format!("{}…", "é".repeat(LONGEST / 2)));
+        assert_eq!(cut(&format!("x{}", "é".repeat(LONGEST))).len(), LONGEST - 1 + "…".len());
+    }
 
     #[test]
     fn addresses_are_read() {

@@ -1,19 +1,19 @@
 //! What came of a call, as a client gets it: text for a model, and the same as data.
 
-use codex_core::enforcement::Hold;
+use codex_core::enforcement::{Hold, Level};
 use codex_core::exec::{ExecError, ExecResult, Outcome};
 use codex_core::output::{Page, SpillReport, StreamText};
 use codex_mcp::model::{CallToolResult, ContentBlock, JsonObject, Resource};
 use codex_tools::Answer;
 use serde_json::{Value, json};
 
-/// A call of a command, with the level that is expected where it has not ended.
+/// A call of a command, with the level that is expected of a patch; what a command runs at is known of it.
 pub(super) fn of_command(
     answer: Answer,
-    expected: &str,
+    expected: Level,
     spilled: Option<(String, SpillReport)>,
 ) -> CallToolResult {
-    let Answer { mut text, end, output, session_id, applied } = answer;
+    let Answer { mut text, end, output, session_id, applied, of } = answer;
     let mut data = match (&end, applied) {
         (Some(end), _) => of_end(end),
         (None, Some(true)) => empty("applied"),
@@ -34,7 +34,8 @@ pub(super) fn of_command(
     put("session_id", json!(session_id));
     if end.is_none() {
         // It is known for certain at the end.
-        put("enforcement", json!({ "level": expected, "expected": true, "partial": [], "absent": [] }));
+        let level = of.map_or(expected, |of| of.level).name();
+        put("enforcement", json!({ "level": level, "expected": true, "partial": [], "absent": [] }));
     }
     if let Some(output) = &output {
         put("truncated", json!(output.bytes_omitted > 0));

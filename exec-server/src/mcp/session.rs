@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::noted::Refused;
 use crate::protocol::RpcError;
 use crate::server::Shared;
+use crate::turns::Turns;
 
 /// How long `kill` waits for the end.
 const KILLED_IN: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ pub(super) struct Session {
     id: String,
     peer: Arc<str>,
     engine: Engine,
+    /// Its turns at setting up processes.
+    turns: Turns,
     pub(super) outputs: Outputs,
     /// Ends everything.
     cancellation: CancellationToken,
@@ -90,6 +93,7 @@ impl Session {
         Ok(Self {
             id,
             engine: Engine::new(desk.bench.clone(), Arc::new(Quiet)),
+            turns: server.sessions.turns(),
             outputs: Outputs::new(desk.bench.spill.clone()),
             cancellation: server.shutdown.child_token(),
             server,
@@ -119,7 +123,7 @@ impl Session {
                 let asked = WriteStdin::read(&Arguments::of("write_stdin", arguments, WriteStdin::KNOWN)?)?;
                 // The command goes on, whatever becomes of this call.
                 let answer = waited(self.engine.write_stdin(asked), None, None, client).await?;
-                Ok(self.told(answer, "a session", &self.desk.sandbox))
+                Ok(self.told(answer, &self.desk.sandbox))
             }
             "kill" => self.kill(arguments, client).await,
             _ => Err(format!("there is no tool `{}`", shown(tool))),
@@ -131,10 +135,10 @@ impl Session {
         let asked = ExecCommand::read(&arguments, &self.engine)?;
         let command = asked.command.clone();
         let sandbox = self.granted("exec_command", &asked.asks, &command, &asked.directory, client).await?;
-        let (call, reader) = self.call_under(&sandbox, client)?;
+        let (call, reader) = self.call_under(&sandbox, client).await?;
         let ends = call.cancellation.clone();
         let answer = waited(self.engine.exec_command(asked, call), Some(ends), reader, client).await?;
-        Ok(self.told(answer, &quoted(&command), &sandbox))
+        Ok(self.told(answer, &sandbox))
     }
 
     async fn shell(&self, arguments: JsonObject, client: &Client) -> Result<CallToolResult, String> {
@@ -142,10 +146,10 @@ impl Session {
         let asked = Shell::read(&arguments, &self.engine)?;
         let command = asked.command.clone();
         let sandbox = self.granted("shell", &asked.asks, &command, &asked.directory, client).await?;
-        let (call, reader) = self.call_under(&sandbox, client)?;
+        let (call, reader) = self.call_under(&sandbox, client).await?;
         let ends = call.cancellation.clone();
         let answer = waited(self.engine.shell(asked, call), Some(ends), reader, client).await?;
-        Ok(self.told(answer, &quoted(&command), &sandbox))
+        Ok(self.told(answer, &sandbox))
     }
 
     async fn apply_patch(&self, arguments: JsonObject, client: &Client) -> Result<CallToolResult, String> {
@@ -153,11 +157,11 @@ impl Session {
         let directory = self.engine.directory(None);
         let command = ["apply_patch".to_owned()];
         let sandbox = self.granted("apply_patch", &Asks::default(), &command, &directory, client).await?;
-        let (call, _nothing) = self.call_under(&sandbox, client)?;
+        let (call, _nothing) = self.call_under(&sandbox, client).await?;
         let ends = call.cancellation.clone();
         let applied = async { Ok(self.engine.apply_patch(&patch, &directory, &call).await) };
         let answer = waited(applied, Some(ends), None, client).await?;
-        Ok(self.told(answer, "apply_patch", &sandbox))
+        Ok(self.told(answer, &sandbox))
     }
 
     async fn kill(&self, mut arguments: JsonObject, client: &Client) -> Result<CallToolResult, String> {
@@ -173,7 +177,7 @@ impl Session {
         let arguments = Arguments::of("kill", arguments, &["session_id"])?;
         let id = arguments.number("session_id")?.ok_or_else(|| arguments.missing("session_id"))?;
         let answer = waited(self.engine.kill(id, signal, KILLED_IN), None, None, client).await?;
-        Ok(self.told(answer, "a session", &self.desk.sandbox))
+        Ok(self.told(answer, &self.desk.sandbox))
     }
 
     pub(super) async fn read_output(&self, arguments: JsonObject) -> Result<CallToolResult, String> {
@@ -255,8 +259,9 @@ impl Session {
         }
     }
 
-    /// A call under a sandbox, with its place among the processes, and what follows it where the client wants to know.
-    fn call_under<'s>(
+    /// A call under a sandbox, with its place among the processes and its turn at being set up, and what follows it where the
+    /// client wants to know.
+    async fn call_under<'s>(
         &self,
         sandbox: &'s Sandbox,
         client: &Client,
@@ -269,21 +274,26 @@ impl Session {
                 "{most} processes run already, as many as this server allows. Nothing was run."
             ));
         }
-        metrics.processes_started.add(1);
         let mut call = Call::new(sandbox, self.cancellation.child_token(), self.labels(client));
         call.held = Some(Held(Box::new(Runs(Arc::clone(metrics)))));
+        call.turn = tokio::select! {
+            turn = self.turns.begin() => Some(Held(Box::new(turn))),
+            () = client.cancellation().cancelled() => return Err("cancelled. Nothing was run.".to_owned()),
+        };
+        metrics.processes_started.add(1);
         let (sender, reader) = oneshot::channel();
         let follow = client.wants_progress();
         call.follow = follow.then_some(sender);
         Ok((call, follow.then_some(reader)))
     }
 
-    /// What a client gets of an answer.
-    fn told(&self, answer: Answer, command: &str, sandbox: &Sandbox) -> CallToolResult {
+    /// What a client gets of an answer: with what its command runs under or, of a patch, this sandbox.
+    fn told(&self, answer: Answer, sandbox: &Sandbox) -> CallToolResult {
         let ended = answer.end.as_deref().and_then(|end| end.as_ref().ok());
         let report = ended.and_then(|end| end.spill.clone());
+        let command = answer.of.as_ref().map_or("apply_patch", |of| &of.command);
         let spilled = report.and_then(|report| Some((self.outputs.keep(&report, command)?, report)));
-        result::of_command(answer, sandbox.expected().level.name(), spilled)
+        result::of_command(answer, sandbox.expected().level, spilled)
     }
 }
 

@@ -90,7 +90,7 @@ pub struct ListResult {
 pub struct Listed {
     /// What the client calls it.
     pub process_id: String,
-    /// The program and its arguments.
+    /// The program and its arguments; of a long command line the first 4 KiB, with `…` at the end.
     pub argv: Vec<String>,
     /// Whether it has a terminal.
     pub tty: bool,

@@ -148,6 +148,7 @@ fn a_start_that_fails_says_why_and_frees_the_id() {
         };
         for (params, code) in [
             (with("argv", json!([])), -32602),
+            (with("processId", json!("x".repeat(1025))), -32602),
             (with("argv", json!([""])), -32603),
             (with("argv", json!(["no-such-program"])), -32603),
             (with("argv", json!(["/etc"])), -32603),
@@ -168,6 +169,13 @@ fn a_start_that_fails_says_why_and_frees_the_id() {
         }
         let heard = raw.run(&with("cwd", json!(format!("{}/..%2Fws", server.uri("ws")))));
         assert_eq!((heard.exit_code, heard.is_whole()), (Some(0), true));
+        // Other ids that would be kept.
+        let long = "x".repeat(1025);
+        let write = json!({"processId": "p", "chunk": "", "writeId": &long});
+        assert_eq!(raw.error("process/write", &write).0, -32602);
+        let open = |id: &str| json!({"handleId": id, "path": server.uri("home/config.toml"), "mode": "read"});
+        assert_eq!(raw.error("fs/open", &open(&long)).0, -32602);
+        assert_eq!(raw.result("fs/open", &open(&long[1..]))["handleId"], long[1..]);
     });
 }
 

@@ -122,6 +122,41 @@ fn a_set_up_that_begins_anew_loses_neither_input_nor_output() {
     );
 }
 
+/// A helper that never comes to an end with the set-up of what touches files, as where a file system does not answer.
+#[test]
+fn workers_for_files_that_hang_hold_up_no_process() {
+    let places = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (helper, hangs) = (places.path().join("helper"), places.path().join("hangs"));
+    nix::unistd::mkfifo(&hangs, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = format!(
+        "#!/bin/bash\nif [[ \" $* \" == *codex-files* ]]; then\n  echo >{hangs}\n  exec sleep 600\nfi\n\
+         exec -a codex-linux-sandbox {codex} \"$@\"\n",
+        hangs = hangs.display(),
+        codex = env!("CARGO_BIN_EXE_codex-under-test"),
+    );
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let server =
+        Server::with(Way::Unix, &format!("codex_linux_sandbox_exe = \"{}\"\n", helper.display()), &[]);
+    // More than there are turns. A client has room for the answers of two.
+    let turns = std::thread::available_parallelism().unwrap().get().max(2);
+    let mut hung = std::fs::File::options().read(true).write(true).open(&hangs).unwrap();
+    let mut clients: Vec<_> = (0..=turns / 2).map(|_| server.ready()).collect();
+    for client in &mut clients {
+        for _ in 0..2 {
+            client.request("fs/readFile", &json!({"path": server.uri("ws/file")}));
+        }
+    }
+    for _ in 0..2 * clients.len() {
+        // Each of them has said that it hangs: those behind it were given its turn.
+        std::io::Read::read_exact(&mut hung, &mut [0]).unwrap();
+    }
+    assert_eq!(server.ready().run(&server.start_params("p", &["echo", "hello"])).text(), "hello\n");
+    // Who goes leaves none behind.
+    drop(clients);
+    wait_for_children(&server, 0);
+}
+
 #[test]
 fn a_server_without_descriptors_says_so_and_goes_on() {
     if codex_tests::harness::require_tool("prlimit").is_none() {

@@ -59,6 +59,34 @@ fn a_person_says_yes_or_no() {
 }
 
 #[test]
+fn what_goes_on_is_told_of_with_what_it_runs_under() {
+    let place = Place::new("exec_server.max_policy = \"danger-full-access\"\n");
+    let mut mcp = place.session(&[], &forms());
+    let level = |answer: &Value| answer["enforcement"]["level"].as_str().unwrap().to_owned();
+    let plain = mcp.call("exec_command", &json!({"cmd": "sleep 1000", "yield_time_ms": 250}));
+    let cmd = "seq 20000; exec sleep 1000";
+    let arguments = json!({"cmd": cmd, "yield_time_ms": 250, "sandbox_permissions": "danger-full-access"});
+    let id = mcp.request("tools/call", &json!({"name": "exec_command", "arguments": arguments}));
+    let (_, wide) = answered(&mut mcp, id, "accept");
+    assert_eq!((wide["outcome"].as_str(), level(&wide).as_str()), (Some("running"), "none"), "{wide}");
+    assert_ne!(level(&plain), "none");
+    for (begun, expected) in [(&plain, level(&plain)), (&wide, "none".to_owned())] {
+        let id = &begun["session_id"];
+        let told = mcp.call("write_stdin", &json!({"session_id": id, "yield_time_ms": 250}));
+        assert_eq!((told["outcome"].as_str(), level(&told)), (Some("running"), expected.clone()), "{told}");
+        // A signal that changes nothing.
+        let told = mcp.call("kill", &json!({"session_id": id, "signal": "SIGCONT"}));
+        assert_eq!((told["outcome"].as_str(), level(&told)), (Some("running"), expected), "{told}");
+    }
+    // What it wrote is known by its command, whichever call saw its end.
+    let ended = mcp.call("kill", &json!({"session_id": wide["session_id"]}));
+    mcp.over(&wide["session_id"], ended);
+    let listed = mcp.result("resources/list", &json!({}))["resources"].take();
+    let described = listed[0]["description"].as_str().unwrap();
+    assert!(described.contains(cmd), "{listed}");
+}
+
+#[test]
 fn where_nobody_can_be_asked_it_is_refused() {
     let place = Place::new("");
     for capabilities in [json!({}), json!({"elicitation": {"url": {}}})] {
