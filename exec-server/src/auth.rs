@@ -3,6 +3,9 @@
 
 mod signed;
 
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,6 +15,8 @@ use subtle::ConstantTimeEq as _;
 
 pub use signed::{DEFAULT_SKEW, LONGEST_SKEW, Refused, SignedTokens};
 
+/// The largest file that a secret or a key is read from, in bytes.
+const LARGEST_FILE: u64 = 64 * 1024;
 /// The shortest token that is taken: 128 bits as hexadecimal digits, or 192 as base64.
 const SHORTEST: usize = 32;
 
@@ -19,8 +24,10 @@ const SHORTEST: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     /// The file can't be read.
-    #[error("the token file {path}: {error}", path = shown(.path))]
+    #[error("the {kind} file {path}: {error}", path = shown(.path))]
     Unreadable {
+        /// What is in it: a token or a key.
+        kind: &'static str,
         /// The file.
         path: PathBuf,
         /// What the kernel says.
@@ -32,26 +39,20 @@ pub enum AuthError {
         path = shown(.0)
     )]
     Short(PathBuf),
-    /// The file of a key can't be read.
-    #[error("the key file {path}: {error}", path = shown(.path))]
-    UnreadableKey {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel says.
-        error: std::io::Error,
-    },
     /// Signatures made with it could be forged.
     #[error("a shared secret has 32 bytes at least")]
     Secret,
     /// The same, of a file.
     #[error("the secret file {path}: a shared secret has 32 bytes at least; `openssl rand -hex 32` makes one", path = shown(.0))]
     ShortSecret(PathBuf),
-    /// Others could read the secret, or put a key of their own in its place.
+    /// Others could read the secret, or put one of their own in its place.
     #[error(
-        "the key file {path} has the mode {mode:04o} and belongs to user {owner}: it has to belong to this user or root, and not \
+        "the {kind} file {path} has the mode {mode:04o} and belongs to user {owner}: it has to belong to this user or root, and not \
          to have any of the bits {forbidden:03o}; `chmod 600` takes them away", path = shown(.path)
     )]
     Exposed {
+        /// What is in it: a token or a key.
+        kind: &'static str,
         /// The file.
         path: PathBuf,
         /// Its mode.
@@ -115,14 +116,14 @@ impl std::fmt::Debug for TokenDigest {
 }
 
 impl TokenDigest {
-    /// The digest of the token that is in a file; blanks around it are not part of it.
+    /// The digest of the token that is in a file; blanks around it are not part of it. Others must have no access to the file,
+    /// and its group may read it at most.
     ///
     /// # Errors
     ///
     /// [`AuthError`].
     pub fn of_file(path: &Path) -> Result<Self, AuthError> {
-        let text =
-            std::fs::read(path).map_err(|error| AuthError::Unreadable { path: path.to_owned(), error })?;
+        let text = read("token", path, 0o027)?;
         let token = text.trim_ascii();
         if token.len() < SHORTEST || token.iter().any(|byte| !byte.is_ascii_graphic()) {
             return Err(AuthError::Short(path.to_owned()));
@@ -160,8 +161,27 @@ impl TokenDigest {
     }
 }
 
+/// Reads a file that has a secret or a key in it, where nobody has these rights to it and it belongs to us or root.
+fn read(kind: &'static str, path: &Path, forbidden: u32) -> Result<Vec<u8>, AuthError> {
+    let unreadable = |error| AuthError::Unreadable { kind, path: path.to_owned(), error };
+    let file = File::open(path).map_err(unreadable)?;
+    // Of the file that is read, whatever the path leads to by now.
+    let status = file.metadata().map_err(unreadable)?;
+    let mode = status.mode() & 0o7777;
+    let is_ours = status.uid() == 0 || status.uid() == nix::unistd::geteuid().as_raw();
+    if mode & forbidden != 0 || !is_ours {
+        return Err(AuthError::Exposed { kind, path: path.to_owned(), mode, forbidden, owner: status.uid() });
+    }
+    let mut text = Vec::new();
+    file.take(LARGEST_FILE).read_to_end(&mut text).map_err(unreadable)?;
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+
     use super::{AuthError, TokenDigest};
 
     #[test]
@@ -170,6 +190,7 @@ mod tests {
         let file = directory.path().join("token");
         let token = "0123456789abcdef0123456789abcdef";
         std::fs::write(&file, format!("{token}\n")).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
         let digest = TokenDigest::of_file(&file).unwrap();
         assert!(digest.admits(Some(format!("Bearer {token}").as_bytes())));
         assert!(digest.admits(Some(format!("bearer {token}").as_bytes())));
@@ -180,6 +201,31 @@ mod tests {
         assert!(!digest.admits(None));
         std::fs::write(&file, "short").unwrap();
         assert!(matches!(TokenDigest::of_file(&file), Err(AuthError::Short(_))));
+    }
+
+    #[test]
+    fn a_token_that_others_could_read_or_write_opens_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        std::fs::write(&file, "0123456789abcdef0123456789abcdef").unwrap();
+        let with = |mode: u32| {
+            std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            TokenDigest::of_file(&file)
+        };
+        for mode in [0o400, 0o600, 0o640, 0o700] {
+            assert!(with(mode).is_ok(), "{mode:o}");
+        }
+        for mode in [0o604, 0o602, 0o601, 0o620, 0o644, 0o666, 0o777] {
+            let refused = with(mode).unwrap_err();
+            assert!(matches!(refused, AuthError::Exposed { mode: found, .. } if found == mode), "{refused}");
+            assert!(refused.to_string().starts_with("the token file "), "{refused}");
+        }
+        // Another user's could be another one tomorrow. Only root can give it away.
+        if nix::unistd::geteuid().is_root() {
+            assert!(with(0o600).is_ok());
+            chown(&file, Some(4242), None).unwrap();
+            assert!(matches!(with(0o600), Err(AuthError::Exposed { owner: 4242, .. })));
+        }
     }
 
     #[test]

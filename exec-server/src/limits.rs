@@ -15,8 +15,8 @@ pub struct ServerLimits {
     pub in_flight_bytes: usize,
     /// The longest message over MCP, in bytes. A longer one is answered as malformed.
     pub mcp_message_bytes: usize,
-    /// How many requests an MCP session may have under way, where [`concurrent_requests`](Self::concurrent_requests) is not
-    /// less. Beyond it, a request is refused.
+    /// How many requests an MCP session over standard streams may have under way, where
+    /// [`concurrent_requests`](Self::concurrent_requests) is not less. Beyond it, a request is refused.
     pub mcp_requests: usize,
     /// How many bytes of requests an MCP session may have under way. Beyond it, a request is refused.
     pub mcp_in_flight_bytes: usize,

@@ -13,6 +13,7 @@ mod outputs;
 mod permissions;
 mod progress;
 mod result;
+mod room;
 mod session;
 mod spec;
 
@@ -25,19 +26,19 @@ use codex_core::exec::Sandbox;
 use codex_core::output::SpillDirectory;
 use codex_mcp::{Face, Http, HttpOptions, Incoming};
 use codex_tools::Bench;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::ceiling::{Ceiling, Refusal};
 use crate::framing::check_structure;
 use crate::limits::ServerLimits;
 use crate::server::Shared;
 use crate::transport::{Reader, Received, Writer};
+pub(crate) use room::Place;
+use room::Room;
 use session::Session;
 
 /// The longest call, which a session without a message outlives.
 const LONGEST_CALL: Duration = Duration::from_secs(3600);
-/// What bytes are counted in.
-const KIB: usize = 1024;
 /// How many messages wait for a connection to take them.
 const WAITING: usize = 16;
 
@@ -66,14 +67,8 @@ pub(crate) struct Desk {
     http: OnceLock<Http>,
     /// Those over HTTP, whose end nobody else waits for.
     sessions: Mutex<Vec<Weak<Session>>>,
-    /// How many requests over HTTP may be under way, and how many KiB of them.
-    room: (Arc<Semaphore>, Arc<Semaphore>),
-}
-
-/// A request's place among those that may be under way over HTTP.
-pub(crate) struct Place {
-    _request: OwnedSemaphorePermit,
-    _kibibytes: OwnedSemaphorePermit,
+    /// What requests over HTTP may be under way, of all sessions.
+    room: Room,
 }
 
 impl Desk {
@@ -92,7 +87,6 @@ impl Desk {
         let workspace = ceiling.workspace();
         // One that is gone is told of by the first call.
         let workspace = workspace.canonicalize().unwrap_or_else(|_gone| workspace.to_owned());
-        let room = |most: usize| Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
         Ok(Self {
             sandbox,
             widest,
@@ -100,7 +94,7 @@ impl Desk {
             stdio,
             http: OnceLock::new(),
             sessions: Mutex::default(),
-            room: (room(limits.concurrent_requests), room(limits.in_flight_bytes.div_ceil(KIB))),
+            room: Room::new(limits.concurrent_requests, limits.in_flight_bytes),
         })
     }
 
@@ -110,7 +104,6 @@ impl Desk {
             let options = HttpOptions {
                 idle: LONGEST_CALL + server.limits.mcp_session_for,
                 bytes: server.limits.mcp_message_bytes,
-                loopback_only: server.token.is_none(),
             };
             // The server holds the desk, and not the other way round.
             let (desk, of_server) = (Arc::downgrade(self), Arc::downgrade(server));
@@ -129,12 +122,9 @@ impl Desk {
         })
     }
 
-    /// A place for a request of so many bytes. Nothing where there is none.
-    pub(crate) fn place(&self, bytes: usize) -> Option<Place> {
-        let kibibytes = u32::try_from(bytes.div_ceil(KIB)).ok()?;
-        let request = Arc::clone(&self.room.0).try_acquire_owned().ok()?;
-        let kibibytes = Arc::clone(&self.room.1).try_acquire_many_owned(kibibytes).ok()?;
-        Some(Place { _request: request, _kibibytes: kibibytes })
+    /// A place for a request. Nothing where there is none.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.room.place()
     }
 
     /// Ends what sessions over HTTP have started, and waits until it has.
@@ -201,8 +191,10 @@ pub(crate) async fn serve(
             }
         }
     });
-    let bounds =
-        codex_mcp::Bounds { requests: limits.concurrent_requests, bytes: limits.mcp_in_flight_bytes };
+    let bounds = codex_mcp::Bounds {
+        requests: limits.mcp_requests.min(limits.concurrent_requests),
+        bytes: limits.mcp_in_flight_bytes,
+    };
     codex_mcp::serve(Arc::clone(&session) as Arc<_>, incoming, out, bounds, stop).await;
     session.end().await;
     reading.abort();

@@ -22,7 +22,8 @@ use crate::metrics::Metrics;
 use crate::protocol::EnvironmentInfo;
 use crate::session::Sessions;
 use crate::transport::{
-    Bound, ListenAddress, ListenError, Listener, Port, bind, lines, same_user, serve_http, unix_peer,
+    Bound, ListenAddress, ListenError, Listener, Port, Stranger, bind, lines, same_user, serve_http,
+    unix_peer,
 };
 use crate::turns::Turns;
 
@@ -214,11 +215,13 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, port: Port) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, "TCP_NODELAY: {error}");
         }
-        let local = stream.local_addr();
-        if shared.token.is_none() && local.is_ok_and(|local| same_user(local, peer) == Some(false)) {
-            shared.metrics.connections_refused.add(1);
-            tracing::warn!(%peer, "refused: the connection belongs to another user of this machine");
-            continue;
+        if shared.token.is_none() {
+            let local = stream.local_addr().map_err(|_closed| Stranger::Unknown);
+            if let Err(stranger) = local.and_then(|local| same_user(local, peer)) {
+                shared.metrics.connections_refused.add(1);
+                tracing::warn!(%peer, "refused: {stranger}");
+                continue;
+            }
         }
         let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
             shared.metrics.connections_refused.add(1);

@@ -19,7 +19,7 @@ use crate::framing::{Line, LineReader};
 pub(crate) use http::{Port, serve_http};
 pub use listen::{AddressError, Bound, ListenAddress, ListenError};
 pub(crate) use listen::{Listener, bind};
-pub(crate) use peer::{same_user, unix_peer};
+pub(crate) use peer::{Stranger, same_user, unix_peer};
 
 /// A stream of bytes in both directions.
 pub(crate) trait Pipe: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use hyper::http::request::Parts;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, Implementation,
     ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
     ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ServerCapabilities,
-    ServerConfig, Tool,
+    ServerConfig,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -22,6 +23,8 @@ pub(crate) const VERSIONS: &[ProtocolVersion] = &[
     ProtocolVersion::V_2025_06_18,
     ProtocolVersion::V_2025_11_25,
 ];
+/// The header by which a request over HTTP names its session.
+const SESSION: &str = "mcp-session-id";
 /// What we have, for those who ask with the wrong parameters.
 const METHODS: [&str; 6] = [
     "initialize",
@@ -40,11 +43,13 @@ pub(crate) struct Adapter {
 }
 
 impl Adapter {
-    /// Refuses what came without a session.
-    fn in_a_session(&self, context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
-        match context.protocol_version() {
-            Some(version) if VERSIONS.contains(&version) => Ok(()),
-            other => Err(ErrorData::unsupported_protocol_version(other.unwrap_or_default(), VERSIONS)),
+    /// Refuses what came over HTTP without a session, whatever version it speaks: nobody could go on with what it begins.
+    fn in_a_session(context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        match context.extensions.get::<Parts>() {
+            Some(head) if !head.headers.contains_key(SESSION) => {
+                Err(ErrorData::invalid_request("a session begins with `initialize`, and this is none", None))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -67,12 +72,8 @@ impl ServerHandler for Adapter {
         _page: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        self.in_a_session(&context)?;
+        Self::in_a_session(&context)?;
         Ok(ListToolsResult::with_all_items(self.face.tools()))
-    }
-
-    fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.face.tools().into_iter().find(|tool| tool.name == name)
     }
 
     async fn call_tool(
@@ -80,7 +81,7 @@ impl ServerHandler for Adapter {
         params: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        self.in_a_session(&context)?;
+        Self::in_a_session(&context)?;
         let client = Client::of(&context, &self.ended);
         let result = self.face.call(&params.name, params.arguments.unwrap_or_default(), client).await?;
         Ok(result.into())
@@ -91,7 +92,7 @@ impl ServerHandler for Adapter {
         _page: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        self.in_a_session(&context)?;
+        Self::in_a_session(&context)?;
         Ok(ListResourcesResult::with_all_items(self.face.resources()))
     }
 
@@ -100,7 +101,7 @@ impl ServerHandler for Adapter {
         _page: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        self.in_a_session(&context)?;
+        Self::in_a_session(&context)?;
         Ok(ListResourceTemplatesResult::with_all_items(self.face.templates()))
     }
 
@@ -109,7 +110,7 @@ impl ServerHandler for Adapter {
         params: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        self.in_a_session(&context)?;
+        Self::in_a_session(&context)?;
         Ok(ReadResourceResult::new(self.face.read(&params.uri).await?).into())
     }
 

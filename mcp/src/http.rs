@@ -25,8 +25,6 @@ pub struct HttpOptions {
     pub idle: Duration,
     /// The longest body, in bytes.
     pub bytes: usize,
-    /// Whether only requests are answered that name this machine's loopback as their host.
-    pub loopback_only: bool,
 }
 
 /// Answers requests.
@@ -51,13 +49,12 @@ impl Http {
         let mut sessions = LocalSessionManager::default();
         sessions.session_config.keep_alive = Some(options.idle);
         sessions.session_config.init_timeout = Some(FIRST);
-        let mut config = StreamableHttpServerConfig::default()
+        let config = StreamableHttpServerConfig::default()
             .enforce_origin_validation()
+            // Whoever listens knows at which addresses.
+            .disable_allowed_hosts()
             .with_max_request_body_bytes(options.bytes)
             .with_cancellation_token(stop.child_token());
-        if !options.loopback_only {
-            config = config.disable_allowed_hosts();
-        }
         let stop = stop.clone();
         let adapter = move || {
             let face = open().map_err(std::io::Error::other)?;
@@ -66,7 +63,7 @@ impl Http {
         Self { service: StreamableHttpService::new(adapter, Arc::new(sessions), config) }
     }
 
-    /// Answers a request whose body is here, and in bounds.
+    /// Answers a request whose body is here, and in bounds. That it is addressed to this server was looked at before.
     pub async fn answer(&self, request: Request<Full<Bytes>>) -> Response<BoxBody<Bytes, Infallible>> {
         self.service.handle(request).await
     }

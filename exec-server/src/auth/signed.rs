@@ -8,9 +8,6 @@
 //! is refused before anything is computed. Whatever else a header offers (`jwk`, `jku`, `x5c`, `kid`) is not looked at. Claims are
 //! read once the signature holds, and not before.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -20,14 +17,12 @@ use ring::{hmac, signature};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use super::AuthError;
+use super::{AuthError, read};
 
 /// The shortest shared secret, in bytes: what the signature has (RFC 7518, section 3.2).
 const SHORTEST_SECRET: usize = 32;
 /// The longest token that is looked at, in bytes.
 const LONGEST: usize = 8 * 1024;
-/// The largest file that a key is read from, in bytes.
-const LARGEST_FILE: u64 = 64 * 1024;
 /// What stands before the 32 bytes of an Ed25519 key in a `PUBLIC KEY` (RFC 8410, section 4).
 const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
@@ -165,7 +160,7 @@ impl SignedTokens {
     ///
     /// [`AuthError`].
     pub fn with_secret_file(path: &Path) -> Result<Self, AuthError> {
-        let text = read(path, 0o027)?;
+        let text = read("key", path, 0o027)?;
         Self::with_secret(text.trim_ascii()).map_err(|_short| AuthError::ShortSecret(path.to_owned()))
     }
 
@@ -176,7 +171,7 @@ impl SignedTokens {
     ///
     /// [`AuthError`].
     pub fn with_public_key_file(path: &Path) -> Result<Self, AuthError> {
-        let text = read(path, 0o022)?;
+        let text = read("key", path, 0o022)?;
         public_key(&text).map(Self::with_public_key).ok_or_else(|| AuthError::PublicKey(path.to_owned()))
     }
 
@@ -246,22 +241,6 @@ impl SignedTokens {
             _ => Err(Refused::Audience),
         }
     }
-}
-
-/// Reads a key's file, where nobody has these rights to it and it belongs to us or root.
-fn read(path: &Path, forbidden: u32) -> Result<Vec<u8>, AuthError> {
-    let unreadable = |error| AuthError::UnreadableKey { path: path.to_owned(), error };
-    let file = File::open(path).map_err(unreadable)?;
-    // Of the file that is read, whatever the path leads to by now.
-    let status = file.metadata().map_err(unreadable)?;
-    let mode = status.mode() & 0o7777;
-    let is_ours = status.uid() == 0 || status.uid() == nix::unistd::geteuid().as_raw();
-    if mode & forbidden != 0 || !is_ours {
-        return Err(AuthError::Exposed { path: path.to_owned(), mode, forbidden, owner: status.uid() });
-    }
-    let mut text = Vec::new();
-    file.take(LARGEST_FILE).read_to_end(&mut text).map_err(unreadable)?;
-    Ok(text)
 }
 
 /// The key in a `PUBLIC KEY` in PEM (RFC 7468).

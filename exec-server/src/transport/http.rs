@@ -1,7 +1,7 @@
 //! The HTTP side of a WebSocket's port: the upgrade, and what orchestrators ask for.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
     SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
@@ -22,6 +23,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Bytes;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_util::sync::CancellationToken;
 
 use super::{Pipe, web_socket, web_socket_config};
 use crate::connection;
@@ -52,21 +54,33 @@ pub(crate) async fn serve_http(
     permit: OwnedSemaphorePermit,
     port: Port,
 ) {
-    let permit = Arc::new(permit);
+    let (permit, stop) = (Arc::new(permit), server.shutdown.clone());
     let service = service_fn(move |request| {
         let (server, permit) = (Arc::clone(&server), Arc::clone(&permit));
         async move { Ok::<_, Infallible>(answer(&server, request, peer, permit, port).await) }
     });
-    let served = http1::Builder::new()
+    if let Err(error) = converse(stream, service, stop).await {
+        tracing::debug!(%peer, "HTTP: {error}");
+    }
+}
+
+/// Answers requests until the peer goes. Told to stop, it answers what was asked, and takes no more.
+async fn converse<S>(stream: impl Pipe + 'static, service: S, stop: CancellationToken) -> hyper::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>,
+{
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(LARGEST_HEAD)
         .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%peer, "HTTP: {error}");
+        .with_upgrades();
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = &mut connection => return ended,
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
+    connection.await
 }
 
 type Permit = Arc<OwnedSemaphorePermit>;
@@ -84,7 +98,12 @@ async fn answer(
         return status(StatusCode::FORBIDDEN);
     }
     let is_read = *request.method() == Method::GET || *request.method() == Method::HEAD;
-    match request.uri().path() {
+    let path = request.uri().path();
+    // A page whose own name leads here sends no `Origin` where it only reads, but that name.
+    if matches!(path, "/metrics" | "/mcp") && server.token.is_none() && !names_loopback(headers) {
+        return status(StatusCode::FORBIDDEN);
+    }
+    match path {
         "/healthz" | "/readyz" if is_read => status(StatusCode::OK),
         "/metrics" if is_read => match is_admitted(server, headers) {
             true => text(server.metrics.text()),
@@ -99,6 +118,21 @@ async fn answer(
         "/" | "/healthz" | "/readyz" | "/metrics" => status(StatusCode::METHOD_NOT_ALLOWED),
         _ => status(StatusCode::NOT_FOUND),
     }
+}
+
+/// Whether a request is addressed to this machine's loopback, and not to a name that leads there by somebody else's word.
+fn names_loopback(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let host = authority.host();
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_loopback = address.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    // The host, with a port at most: no user, and nothing that is no port.
+    let is_plain = authority.port_u16().is_some() || authority.as_str() == host;
+    is_plain && !authority.as_str().contains('@') && (is_loopback || host.eq_ignore_ascii_case("localhost"))
 }
 
 fn is_admitted(server: &Shared, headers: &HeaderMap) -> bool {
@@ -178,4 +212,87 @@ fn text(text: String) -> Response<Body> {
     let mut response = Response::new(Full::from(text).boxed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[test]
+    fn names_of_loopback_are_told_from_others() {
+        let is_ours = |hosts: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(HOST, HeaderValue::from_str(host).unwrap());
+            }
+            names_loopback(&headers)
+        };
+        for host in
+            ["localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:1", "127.3.2.1:80", "[::1]", "[::1]:80"]
+        {
+            assert!(is_ours(&[host]), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "127.0.0.1@evil.example",
+            "evil.example@127.0.0.1",
+            "localhost@localhost",
+            "10.0.0.1",
+            "0.0.0.0",
+            "[::]",
+            "[::ffff:10.0.0.1]",
+            "127.1",
+            "localhost:x",
+            "a b",
+        ] {
+            assert!(!is_ours(&[host]), "{host}");
+        }
+        assert!(!is_ours(&[]));
+        assert!(!is_ours(&["localhost", "evil.example"]));
+    }
+
+    #[tokio::test]
+    async fn told_to_stop_it_answers_what_was_asked_and_no_more() {
+        const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        // One that waits for nothing ends at once.
+        let (stop, stops) = (CancellationToken::new(), CancellationToken::new());
+        let at_once = || service_fn(|_| async { Ok(status(StatusCode::OK)) });
+        let (mut idle, theirs) = duplex(1024);
+        let serving = tokio::spawn(converse(theirs, at_once(), stop.clone()));
+        idle.write_all(ASK).await.unwrap();
+        let mut answer = [0; 12];
+        idle.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        stop.cancel();
+        serving.await.unwrap().unwrap();
+
+        let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (was_asked, may_go) = (Arc::clone(&asked), Arc::clone(&go));
+        let service = service_fn(move |_| {
+            let (asked, go) = (Arc::clone(&was_asked), Arc::clone(&may_go));
+            async move {
+                asked.notify_one();
+                go.notified().await;
+                Ok(status(StatusCode::OK))
+            }
+        });
+        let (mut client, theirs) = duplex(1024);
+        let serving = tokio::spawn(converse(theirs, service, stops.clone()));
+        // Twice: the second one comes behind the first.
+        client.write_all(&[ASK, ASK].concat()).await.unwrap();
+        asked.notified().await;
+        stops.cancel();
+        go.notify_one();
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
+        assert!(answers.to_ascii_lowercase().contains("connection: close"), "{answers}");
+        serving.await.unwrap().unwrap();
+    }
 }

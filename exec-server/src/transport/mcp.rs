@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::http::{Body, status};
 use crate::framing::check_structure;
+use crate::mcp::Place;
 use crate::server::Shared;
 
 /// How long a client may take to send a request's body.
@@ -29,23 +30,42 @@ pub(super) async fn answer(server: &Arc<Shared>, request: Request<Incoming>) -> 
         server.metrics.malformed.add(1);
         return status(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    let body = match timeout(PATIENCE, Limited::new(body, most).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            server.metrics.malformed.add(1);
-            return status(StatusCode::PAYLOAD_TOO_LARGE);
+    // Before anything of it is kept: what waits for the rest of itself is under way as well.
+    let Some(mut place) = desk.place() else { return status(StatusCode::SERVICE_UNAVAILABLE) };
+    let collected = timeout(PATIENCE, collect(body, most, &mut place)).await;
+    let body = match collected.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT)) {
+        Ok(body) => body,
+        Err(code) => {
+            if code == StatusCode::PAYLOAD_TOO_LARGE {
+                server.metrics.malformed.add(1);
+            }
+            return status(code);
         }
-        Ok(Err(_broken)) => return status(StatusCode::BAD_REQUEST),
-        Err(_elapsed) => return status(StatusCode::REQUEST_TIMEOUT),
     };
     if check_structure(&body).is_err() {
         server.metrics.malformed.add(1);
         return status(StatusCode::BAD_REQUEST);
     }
     if is_post {
-        // Held until the handler is done: the head goes with the request.
-        let Some(place) = desk.place(body.len()) else { return status(StatusCode::SERVICE_UNAVAILABLE) };
+        // Held until the handler is done: the head goes with the request. What only listens has no place.
         head.extensions.insert(Arc::new(place));
     }
     http.answer(Request::from_parts(head, Full::new(body))).await
+}
+
+/// A body within its bounds. Each piece takes its room as it comes.
+async fn collect(mut body: Incoming, most: usize, place: &mut Place) -> Result<Bytes, StatusCode> {
+    let mut collected = Vec::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers mean nothing here.
+        let Ok(piece) = frame.map_err(|_broken| StatusCode::BAD_REQUEST)?.into_data() else { continue };
+        if collected.len() + piece.len() > most {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        if !place.grow(piece.len()) {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        collected.extend_from_slice(&piece);
+    }
+    Ok(collected.into())
 }

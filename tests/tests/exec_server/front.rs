@@ -3,21 +3,24 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use nix::sys::signal::{Signal, kill};
 use ring::hmac;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
 use super::raw::{Server, Way};
 
-/// What the port of a server says to a head of a request.
+/// What the port of a server says to a head of a request, which is for loopback unless it names another host.
 pub(crate) fn http(server: &Server, head: &str) -> String {
     let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream.write_all(format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    let host = if head.contains("Host:") { "" } else { "Host: localhost\r\n" };
+    stream.write_all(format!("{head}\r\n{host}Connection: close\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -51,6 +54,11 @@ fn the_port_answers_orchestrators_and_no_browser() {
         ("POST / HTTP/1.1", 405),
         ("GET /other HTTP/1.1", 404),
         ("GET /healthz HTTP/1.1\r\nOrigin: http://evil.example", 403),
+        // A page sends no origin where it reads what has its own name; that this name leads here it can bring about.
+        ("GET /metrics HTTP/1.1\r\nHost: evil.example", 403),
+        ("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example", 403),
+        ("GET /metrics HTTP/1.1\r\nHost: [::1]:80", 200),
+        ("GET /healthz HTTP/1.1\r\nHost: evil.example", 200),
     ] {
         assert_eq!(status(&server, head), expected, "{head}");
     }
@@ -63,6 +71,83 @@ fn the_port_answers_orchestrators_and_no_browser() {
         "codex_exec_server_request_duration_seconds_count{method=\"process/start\",result=\"ok\"} 1",
     ] {
         assert!(metrics.contains(line), "{metrics}");
+    }
+}
+
+/// All that a client has to say to have a command run, without a wait for any answer.
+fn said_at_once(server: &Server) -> Vec<u8> {
+    let mut said = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        .to_vec();
+    for message in [
+        json!({"id": 1, "method": "initialize", "params": {"clientName": "t"}}),
+        json!({"method": "initialized"}),
+        json!({"id": 2, "method": "process/start", "params": server.start_params("p", &["true"])}),
+    ] {
+        let text = message.to_string();
+        // A text frame with a length of eight bytes, masked with zeros.
+        said.extend([0x81, 0xff]);
+        said.extend((text.len() as u64).to_be_bytes());
+        said.extend([0; 4]);
+        said.extend(text.as_bytes());
+    }
+    said
+}
+
+fn counted(server: &Server, name: &str) -> u64 {
+    let metrics = http(server, "GET /metrics HTTP/1.1");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&format!("codex_exec_server_{name} ")));
+    value.unwrap().parse().unwrap()
+}
+
+#[test]
+fn without_a_token_only_who_is_known_to_be_ours_gets_in() {
+    let server = Server::start(Way::WebSocket);
+    let said = said_at_once(&server);
+    // What is said means something, from who may say it and is there.
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.write_all(&said).unwrap();
+    let mut heard = Vec::new();
+    while !heard.windows(13).any(|piece| piece == b"\"processId\":\"") {
+        let mut piece = [0; 4096];
+        let count = stream.read(&mut piece).unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&heard));
+        heard.extend(&piece[..count]);
+    }
+    drop(stream);
+    assert_eq!(
+        (counted(&server, "processes_started_total"), counted(&server, "connections_refused_total")),
+        (1, 0)
+    );
+    // And nothing from who has gone before the server looks: the kernel lists that as root's, whoever it was.
+    let pid = nix::unistd::Pid::from_raw(server.process().try_into().unwrap());
+    let strangers: &[Option<u32>] =
+        if nix::unistd::geteuid().is_root() { &[None, Some(65534)] } else { &[None] };
+    for (refused, user) in (1..).zip(strangers) {
+        kill(pid, Signal::SIGSTOP).unwrap();
+        let mut client = Command::new("bash");
+        client.args(["-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{}; cat >&3", server.address().port())]);
+        if let Some(user) = *user {
+            client.uid(user).gid(user);
+        }
+        let mut client = client.current_dir("/").stdin(Stdio::piped()).spawn().unwrap();
+        client.stdin.take().unwrap().write_all(&said).unwrap();
+        assert!(client.wait().unwrap().success());
+        kill(pid, Signal::SIGCONT).unwrap();
+        assert_eq!(counted(&server, "connections_refused_total"), refused, "{user:?}");
+    }
+    assert_eq!(counted(&server, "processes_started_total"), 1);
+    // One that is there and another user's is told nothing.
+    if nix::unistd::geteuid().is_root() {
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{}; printf 'GET /healthz HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3; cat <&3 2>&1",
+            server.address().port()
+        );
+        let mut client = Command::new("bash");
+        client.args(["-c", &script]).current_dir("/").uid(65534).gid(65534);
+        let told = String::from_utf8(client.output().unwrap().stdout).unwrap();
+        assert!(!told.contains("HTTP/1.1"), "{told}");
+        assert_eq!(counted(&server, "connections_refused_total"), 3);
     }
 }
 
@@ -170,6 +255,7 @@ fn a_server_that_everybody_could_use_does_not_start() {
         (&["--listen", "stdio", "--listen", "stdio"], 2, "once only"),
         (&["--listen", "unix:///nowhere/socket"], 125, "can't listen at"),
         (&["--ws-token-file", "/nowhere"], 2, "the token file /nowhere"),
+        (&["--ws-token-file", open], 2, "has the mode 0644"),
         (&["--ws-token-sha256", "ab"], 2, "64 hexadecimal digits"),
         (&["--ws-auth", "capability-token"], 2, "required"),
         (&["--ws-auth", "signed-bearer-token"], 2, "required"),

@@ -1,5 +1,8 @@
 //! Bad input harms nobody, and there is only so much of everything.
 
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::json;
 
 use super::raw::{Place, Presence};
@@ -89,6 +92,36 @@ fn a_version_without_sessions_is_not_spoken() {
     assert_eq!(mcp.result("initialize", &hello)["protocolVersion"], "2025-11-25");
 }
 
+/// A helper that never comes to an end with the set-up of one command, as where a file system does not answer.
+#[test]
+fn set_ups_that_hang_hold_up_no_other_call() {
+    let helpers = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (helper, hangs) = (helpers.path().join("helper"), helpers.path().join("hangs"));
+    nix::unistd::mkfifo(&hangs, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = format!(
+        "#!/bin/bash\nif [[ \" $* \" == *\" hang-here \"* ]]; then\n  echo >{hangs}\n  exec sleep 600\nfi\n\
+         exec -a codex-linux-sandbox {codex} \"$@\"\n",
+        hangs = hangs.display(),
+        codex = env!("CARGO_BIN_EXE_codex-under-test"),
+    );
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let place = Place::new(&format!("codex_linux_sandbox_exe = \"{}\"\n", helper.display()));
+    let mut hung = std::fs::File::options().read(true).write(true).open(&hangs).unwrap();
+    let mut mcp = place.session(&["-s", "workspace-write"], &json!({}));
+    // More than there are turns: those behind the first ones were given theirs.
+    let calls = std::thread::available_parallelism().unwrap().get().max(2) + 1;
+    for _ in 0..calls {
+        let call = json!({"name": "shell", "arguments": {"command": ["hang-here"]}});
+        mcp.request("tools/call", &call);
+    }
+    for _ in 0..calls {
+        hung.read_exact(&mut [0]).unwrap();
+    }
+    assert_eq!(mcp.call("shell", &json!({"command": ["true"]}))["exit_code"], 0);
+    mcp.kill();
+}
+
 #[test]
 fn only_so_many_processes_run() {
     let place = Place::new("");
@@ -99,6 +132,19 @@ fn only_so_many_processes_run() {
     let killed = mcp.call("kill", &json!({"session_id": begun["session_id"]}));
     assert_eq!(mcp.over(&begun["session_id"], killed)["outcome"], "cancelled");
     assert_eq!(mcp.call("shell", &json!({"command": ["true"]}))["exit_code"], 0);
+}
+
+#[test]
+fn a_session_has_no_more_requests_under_way_than_is_said() {
+    let place = Place::new("");
+    let mut mcp = place.session(&["-s", "workspace-write"], &json!({}));
+    let begun = mcp.call("exec_command", &json!({"cmd": "sleep 1000", "yield_time_ms": 250}));
+    let wait = json!({"session_id": begun["session_id"], "yield_time_ms": 300_000});
+    for _ in 0..128 {
+        mcp.request("tools/call", &json!({"name": "write_stdin", "arguments": wait}));
+    }
+    let (code, words) = mcp.error("tools/list", &json!({}));
+    assert_eq!((code, words.as_str()), (-32603, "as many requests are under way as this server allows"));
 }
 
 #[test]

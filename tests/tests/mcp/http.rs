@@ -150,6 +150,12 @@ fn no_browser_and_nobody_without_a_token_gets_in() {
     }
     // A name that leads here by somebody else's word.
     assert_eq!(server.status("POST", "/mcp", &[("Host", "evil.example")], &ok), 403);
+    assert_eq!(server.status("GET", "/metrics", &[("Host", "evil.example")], ""), 403);
+    assert_eq!(server.status("GET", "/metrics", &[], ""), 200);
+    // Loopback has more than one address.
+    for host in ["localhost:1", "127.0.0.2", "[::1]:80"] {
+        assert_eq!(server.status("POST", "/mcp", &[("Host", host)], &ok), 200, "{host}");
+    }
     for (method, path, expected) in [
         ("GET", "/healthz", 200),
         ("GET", "/", 404),
@@ -242,6 +248,39 @@ fn an_answer_is_not_lost_with_its_connection() {
 }
 
 #[test]
+fn what_waits_for_the_rest_of_itself_is_under_way() {
+    let server = Server::start("", &["--concurrent-requests", "8"]);
+    let session = server.session();
+    let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}).to_string();
+    let headers = [("Mcp-Session-Id", session.as_str())];
+    // A place comes back a moment after its answer.
+    let until = |expected: u16| {
+        let end = std::time::Instant::now() + PATIENCE;
+        while server.status("POST", "/mcp", &headers, &list) != expected {
+            assert!(std::time::Instant::now() < end, "it is never answered with {expected}");
+        }
+    };
+    until(200);
+    // They have said how much they will say, and all but its end.
+    let length = [headers[0], ("Content-Length", &list.len().to_string())];
+    let (begin, rest) = list.split_at(list.len() - 1);
+    let mut halves: Vec<_> = (0..8).map(|_| server.send("POST", "/mcp", &length, begin)).collect();
+    until(503);
+    // What is no call is answered meanwhile.
+    assert_eq!(server.status("GET", "/healthz", &[], ""), 200);
+    let mut answered = 0;
+    for half in &mut halves {
+        let mut line = String::new();
+        // One of them may have come when another request had the last place, and was told so, and left.
+        let is_there = half.get_mut().write_all(rest.as_bytes()).is_ok() && half.read_line(&mut line).is_ok();
+        answered += usize::from(is_there && line.starts_with("HTTP/1.1 200"));
+    }
+    assert!(answered >= 7, "{answered}");
+    drop(halves);
+    until(200);
+}
+
+#[test]
 fn bad_requests_harm_nobody() {
     let server = Server::start("", &["--max-connections", "8"]);
     let session = server.session();
@@ -265,19 +304,23 @@ fn bad_requests_harm_nobody() {
         assert!((400..500).contains(&status), "{name}: {status}");
     }
     // Without a session, no version leads to a command.
-    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
-                      "io.modelcontextprotocol/clientInfo": {"name": "x", "version": "1"}});
-    for params in [
-        json!({"name": "shell", "arguments": {"command": ["touch", "made"]}}),
-        json!({"name": "shell", "arguments": {"command": ["touch", "made"]}, "_meta": meta}),
-    ] {
-        let body = json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params}).to_string();
-        let version =
-            [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/call"), ("Mcp-Name", "shell")];
-        let mut answer = server.send("POST", "/mcp", &version, &body);
-        let mut text = String::new();
-        answer.read_to_string(&mut text).unwrap();
-        assert!(text.contains("error") && !text.contains("exit_code"), "{text}");
+    for version in ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"] {
+        let meta = json!({"io.modelcontextprotocol/protocolVersion": version, "io.modelcontextprotocol/clientCapabilities": {},
+                          "io.modelcontextprotocol/clientInfo": {"name": "x", "version": "1"}});
+        for params in [
+            json!({"name": "shell", "arguments": {"command": ["touch", "made"]}}),
+            json!({"name": "shell", "arguments": {"command": ["touch", "made"]}, "_meta": meta}),
+        ] {
+            let body =
+                json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params}).to_string();
+            let version =
+                [("MCP-Protocol-Version", version), ("Mcp-Method", "tools/call"), ("Mcp-Name", "shell")];
+            let mut answer = server.send("POST", "/mcp", &version, &body);
+            let mut text = String::new();
+            answer.read_to_string(&mut text).unwrap();
+            let is_refused = !text.starts_with("HTTP/1.1 200") || text.contains("\"error\"");
+            assert!(is_refused && !text.contains("exit_code"), "{text}");
+        }
     }
     assert!(!server.place.path("ws/made").exists());
     assert_eq!(server.call(&session, "shell", &json!({"command": ["true"]}))["exit_code"], 0);

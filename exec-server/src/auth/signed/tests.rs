@@ -219,7 +219,7 @@ fn keys_come_from_files_that_are_nobody_elses() {
     }
     assert!(matches!(
         SignedTokens::with_secret_file(Path::new("/nowhere")),
-        Err(AuthError::UnreadableKey { .. })
+        Err(AuthError::Unreadable { kind: "key", .. })
     ));
     let debug = format!("{:?}", tokens());
     assert_eq!(debug, "SignedTokens(HS256, None, None, 0ns)");
