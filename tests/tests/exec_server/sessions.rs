@@ -114,17 +114,19 @@ fn an_ended_server_leaves_nothing() {
 /// Waits until a server has so many processes, but for those that are kept ready and have nothing to run yet.
 pub(crate) fn wait_for_children(server: &Server, count: usize) {
     let deadline = std::time::Instant::now() + PATIENCE;
-    let children = || {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.process())).unwrap();
-        let lists = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
-        let all: Vec<String> =
-            lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
-        all.iter().filter(|process| !waits(process)).count()
-    };
-    while children() != count {
-        assert!(std::time::Instant::now() < deadline, "{} children", children());
+    while children(server) != count {
+        assert!(std::time::Instant::now() < deadline, "{} children", children(server));
         std::thread::yield_now();
     }
+}
+
+/// How many processes a server has that were started for somebody.
+pub(crate) fn children(server: &Server) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.process())).unwrap();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let all: Vec<String> =
+        lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    all.iter().filter(|process| !waits(process)).count()
 }
 
 /// Whether a child of a server was started ahead, and its first process of new namespaces has no command to wait for.

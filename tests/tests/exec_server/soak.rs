@@ -1,4 +1,4 @@
-//! What many clients leave behind that go as they like:
+//! What many clients leave behind that go as they like: some of them in every run of the suite, and as many as there is time for by
 //! `SOAK_SECONDS=300 cargo test -p codex-tests --test exec_server soak -- --ignored --nocapture`, and with `SOAK_BIN` of another
 //! program than the one under test, a release build for instance.
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::raw::{Server, Way};
-use super::sessions::wait_for_children;
+use super::sessions::{children, wait_for_children};
 
 /// How many clients there are at a time.
 const CLIENTS: u64 = 16;
@@ -18,6 +18,7 @@ const CLIENTS: u64 = 16;
 struct Held {
     descriptors: usize,
     threads: usize,
+    children: usize,
     resident_kib: u64,
 }
 
@@ -31,6 +32,7 @@ impl Held {
         Self {
             descriptors: count("fd"),
             threads: count("task"),
+            children: children(server),
             resident_kib: resident.unwrap().parse().unwrap(),
         }
     }
@@ -123,15 +125,15 @@ fn resume(server: &Server, chance: &mut Chance) {
     raw.result("process/terminate", &json!({"processId": "p"}));
 }
 
-/// Lets clients come and go for so long. Says how many did.
-fn clients(server: &Server, time: Duration, seed: u64) -> u64 {
-    let end = Instant::now() + time;
+/// Lets clients come and go as long as one more may, by how many of its line there were. Says how many did.
+fn clients(server: &Server, seed: u64, one_more: impl Fn(u64) -> bool + Sync) -> u64 {
+    let one_more = &one_more;
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 scope.spawn(move || {
                     let (mut chance, mut count) = (Chance(seed + client), 0);
-                    while Instant::now() < end {
+                    while one_more(count) {
                         one(server, &mut chance);
                         count += 1;
                     }
@@ -148,7 +150,7 @@ fn settle(server: &Server) {
     wait_for_children(server, 0);
     let sessions = || {
         let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix("codex_exec_server_sessions_active "));
@@ -162,20 +164,41 @@ fn settle(server: &Server) {
 }
 
 #[test]
+fn some_clients_leave_nothing() {
+    let server = Server::with(Way::WebSocket, "", &["--session-timeout", "1s"]);
+    assert_eq!(clients(&server, 1, |count| count < 3), 3 * CLIENTS);
+    settle(&server);
+    let before = Held::by(&server);
+    assert_eq!(clients(&server, 1000, |count| count < 6), 6 * CLIENTS);
+    settle(&server);
+    let after = Held::by(&server);
+    assert!(after.descriptors <= before.descriptors + 8, "{before:?} {after:?}");
+    assert!(after.threads <= before.threads + 8, "{before:?} {after:?}");
+    assert_eq!((before.children, after.children), (0, 0));
+    assert_eq!(server.ready().result("environment/status", &Value::Null), json!({"status": "ready"}));
+    assert_eq!(server.end(), Some(0));
+}
+
+#[test]
 #[ignore = "takes as long as it is told to, and prints figures"]
 fn clients_that_go_as_they_like_leave_nothing() {
     let seconds = std::env::var("SOAK_SECONDS").map_or(60, |text| text.parse().unwrap());
     let server = Server::with(Way::WebSocket, "", &["--session-timeout", "1s"]);
-    clients(&server, Duration::from_secs(10), 1);
+    let time = |seconds: u64| {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        move |_| Instant::now() < end
+    };
+    clients(&server, 1, time(10));
     settle(&server);
     let before = Held::by(&server);
-    let count = clients(&server, Duration::from_secs(seconds), 1000);
+    let count = clients(&server, 1000, time(seconds));
     settle(&server);
     let after = Held::by(&server);
     println!("{count} clients in {seconds} s, {CLIENTS} at a time: {before:?} before, {after:?} after");
     // One more policy's namespaces may be kept ready, and one session more be about to end.
     assert!(after.descriptors <= before.descriptors + 8, "{before:?} {after:?}");
     assert!(after.threads <= before.threads + 8, "{before:?} {after:?}");
+    assert_eq!((before.children, after.children), (0, 0));
     assert!(after.resident_kib < before.resident_kib * 3 / 2 + 16 * 1024, "{before:?} {after:?}");
     assert_eq!(server.ready().result("environment/status", &Value::Null), json!({"status": "ready"}));
     assert_eq!(server.end(), Some(0));
