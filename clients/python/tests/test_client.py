@@ -274,6 +274,33 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
         async with await Client.connect(server.way, token=token) as client:
             self.assertEqual(await (await client.start(["true"])).wait(), 0)
 
+    async def test_a_token_that_is_not_to_be_had_is_told(self) -> None:
+        server = Server(self, WAYS[2])
+        relay = Relay(int(server.address.rsplit(":", 1)[1]))
+        fails: list[BaseException] = [KeyError("vault"), asyncio.CancelledError("elsewhere")]
+        for failure in fails:
+            tokens: list[str | BaseException] = [failure, "some"]
+
+            def token() -> str:
+                one = tokens.pop()
+                if isinstance(one, BaseException):
+                    raise one
+                return one
+
+            client = await Client.connect(await relay.open(), token=token)
+            process = await client.start(["sleep", "600"])
+            answer = asyncio.create_task(client.call("process/read", {"processId": process.id, "waitMs": 600_000}))
+            # It is asked before the connection is cut.
+            await client.call("environment/status")
+            relay.cut()
+            for waits in (answer, process.wait(), client.start(["true"])):
+                with self.assertRaises(SessionLost) as lost:
+                    await waits
+                self.assertIs(lost.exception.__cause__, failure)
+            self.assertEqual(tokens, [])
+            await client.close()
+            relay.close()
+
     async def test_what_is_given_up_is_cancelled(self) -> None:
         server = Server(self, WAYS[1])
         async with await Client.connect(server.way) as client:

@@ -74,7 +74,8 @@ class Client:
         expire. ``resume`` goes on with a session, once it has no other connection; ``patience`` is how many seconds that is waited
         for, and how many it is tried to connect again where the connection is lost.
 
-        Raises :class:`ConnectionLost`, :class:`RpcError` or :class:`ProtocolError`.
+        Raises :class:`ConnectionLost`, :class:`RpcError` or :class:`ProtocolError`, and what ``token`` raises. Where ``token``
+        raises later, for another connection, the session is lost (:class:`SessionLost`, with that as its ``__cause__``).
         """
         client = cls(address, token, name, patience)
         if resume is None:
@@ -255,16 +256,27 @@ class Client:
                 await asyncio.sleep(_PAUSE)
 
     async def _run(self) -> None:
-        while True:
-            try:
-                await self._read()
-            except (ConnectionLost, ProtocolError) as error:
-                if self._closing:
-                    return
+        try:
+            while True:
                 try:
+                    await self._read()
+                except (ConnectionLost, ProtocolError) as error:
+                    if self._closing:
+                        return
                     await self._resume(error)
-                except (ConnectionLost, RpcError, ProtocolError) as lost:
-                    return self._end(lost if isinstance(lost, ConnectionLost) else SessionLost(str(lost)))
+        except ConnectionLost as lost:
+            self._end(lost)
+        except BaseException as error:
+            if self._closing:
+                raise
+            # Whoever waits would do so for ever: the function that makes tokens can raise anything.
+            end = SessionLost(str(error) or type(error).__name__)
+            end.__cause__ = error
+            self._end(end)
+            if self._transport is not None:
+                await self._transport.close()
+            if not isinstance(error, Exception):
+                raise
 
     async def _read(self) -> None:
         transport = self._transport
