@@ -106,6 +106,67 @@ fn the_unit_is_what_systemd_takes() {
     assert_eq!(arguments.len(), 5, "{arguments:?}");
 }
 
+/// What the unit takes from the server, each looked at for what it does to sandboxes: none of them refuses the calls of one, nor
+/// covers a part of `/proc`.
+const HARDENED: [&str; 11] = [
+    "NoNewPrivileges",
+    "CapabilityBoundingSet",
+    "AmbientCapabilities",
+    "ProtectSystem",
+    "ProtectHome",
+    "PrivateTmp",
+    "PrivateDevices",
+    "ProtectClock",
+    "RestrictRealtime",
+    "LockPersonality",
+    "UMask",
+];
+
+/// The level that commands have where systemd has made `mounts` for the server.
+fn level_behind(mounts: &str) -> String {
+    let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let script = format!("set -e\n{mounts}\nexec unshare --user --map-user=1000 --map-group=1000 \"$@\"");
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--map-root-user", "--mount", "--propagation=private", "sh", "-c", &script, "sh"]);
+    unshare.arg(env!("CARGO_BIN_EXE_codex-under-test")).args(["sandbox", "--json", "-C"]).arg(home.path());
+    let (runs, said) = run(unshare.args(["--", "true"]).env("CODEX_HOME", home.path()));
+    assert!(runs, "{mounts}: {said}");
+    let result: serde_json::Value = serde_json::from_str(&said).unwrap();
+    result["enforcement"]["level"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_unit_leaves_sandboxes_what_they_need() {
+    let text = fs::read_to_string(deploy().join("systemd/codex-exec-server.service")).unwrap();
+    let (_, hardened) = text.split_once("# What is the server's alone to lose.").unwrap();
+    let hardened = hardened.lines().skip(1).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let hardened = hardened.take_while(|line| *line != "[Install]");
+    assert_eq!(hardened.map(|line| line.split('=').next().unwrap()).collect::<Vec<_>>(), HARDENED);
+    if require_tool("unshare").is_none() {
+        return;
+    }
+    // As ProtectHome and PrivateDevices make them; /dev has less in it.
+    let harmless = "mount -t tmpfs -o ro,mode=000 none /home
+        new=$(mktemp -d); mount -t tmpfs -o mode=755,nosuid,noexec none $new
+        for device in null zero full random urandom tty; do
+            : >$new/$device; mount --bind /dev/$device $new/$device
+        done
+        mkdir $new/pts $new/shm; mount --rbind /dev/pts $new/pts; mount --rbind /dev/shm $new/shm
+        ln -s pts/ptmx $new/ptmx; mount --move $new /dev; rmdir $new";
+    assert_eq!(level_behind(harmless), "namespaces");
+    // As ProtectHostname, ProtectKernelTunables and ProtectKernelLogs make them.
+    let read_only = |path: &str| {
+        format!("mount --bind {path} {path}; mount -o remount,bind,ro,nosuid,nodev,noexec {path}")
+    };
+    for mounts in [
+        read_only("/proc/sys/kernel/hostname"),
+        read_only("/proc/sys"),
+        "mount --bind /dev/null /proc/kmsg".to_owned(),
+    ] {
+        assert_eq!(level_behind(&mounts), "landlock", "{mounts}");
+    }
+}
+
 #[test]
 fn the_program_runs_in_an_image_of_nothing_else() {
     if require_tool("unshare").is_none() {
