@@ -5,6 +5,9 @@
 //! kernel make all of them at once, in half the time, a tenth of what executing the program takes. A kernel older than
 //! 5.14 does not know it; then they are made one by one, as they are without it.
 //!
+//! Only where the C library is in the program, and the linker is the one that is known: build.rs says so. Else the program
+//! begins as any other.
+//!
 //! In assembly language, since nothing else can run here: no address is right yet, and there is no thread-local memory.
 
 #![expect(unsafe_code, reason = "what comes before the C library can be written in assembly language only")]

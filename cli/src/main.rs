@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(begins_before_libc)]
 mod entry;
 
 /// The C entry point.
