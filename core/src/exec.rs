@@ -255,7 +255,10 @@ async fn attempt(
             let seen = run.finish().await;
             tried = Tried::of(&seen.records, observer.as_ref(), started);
             let usage = bounds.usage();
-            let result = result(sandbox, rung, &bounds, started, seen, usage.as_ref());
+            let mut result = result(sandbox, rung, &bounds, started, seen, usage.as_ref());
+            if observer.as_ref().is_some_and(|observer| observer.took_along(&result.outcome)) {
+                result.outcome = Outcome::ObserverEnded;
+            }
             bounds.end().await;
             answered.is_none().then_some(result)
         }

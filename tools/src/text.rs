@@ -29,7 +29,8 @@ pub(crate) fn ended_text(
         Outcome::TimedOut { .. }
         | Outcome::IdleTimedOut { .. }
         | Outcome::OutputExceeded { .. }
-        | Outcome::LimitExceeded { .. } => Some(result.outcome.sentence()),
+        | Outcome::LimitExceeded { .. }
+        | Outcome::ObserverEnded => Some(result.outcome.sentence()),
         _ => None,
     };
     let denials = lines(&result.denials);

@@ -301,6 +301,7 @@ fn unsaid(result: &ExecResult) -> Option<String> {
         | Outcome::IdleTimedOut { .. }
         | Outcome::OutputExceeded { .. }
         | Outcome::LimitExceeded { .. }
+        | Outcome::ObserverEnded
         | Outcome::SetupFailed { .. }
         | Outcome::NotExecuted { .. }) => Some(outcome.sentence()),
         Outcome::Exited { .. } | Outcome::Signalled { .. } | Outcome::Cancelled => None,

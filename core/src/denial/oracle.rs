@@ -84,6 +84,7 @@ const fn ended_badly(outcome: &Outcome) -> bool {
         | Outcome::OutputExceeded { .. }
         | Outcome::LimitExceeded { .. }
         | Outcome::Cancelled
+        | Outcome::ObserverEnded
         | Outcome::SetupFailed { .. } => false,
     }
 }

@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use codex_linux_sandbox::{Attempt, Isolation, Plan, observer_arguments, observer_sockets};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid};
 use tokio::time::Instant;
 
 use super::error::ExecError;
+use super::outcome::Outcome;
 use super::sandbox::Helper;
 use super::{spawn, sys};
 
@@ -55,6 +57,35 @@ impl Observer {
                 (Vec::new(), 0)
             }
         }
+    }
+
+    /// Whether it was its end that ended the command so.
+    ///
+    /// A command that is killed can have been killed by anybody. The kernel kills what is followed on the way of the observer's own
+    /// end: where that has not begun, it has nothing to do with it, and where it has, its status comes at once.
+    pub(super) fn took_along(&self, outcome: &Outcome) -> bool {
+        if !matches!(outcome, Outcome::Signalled { signal: libc::SIGKILL, .. }) || !self.is_ending() {
+            return false;
+        }
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        loop {
+            match waitid(Id::Pid(self.pid), flags) {
+                Err(Errno::EINTR) => {}
+                // By itself it ends when nobody is left to follow.
+                Ok(WaitStatus::Exited(_, 0)) | Err(Errno::ECHILD) => return false,
+                Ok(_) | Err(_) => return true,
+            }
+        }
+    }
+
+    /// Whether it is past its last instruction (`PF_EXITING` of `linux/sched.h`, in the ninth field of `proc_pid_stat(5)`).
+    fn is_ending(&self) -> bool {
+        const EXITING: u64 = 0x4;
+        /// Behind the name, which ends with the last parenthesis.
+        const FLAGS: usize = 6;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let flags = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(FLAGS)?.parse().ok());
+        flags.is_some_and(|flags: u64| flags & EXITING != 0)
     }
 
     /// When it began to see.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use codex_linux_sandbox::{EXIT_SETUP_FAILED, Step};
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
 
@@ -92,6 +93,8 @@ pub enum Outcome {
     },
     /// The caller cancelled the call, and the command was ended.
     Cancelled,
+    /// The process that [observed](crate::config::Explain::Always) the command was ended, and the command with it (`SIGKILL`).
+    ObserverEnded,
     /// The sandbox could not be set up. Nothing ran.
     SetupFailed {
         /// The step that failed, where the helper got far enough to say so.
@@ -128,6 +131,7 @@ impl Outcome {
             Self::OutputExceeded { .. } => "output_exceeded",
             Self::LimitExceeded { .. } => "limit_exceeded",
             Self::Cancelled => "cancelled",
+            Self::ObserverEnded => "observer_ended",
             Self::SetupFailed { .. } => "setup_failed",
             Self::NotExecuted { .. } => "not_executed",
         }
@@ -144,6 +148,7 @@ impl Outcome {
             | Self::OutputExceeded { .. }
             | Self::LimitExceeded { .. } => EXIT_TIMED_OUT,
             Self::Cancelled => EXIT_CANCELLED,
+            Self::ObserverEnded => EXIT_SIGNAL_BASE + Signal::SIGKILL as i32,
             Self::SetupFailed { .. } => EXIT_SETUP_FAILED,
             Self::NotExecuted { exit_code, .. } => *exit_code,
         }
@@ -155,7 +160,7 @@ impl Outcome {
         match self {
             Self::Exited { code } => format!("exited with code {code}"),
             Self::Signalled { signal, core_dumped } => {
-                let name = nix::sys::signal::Signal::try_from(*signal)
+                let name = Signal::try_from(*signal)
                     .map_or_else(|_unnamed| format!("signal {signal}"), |signal| signal.as_str().to_owned());
                 format!("ended by {name}{}", if *core_dumped { " (core dumped)" } else { "" })
             }
@@ -172,6 +177,10 @@ impl Outcome {
                 )
             }
             Self::Cancelled => "cancelled".to_owned(),
+            Self::ObserverEnded => {
+                "ended because the process of codex that observed it (--explain) was ended from outside"
+                    .to_owned()
+            }
             Self::SetupFailed { message, .. } => {
                 format!("nothing ran, the sandbox could not be set up: {message}")
             }
@@ -199,7 +208,8 @@ impl Serialize for Outcome {
             | Self::IdleTimedOut { .. }
             | Self::OutputExceeded { .. }
             | Self::LimitExceeded { .. }
-            | Self::Cancelled => (None, None, None, None),
+            | Self::Cancelled
+            | Self::ObserverEnded => (None, None, None, None),
             Self::SetupFailed { step, call, target, errno, message } => {
                 let target = target.as_ref().map(|path| path.to_string_lossy().into_owned());
                 let (step, call) = (step.map(Step::name), call.as_deref());

@@ -124,7 +124,7 @@ fn of_calls() -> Value {
         "properties": {
             "outcome": { "type": "string", "enum": [
                 "exited", "signalled", "timed_out", "idle_timed_out", "output_exceeded", "limit_exceeded", "cancelled",
-                "setup_failed", "not_executed", "running", "refused", "applied", "not_applied",
+                "observer_ended", "setup_failed", "not_executed", "running", "refused", "applied", "not_applied",
             ] },
             "exit_code": or_null("integer"),
             "signal": or_null("integer"),
