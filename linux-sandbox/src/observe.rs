@@ -12,13 +12,16 @@
 //! ```
 //!
 //! - **It decides nothing.** Each call runs in the kernel, under the same rules as without; the observer lets the thread go
-//!   on and looks at the answer. It changes no argument, and nothing that it reads from another process is used but to be
-//!   told.
+//!   on and looks at the answer. Nothing that it reads from another process is used but to be told. It changes no argument but
+//!   one flag: a process that is not to be followed (`CLONE_UNTRACED`) is all the same, for what the filters ask would kill it.
 //! - **Which calls.** One filter stops a thread at calls that the plan can refuse (`SECCOMP_RET_TRACE`), and there again
 //!   when they have returned. The other answers what a filter refuses anyway with a trap (`SECCOMP_RET_TRAP`, which also
 //!   never makes the call), in whose place the thread gets `EPERM`, as without. Everything else runs at full speed.
 //! - **No signal is lost or added.** A stop is none that a program can see: calls are not interrupted for it, other signals
-//!   are handed on as they come, and what stops a job stops it (`PTRACE_SEIZE`, `PTRACE_LISTEN`).
+//!   are handed on as they come, and what stops a job stops it (`PTRACE_SEIZE`, `PTRACE_LISTEN`). That it is followed makes one
+//!   difference of the kernel's own: a signal that is ignored reaches a thread all the same, and ends a call that it waits in
+//!   and that no signal lets begin again (`epoll_wait`, `semop`, `sigtimedwait`, a socket's timeout) with `EINTR`.
+//! - **Nobody waits for another.** Everybody who has stopped is served before whoever stops next.
 //! - **It fails closed.** Without it, calls that it watches would answer `ENOSYS`; so everything followed ends with it
 //!   (`PTRACE_O_EXITKILL`). Nobody inside can reach it at level namespaces, where it has no number.
 //! - **It can't be had everywhere.** Where the machine refuses, the command runs as without, and the report says why.
@@ -39,8 +42,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::{get_dumpable, set_dumpable};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials, recvmsg, setsockopt,
-    socketpair, sockopt,
+    AddressFamily, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, UnixCredentials, recvmsg,
+    setsockopt, shutdown, socketpair, sockopt,
 };
 use nix::unistd::{Pid, getpid, read, write};
 
@@ -64,6 +67,8 @@ const OPTION: &str = "--observe";
 pub(crate) const MARK: u16 = 0x0b5e;
 /// How long the observer is waited for, in milliseconds. It has nothing else to do.
 const PATIENCE: u16 = 5000;
+/// `CLONE_UNTRACED` of `linux/sched.h`.
+pub(crate) const UNTRACED: u64 = 0x0080_0000;
 /// A number, or an error, on the socket.
 const WORD: usize = size_of::<i32>();
 
@@ -113,20 +118,33 @@ pub(crate) fn observe(arguments: &[OsString]) -> Result<(), SetupError> {
     // The end of whoever wants to know ends this, and everything that is followed.
     end_with(number(parent), libc::SIGKILL)?;
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(failed("rt_sigprocmask"))?;
-    write(&socket, &getpid().as_raw().to_ne_bytes()).map_err(failed("write"))?;
+    // Who has given up waiting is nobody who comes.
+    if let Err(_gone) = write(&socket, &getpid().as_raw().to_ne_bytes()) {}
     let Some(command) = who_asks(&socket) else {
         // Nobody came: the set-up has failed.
         return Ok(());
     };
-    let seized = trace::seize(command);
-    let answer = seized.err().map_or(0, |errno| errno as i32);
-    if write(&socket, &answer.to_ne_bytes()).is_err() || seized.is_err() {
-        return Ok(());
-    }
+    let held = trace::hold(command);
+    let answer = held.as_ref().err().map_or(0, |errno| *errno as i32);
+    let answered = write(&socket, &answer.to_ne_bytes()).is_ok();
     drop(socket);
+    let followed = match held {
+        // It takes the answer, now or later: it stands still, and has not given up.
+        Ok(held) if answered => held.follow(),
+        // It has given up, and goes on without: it must not end with us.
+        Ok(held) => return held.leave().or_else(gone).map_err(failed("ptrace")),
+        Err(_told) => return Ok(()),
+    };
+    followed.or_else(gone).map_err(failed("ptrace"))?;
     let hidden = hidden.iter().map(PathBuf::from).collect();
-    Observer { log: Log::new(log.into()), hidden, entered: HashMap::new(), started: Instant::now() }.follow();
-    Ok(())
+    Observer { log: Log::new(log.into()), hidden, entered: HashMap::new(), started: Instant::now() }
+        .follow()
+        .map_err(failed("waitpid"))
+}
+
+/// What was to be done with a thread was done with one that was killed meanwhile: that is for the next stop to tell.
+fn gone(errno: Errno) -> Result<(), Errno> {
+    if errno == Errno::ESRCH { Ok(()) } else { Err(errno) }
 }
 
 /// Waits for the command's process, and learns its number here from the kernel.
@@ -175,7 +193,7 @@ fn ask(socket: &OwnedFd, in_namespaces: bool) -> Result<(), Errno> {
     // Nobody follows what hides its memory. What is hidden is hidden again before there is anybody inside to look.
     let dumpable = get_dumpable()?;
     set_dumpable(true)?;
-    let answer = write(socket, &[0; WORD]).and_then(|_| hear(socket));
+    let answer = write(socket, &[0; WORD]).and_then(|_| hear(socket).or_else(|errno| give_up(socket, errno)));
     set_dumpable(dumpable)?;
     match answer? {
         0 => Ok(()),
@@ -183,9 +201,15 @@ fn ask(socket: &OwnedFd, in_namespaces: bool) -> Result<(), Errno> {
     }
 }
 
+/// Waits no longer for the answer. One that has come until now counts: it would have this process followed. None can come after
+/// this, and an observer that can't answer leaves this process alone.
+fn give_up(socket: &OwnedFd, errno: Errno) -> Result<i32, Errno> {
+    shutdown(socket.as_raw_fd(), Shutdown::Both)?;
+    receive(socket).map_err(|_none| errno)
+}
+
 /// Reads a number from the observer, as long as there may be one.
 fn hear(socket: &OwnedFd) -> Result<i32, Errno> {
-    let mut word = [0; WORD];
     loop {
         match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], PollTimeout::from(PATIENCE)) {
             Ok(0) => return Err(Errno::ETIMEDOUT),
@@ -193,6 +217,13 @@ fn hear(socket: &OwnedFd) -> Result<i32, Errno> {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno),
         }
+        return receive(socket);
+    }
+}
+
+fn receive(socket: &OwnedFd) -> Result<i32, Errno> {
+    let mut word = [0; WORD];
+    loop {
         return match read(socket, &mut word) {
             Ok(WORD) => Ok(i32::from_ne_bytes(word)),
             Ok(_) => Err(Errno::ECONNRESET),
@@ -200,6 +231,12 @@ fn hear(socket: &OwnedFd) -> Result<i32, Errno> {
             Err(errno) => Err(errno),
         };
     }
+}
+
+/// Whether the end of a call is to be seen as well.
+enum Begun {
+    Seen,
+    Unseen,
 }
 
 /// Whoever follows the command and all that it starts.
@@ -214,41 +251,73 @@ struct Observer {
 
 impl Observer {
     /// Follows until nobody is left.
-    fn follow(mut self) {
-        while let Ok(Some((thread, stop))) = trace::next_stop() {
-            let gone_on = match stop {
-                Stop::Gone => {
-                    self.entered.remove(&thread);
-                    continue;
+    fn follow(mut self) -> Result<(), Errno> {
+        let mut stops = Vec::new();
+        loop {
+            trace::next_stops(&mut stops)?;
+            if stops.is_empty() {
+                return Ok(());
+            }
+            for (thread, stop) in stops.drain(..) {
+                // It was killed meanwhile, of which the next stop tells; or its number has become that of the one that
+                // executes something in its process, who comes to a stop of its own.
+                if let Err(_stale) = self.serve(thread, stop) {}
+            }
+        }
+    }
+
+    fn serve(&mut self, thread: Pid, stop: Stop) -> Result<(), Errno> {
+        match stop {
+            Stop::Gone => {
+                self.entered.remove(&thread);
+                Ok(())
+            }
+            Stop::Call => self.enter(thread),
+            Stop::Returned => {
+                self.leave(thread);
+                trace::resume(thread, Resume::Freely, 0)
+            }
+            Stop::Signal(signal) => {
+                let signal = if signal == libc::SIGSYS && self.trapped(thread) { 0 } else { signal };
+                trace::resume(thread, Resume::Freely, signal)
+            }
+            Stop::Group => trace::leave_stopped(thread),
+            Stop::Executes => {
+                self.entered.remove(&thread);
+                if let Ok(before) = trace::number_before(thread) {
+                    self.entered.remove(&before);
                 }
-                Stop::Call => self.enter(thread),
-                Stop::Returned => {
-                    self.leave(thread);
-                    trace::resume(thread, Resume::Freely, 0)
-                }
-                Stop::Signal(signal) => {
-                    let signal = if signal == libc::SIGSYS && self.trapped(thread) { 0 } else { signal };
-                    trace::resume(thread, Resume::Freely, signal)
-                }
-                Stop::Group => trace::leave_stopped(thread),
-                Stop::Other => trace::resume(thread, Resume::Freely, 0),
-            };
-            // It was killed meanwhile, of which the next stop tells.
-            if let Err(_killed) = gone_on {}
+                trace::resume(thread, Resume::Freely, 0)
+            }
+            Stop::Other => trace::resume(thread, Resume::Freely, 0),
         }
     }
 
     /// A call is about to be made.
     fn enter(&mut self, thread: Pid) -> Result<(), Errno> {
+        match self.begin(thread) {
+            Ok(Begun::Seen) => trace::resume(thread, Resume::ToTheEndOfTheCall, 0),
+            // Nobody else lets it go on.
+            Ok(Begun::Unseen) | Err(_) => trace::resume(thread, Resume::Freely, 0),
+        }
+    }
+
+    fn begin(&mut self, thread: Pid) -> Result<Begun, Errno> {
         let (called, data) = trace::call(thread)?;
         if data != u32::from(MARK) {
             // A filter of the command's own wants a tracer, of which it has none.
             trace::skip_call(thread)?;
-            return trace::resume(thread, Resume::Freely, 0);
+            return Ok(Begun::Unseen);
         }
-        let Some(look) = Look::at(thread, &called) else { return trace::resume(thread, Resume::Freely, 0) };
+        if called.number == libc::SYS_clone {
+            let mut registers = trace::Registers::of(thread)?;
+            registers.clear_in_first_argument(UNTRACED);
+            registers.set(thread)?;
+            return Ok(Begun::Unseen);
+        }
+        let Some(look) = Look::at(thread, &called) else { return Ok(Begun::Unseen) };
         self.entered.insert(thread, (called, look));
-        trace::resume(thread, Resume::ToTheEndOfTheCall, 0)
+        Ok(Begun::Seen)
     }
 
     /// A call was made.

@@ -3,16 +3,23 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a suite reports by failing")]
 
+#[path = "explain/kept_up_with.rs"]
+mod kept_up_with;
 #[path = "explain/unnoticed.rs"]
 mod unnoticed;
 
 use codex_tests::harness::{Failures, Identity, Level, Listener, Policy, Run, Scene, landlock_abi};
 use codex_tests::{cases, cases_by_level};
+use kept_up_with::{
+    busybox_ends_alike, looks_are_seen_where_something_is_hidden, one_of_many_threads_gets_its_turn,
+    pipelines_by_the_thousand_end_alike, signals_are_seen_whatever_sends_them,
+    the_observers_end_is_the_commands, who_is_not_to_be_followed_is,
+};
 use nix::errno::Errno;
 use serde_json::Value;
 use unnoticed::{
     a_stopped_child_is_seen_by_its_parent, a_storm_of_signals_interrupts_nothing,
-    pipelines_and_forks_end_alike, the_observers_end_is_the_commands, threads_race_and_execute,
+    pipelines_and_forks_end_alike, threads_race_and_execute,
 };
 
 cases_by_level!(
@@ -25,6 +32,12 @@ cases_by_level!(
     pipelines_and_forks_end_alike,
     the_observers_end_is_the_commands,
     threads_race_and_execute,
+    one_of_many_threads_gets_its_turn,
+    who_is_not_to_be_followed_is,
+    signals_are_seen_whatever_sends_them,
+    looks_are_seen_where_something_is_hidden,
+    pipelines_by_the_thousand_end_alike,
+    busybox_ends_alike,
 );
 cases!(where_nobody_can_observe_the_report_says_so, the_setting_says_when);
 

@@ -91,11 +91,13 @@ pub(super) enum Object {
         length: u64,
     },
     Process(i32),
+    /// A process that is open under a number.
+    ProcessOpen(i32),
 }
 
 /// What a call that a filter wants seen does.
 pub(super) fn of(called: &Called) -> Option<(Act, Object)> {
-    use Object::{Address, File, Files, Process};
+    use Object::{Address, File, Files, Process, ProcessOpen};
 
     let Called { number, arguments: [a, b, c, d, e, f] } = *called;
     let path = |at| Named::Path { at };
@@ -145,14 +147,28 @@ pub(super) fn of(called: &Called) -> Option<(Act, Object)> {
         }
         libc::SYS_truncate => (Act::Write, File(path(a))),
         libc::SYS_newfstatat | libc::SYS_statx | libc::SYS_readlinkat => (Act::Read, File(path_in(a, b))),
-        libc::SYS_execve | libc::SYS_chdir => (Act::Read, File(path(a))),
-        libc::SYS_execveat => (Act::Read, File(path_in(a, b))),
+        libc::SYS_execve
+        | libc::SYS_chdir
+        | libc::SYS_getxattr
+        | libc::SYS_lgetxattr
+        | libc::SYS_listxattr
+        | libc::SYS_llistxattr
+        | libc::SYS_statfs => (Act::Read, File(path(a))),
+        libc::SYS_execveat
+        | libc::SYS_name_to_handle_at
+        | SYS_GETXATTRAT
+        | SYS_LISTXATTRAT
+        | SYS_FILE_GETATTR => (Act::Read, File(path_in(a, b))),
+        libc::SYS_inotify_add_watch => (Act::Read, File(path(b))),
         libc::SYS_bind => (Act::Create, Address { at: b, length: c }),
         libc::SYS_connect => (Act::Connect, Address { at: b, length: c }),
         libc::SYS_sendto => (Act::Connect, Address { at: e, length: f }),
-        libc::SYS_kill | libc::SYS_tkill | libc::SYS_tgkill | libc::SYS_rt_sigqueueinfo => {
-            (Act::Signal, Process(lower(a)))
-        }
+        libc::SYS_kill
+        | libc::SYS_tkill
+        | libc::SYS_tgkill
+        | libc::SYS_rt_sigqueueinfo
+        | libc::SYS_rt_tgsigqueueinfo => (Act::Signal, Process(lower(a))),
+        libc::SYS_pidfd_send_signal => (Act::Signal, ProcessOpen(lower(a))),
         _ => return None,
     })
 }
@@ -160,7 +176,10 @@ pub(super) fn of(called: &Called) -> Option<(Act, Object)> {
 const W_OK: u64 = 2;
 const SYS_FCHMODAT2: i64 = 452;
 const SYS_SETXATTRAT: i64 = 463;
+const SYS_GETXATTRAT: i64 = 464;
+const SYS_LISTXATTRAT: i64 = 465;
 const SYS_REMOVEXATTRAT: i64 = 466;
+const SYS_FILE_GETATTR: i64 = 468;
 const SYS_FILE_SETATTR: i64 = 469;
 
 /// What an open tries, by its flags.

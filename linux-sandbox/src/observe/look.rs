@@ -57,6 +57,7 @@ impl Look {
                 Seen::Address(bytes_at(thread, at, length)?)
             }
             Object::Process(number) => Seen::Process(number),
+            Object::ProcessOpen(number) => Seen::Process(process_open(thread, number)?),
         };
         Some(Self { act, seen })
     }
@@ -109,6 +110,13 @@ fn absolute(thread: Pid, directory: i32, path: &[u8]) -> Option<PathBuf> {
         number => link(thread, &format!("fd/{number}"))?,
     };
     Some(start.join(path))
+}
+
+/// The number, as seen from here, of the process that a thread has open. Nothing where it is none, or has ended.
+fn process_open(thread: Pid, number: i32) -> Option<i32> {
+    let about = fs::read_to_string(format!("/proc/{thread}/fdinfo/{number}")).ok()?;
+    let process = about.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    (process > 0).then_some(process)
 }
 
 /// What a link of the kernel's says about a thread. Nothing where it is no path.

@@ -10,14 +10,19 @@ const OPTIONS: libc::c_int = libc::PTRACE_O_EXITKILL
     | libc::PTRACE_O_TRACESECCOMP
     | libc::PTRACE_O_TRACEFORK
     | libc::PTRACE_O_TRACEVFORK
-    | libc::PTRACE_O_TRACECLONE;
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEEXEC;
 /// Requests of `linux/ptrace.h`, whose type the C libraries do not agree on. The last is of Linux 5.3.
 const CONT: u32 = 7;
+const DETACH: u32 = 17;
 const SYSCALL: u32 = 24;
+const SETOPTIONS: u32 = 0x4200;
+const GETEVENTMSG: u32 = 0x4201;
 const GETSIGINFO: u32 = 0x4202;
 const GETREGSET: u32 = 0x4204;
 const SETREGSET: u32 = 0x4205;
 const SEIZE: u32 = 0x4206;
+const INTERRUPT: u32 = 0x4207;
 const LISTEN: u32 = 0x4208;
 const GET_SYSCALL_INFO: u32 = 0x420e;
 /// `PTRACE_SYSCALL_INFO_*`: where in a call a process stands.
@@ -43,6 +48,9 @@ pub(crate) enum Stop {
     Signal(libc::c_int),
     /// A signal has stopped it and the rest of its process, as it would unfollowed.
     Group,
+    /// It executes something, and is the only thread of its process now. Whatever was to be said of its number before was about
+    /// another one.
+    Executes,
     /// It is new, or has started another, or goes on after a stop.
     Other,
 }
@@ -56,18 +64,59 @@ pub(crate) enum Resume {
     ToTheEndOfTheCall,
 }
 
-/// Begins to follow a process, without stopping it.
-pub(crate) fn seize(process: Pid) -> Result<(), Errno> {
-    request(SEIZE, process, 0, OPTIONS.unsigned_abs() as usize).map(drop)
+/// A process that is stopped, and does not end with us as yet: until [`follow`](Self::follow) it could be left again.
+pub(crate) struct Held {
+    process: Pid,
+    /// The signal by which it was found on its way.
+    signal: libc::c_int,
 }
 
-/// Waits for the next stop of anybody who is followed. Nothing where nobody is left.
-pub(crate) fn next_stop() -> Result<Option<(Pid, Stop)>, Errno> {
+/// Stops a process to follow it. `ESRCH` where it has ended.
+pub(crate) fn hold(process: Pid) -> Result<Held, Errno> {
+    request(SEIZE, process, 0, 0)?;
+    request(INTERRUPT, process, 0, 0)?;
+    match wait(process, 0)? {
+        None | Some((_, Stop::Gone)) => Err(Errno::ESRCH),
+        Some((_, Stop::Signal(signal))) => Ok(Held { process, signal }),
+        Some(_) => Ok(Held { process, signal: 0 }),
+    }
+}
+
+impl Held {
+    /// Lets it go on, and follows it from here on: it ends with us, and what it starts is followed too.
+    pub(crate) fn follow(self) -> Result<(), Errno> {
+        let Self { process, signal } = self;
+        request(SETOPTIONS, process, 0, OPTIONS.unsigned_abs() as usize)?;
+        resume(process, Resume::Freely, signal)
+    }
+
+    /// Lets it go on, and has nothing more to do with it.
+    pub(crate) fn leave(self) -> Result<(), Errno> {
+        request(DETACH, self.process, 0, self.signal.unsigned_abs() as usize).map(drop)
+    }
+}
+
+/// Waits until somebody who is followed has stopped, and takes everybody who has by then: who is let go on and stops again at
+/// once can't keep the others waiting. Adds nothing where nobody is left.
+pub(crate) fn next_stops(stops: &mut Vec<(Pid, Stop)>) -> Result<(), Errno> {
+    let anybody = Pid::from_raw(-1);
+    let Some(first) = wait(anybody, 0)? else { return Ok(()) };
+    stops.push(first);
+    // Each of them waits to be let go on, so that there is an end.
+    while let Some(next) = wait(anybody, libc::WNOHANG)? {
+        stops.push(next);
+    }
+    Ok(())
+}
+
+/// Waits for a stop or an end. Nothing where nobody is left, or there is none at this time and it is not to be waited for.
+fn wait(whom: Pid, flags: libc::c_int) -> Result<Option<(Pid, Stop)>, Errno> {
     let mut status: libc::c_int = 0;
     loop {
         // JUSTIFICATION: nix makes an error of a signal without a name.
         // SAFETY: the pointer is to a local that lives until the call returns.
-        match Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) }) {
+        match Errno::result(unsafe { libc::waitpid(whom.as_raw(), &raw mut status, libc::__WALL | flags) }) {
+            Ok(0) => return Ok(None),
             Ok(thread) => return Ok(Some((Pid::from_raw(thread), stop(status)))),
             Err(Errno::EINTR) => {}
             Err(Errno::ECHILD) => return Ok(None),
@@ -82,6 +131,7 @@ fn stop(status: libc::c_int) -> Stop {
     }
     match (status >> 16, libc::WSTOPSIG(status)) {
         (libc::PTRACE_EVENT_SECCOMP, _) => Stop::Call,
+        (libc::PTRACE_EVENT_EXEC, _) => Stop::Executes,
         // A signal that stops, in the place of the trap that tells of everything else.
         (libc::PTRACE_EVENT_STOP, libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU) => {
             Stop::Group
@@ -99,6 +149,13 @@ pub(crate) fn resume(thread: Pid, how: Resume, signal: libc::c_int) -> Result<()
         Resume::ToTheEndOfTheCall => SYSCALL,
     };
     request(how, thread, 0, signal.unsigned_abs() as usize).map(drop)
+}
+
+/// The number that a thread had which [executes](Stop::Executes) something: it has its process's now.
+pub(crate) fn number_before(thread: Pid) -> Result<Pid, Errno> {
+    let mut number: libc::c_ulong = 0;
+    request(GETEVENTMSG, thread, 0, (&raw mut number).expose_provenance())?;
+    i32::try_from(number).map(Pid::from_raw).map_err(|_beyond| Errno::ESRCH)
 }
 
 /// Leaves a thread stopped as a signal has stopped it, until one lets it go on.
@@ -131,7 +188,7 @@ struct Information {
 
 fn information(thread: Pid) -> Result<Information, Errno> {
     let mut information = Information::default();
-    let place = (&raw mut information).addr();
+    let place = (&raw mut information).expose_provenance();
     request(GET_SYSCALL_INFO, thread, size_of::<Information>(), place)?;
     Ok(information)
 }
@@ -162,7 +219,7 @@ pub(crate) fn error_of_call(thread: Pid) -> Result<Option<Errno>, Errno> {
 /// What a filter said for which the kernel is about to send a thread `SIGSYS`. Nothing where the signal has another reason.
 pub(crate) fn trapped_by(thread: Pid) -> Result<Option<libc::c_int>, Errno> {
     let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
-    request(GETSIGINFO, thread, 0, info.as_mut_ptr().addr())?;
+    request(GETSIGINFO, thread, 0, info.as_mut_ptr().expose_provenance())?;
     // JUSTIFICATION: the structure is plain numbers.
     // SAFETY: it was zeroed, which is a valid value of it, and then filled by the kernel.
     let info = unsafe { info.assume_init() };
@@ -178,7 +235,12 @@ impl Registers {
     pub(crate) fn of(thread: Pid) -> Result<Self, Errno> {
         let mut registers = std::mem::MaybeUninit::<libc::user_regs_struct>::zeroed();
         let mut place = Self::place(registers.as_mut_ptr());
-        request(GETREGSET, thread, NT_PRSTATUS.unsigned_abs() as usize, (&raw mut place).addr())?;
+        request(
+            GETREGSET,
+            thread,
+            NT_PRSTATUS.unsigned_abs() as usize,
+            (&raw mut place).expose_provenance(),
+        )?;
         // JUSTIFICATION: the structure is plain numbers.
         // SAFETY: it was zeroed, which is a valid value of it, and then filled by the kernel.
         Ok(Self(unsafe { registers.assume_init() }))
@@ -188,7 +250,7 @@ impl Registers {
     pub(crate) fn set(mut self, thread: Pid) -> Result<(), Errno> {
         let mut place = Self::place(&raw mut self.0);
         let set = NT_PRSTATUS.unsigned_abs() as usize;
-        request(SETREGSET, thread, set, (&raw mut place).addr()).map(drop)
+        request(SETREGSET, thread, set, (&raw mut place).expose_provenance()).map(drop)
     }
 
     fn place(registers: *mut libc::user_regs_struct) -> libc::iovec {
@@ -211,6 +273,18 @@ impl Registers {
         let [a, b, c, d, e, f, _, _, number, ..] = self.0.regs;
         let number = i64::from_ne_bytes(number.to_ne_bytes());
         Some(Called { number, arguments: [a, b, c, d, e, f] })
+    }
+
+    /// Takes bits out of the first argument of the call that is about to be made.
+    pub(crate) const fn clear_in_first_argument(&mut self, bits: u64) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            self.0.rdi &= !bits;
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            self.0.regs[0] &= !bits;
+        }
     }
 
     /// Makes the call that was not made look as if it had failed.
@@ -244,7 +318,7 @@ pub(crate) fn skip_call(thread: Pid) -> Result<(), Errno> {
         registers.set(thread)?;
         let mut none: libc::c_int = -1;
         let mut place = libc::iovec { iov_base: (&raw mut none).cast(), iov_len: size_of::<libc::c_int>() };
-        request(SETREGSET, thread, NT_ARM_SYSTEM_CALL, (&raw mut place).addr()).map(drop)
+        request(SETREGSET, thread, NT_ARM_SYSTEM_CALL, (&raw mut place).expose_provenance()).map(drop)
     }
 }
 

@@ -1,16 +1,11 @@
-//! An observed command behaves as one that is not: signals, stops, threads, ends.
-
-use std::fs;
-use std::path::Path;
+//! An observed command behaves as one that is not: signals, stops, threads, forks.
 
 use codex_tests::harness::{Policy, Run, Scene, require_tool};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
-use super::{denials, furnish, json};
+use super::{denials, furnish};
 
 /// Runs the same without the sandbox, in it, and observed. The last two are told apart by nothing.
-fn alike(scene: &Scene, program: &str, arguments: &[&str]) -> [Run; 3] {
+pub(super) fn alike(scene: &Scene, program: &str, arguments: &[&str]) -> [Run; 3] {
     let run =
         |policy, options: &[&str]| scene.under(policy).options(options).command(program, arguments).run();
     let bare = run(Policy::Bare, &[]);
@@ -52,7 +47,7 @@ int main(int count, char **arguments) {
 }
 "#;
 
-fn compiled(scene: &Scene, name: &str, source: &str, options: &[&str]) -> Option<String> {
+pub(super) fn compiled(scene: &Scene, name: &str, source: &str, options: &[&str]) -> Option<String> {
     let compiler = require_tool("gcc")?;
     let file = scene.file(&format!("workspace/{name}.c"), source);
     let program = scene.path(&format!("workspace/{name}"));
@@ -168,28 +163,4 @@ pub(super) fn threads_race_and_execute(scene: &Scene) {
     // Those that the thread cut short by executing something are counted as far as they came.
     let count = found.first().and_then(|denial| denial["count"].as_i64());
     assert!(found.len() == 1 && count.is_some_and(|count| count >= 4000), "{found:?}\n{}", run.describe());
-}
-
-/// The process that observes for a run: a child of this program that was started so.
-fn observer_of(codex: Pid) -> Option<Pid> {
-    let children = fs::read_to_string(format!("/proc/{codex}/task/{codex}/children")).ok()?;
-    children.split_whitespace().filter_map(|number| number.parse().ok()).map(Pid::from_raw).find(|child| {
-        let line = fs::read(Path::new("/proc").join(child.to_string()).join("cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|word| word == b"--observe")
-    })
-}
-
-pub(super) fn the_observers_end_is_the_commands(scene: &Scene) {
-    let script = "echo begun; (sleep 1000 & exec sleep 1000); echo went on";
-    for options in [&["--explain"][..], &["--explain", "--grace", "0s"]] {
-        let mut running = scene.under(Policy::WorkspaceWrite).options(options).shell(script).start();
-        assert_eq!(running.line().as_deref(), Some("begun"));
-        let observer = observer_of(running.pid()).expect("somebody observes");
-        kill(observer, Signal::SIGKILL).expect("kill the observer");
-        let run = running.finish();
-        assert_eq!((run.code(), run.text().as_str()), (Some(137), "begun\n"), "{}", run.describe());
-    }
-    // Whoever is not killed sees it to the end.
-    let run = scene.under(Policy::WorkspaceWrite).options(["--explain", "--json"]).shell("echo ended").run();
-    assert_eq!(json(&run)["exit_code"], 0, "{}", run.describe());
 }

@@ -171,7 +171,10 @@ mod numbers {
     pub(super) const SYS_fchmodat2: i64 = 452;
     pub(super) const SYS_setxattrat: i64 = 463;
     pub(super) const SYS_removexattrat: i64 = 466;
+    pub(super) const SYS_getxattrat: i64 = 464;
+    pub(super) const SYS_listxattrat: i64 = 465;
     pub(super) const SYS_open_tree_attr: i64 = 467;
+    pub(super) const SYS_file_getattr: i64 = 468;
     pub(super) const SYS_file_setattr: i64 = 469;
 }
 
@@ -276,7 +279,7 @@ pub(super) const fn groups(plan: &Plan, unix_sockets: UnixSockets) -> &'static [
 /// The calls that a plan can refuse by other means than a filter, as a table: whoever wants to see them stops there.
 pub(super) fn observed(plan: &Plan) -> Vec<Group> {
     let see = |rows| group("", Answer::NotPermitted, rows);
-    let mut groups = Vec::new();
+    let mut groups = vec![see(observed::UNFOLLOWED)];
     if matches!(plan.writes, Writes::Beneath(_)) {
         groups.push(see(observed::CHANGES));
     }

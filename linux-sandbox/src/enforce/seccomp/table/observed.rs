@@ -2,6 +2,7 @@
 //! refused by these rows; whoever observes a command stops at them.
 
 use super::{Row, Test, int, long, row};
+use crate::observe::UNTRACED;
 
 const O_WRONLY: u64 = 1;
 const O_RDWR: u64 = 2;
@@ -11,6 +12,10 @@ const W_OK: u64 = 2;
 /// `FS_IOC_SETFLAGS` and `FS_IOC_FSSETXATTR` of `linux/fs.h`.
 const SETFLAGS: u64 = 0x4008_6602;
 const FSSETXATTR: u64 = 0x401c_5820;
+
+/// What would make a process that nobody follows, whom these filters would kill or fail. Seen under every plan.
+pub(super) const UNFOLLOWED: &[Row] =
+    &[row!(SYS_clone, [int(0, Test::HasBits(UNTRACED))], "makes a process that is not followed")];
 
 /// What changes content, names or metadata. An open that only reads is none of them.
 pub(super) const CHANGES: &[Row] = &[
@@ -94,6 +99,16 @@ pub(super) const READS: &[Row] = &[
     row!(SYS_faccessat2, [], "looks"),
     row!(SYS_readlinkat, [], "looks"),
     row!(SYS_chdir, [], "enters"),
+    row!(SYS_getxattr, [], "looks"),
+    row!(SYS_lgetxattr, [], "looks"),
+    row!(SYS_listxattr, [], "looks"),
+    row!(SYS_llistxattr, [], "looks"),
+    row!(SYS_getxattrat, [], "looks"),
+    row!(SYS_listxattrat, [], "looks"),
+    row!(SYS_file_getattr, [], "looks"),
+    row!(SYS_statfs, [], "looks"),
+    row!(SYS_inotify_add_watch, [], "watches"),
+    row!(SYS_name_to_handle_at, [], "looks"),
     row!(SYS_execve, [], "executes"),
     row!(SYS_execveat, [], "executes"),
     #[cfg(target_arch = "x86_64")]
@@ -121,4 +136,6 @@ pub(super) const SIGNALS: &[Row] = &[
     row!(SYS_tkill, [], "signals a process"),
     row!(SYS_tgkill, [], "signals a process"),
     row!(SYS_rt_sigqueueinfo, [], "signals a process"),
+    row!(SYS_rt_tgsigqueueinfo, [], "signals a process"),
+    row!(SYS_pidfd_send_signal, [], "signals a process"),
 ];
