@@ -4,7 +4,7 @@
 #![no_main]
 
 use codex_agent::approval::Rules;
-use codex_agent::shell::read::{Word, commands};
+use codex_agent::shell::read::{Dialect, Word, commands};
 use codex_agent::shell::{known, plain, programs};
 use libfuzzer_sys::fuzz_target;
 
@@ -13,7 +13,8 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fuzz_target!(|script: &str| {
-    let found = commands(script);
+    let found = commands(script, Dialect::Plain);
+    drop(commands(script, Dialect::WithTests));
     if let Some(strict) = plain::simple_commands(script) {
         let strict: Vec<Vec<Word>> =
             strict.into_iter().map(|words| words.into_iter().map(Word::Known).collect()).collect();

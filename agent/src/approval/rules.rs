@@ -6,8 +6,9 @@
 
 use codex_linux_sandbox::shown;
 
+use crate::shell::known::{self, all_surely};
 use crate::shell::read::{Simple, Word};
-use crate::shell::{base, is_misleading, is_the_systems, known, plain, programs};
+use crate::shell::{base, is_the_systems, programs};
 
 /// What the user has said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +51,20 @@ impl Rules {
     /// Whether a command needs no question under `untrusted`: each simple command of it is allowed, or known to be harmless.
     #[must_use]
     pub fn allows(&self, command: &[String]) -> bool {
-        all_surely(command, |words| begins_with_one_of(words, &self.allow) || known::is_harmless(words))
+        all_surely(command, |words| begins_with_one_of(words, &self.allow) || known::reads_only(words))
+    }
+
+    /// Whether a command is allowed for want of harm in it, and `git` is what does none: that holds for a repository whose
+    /// configuration is the user's.
+    #[must_use]
+    pub fn allows_for_git(&self, command: &[String]) -> bool {
+        let mut asks = false;
+        let allowed = all_surely(command, |words| {
+            let named = begins_with_one_of(words, &self.allow);
+            asks |= !named && known::asks_git(words);
+            named || known::reads_only(words)
+        });
+        allowed && asks
     }
 
     /// Whether a command may run without a sandbox: each simple command of it.
@@ -91,24 +105,12 @@ fn begins(command: &Simple, rule: &[String]) -> Option<bool> {
     for (place, wanted) in rule.iter().enumerate() {
         match command.get(place) {
             Some(Word::Unknown) => return None,
-            // Wherever the program lies, it is the same one.
-            Some(Word::Known(word)) if word == wanted || (place == 0 && base(word) == wanted) => {}
+            // Wherever the program lies, and however the rule names it, it is the same one.
+            Some(Word::Known(word)) if word == wanted || (place == 0 && base(word) == base(wanted)) => {}
             Some(Word::Known(_)) | None => return Some(false),
         }
     }
     Some(true)
-}
-
-/// Whether a command is read in one way only, and this holds for each simple command of it.
-fn all_surely(command: &[String], holds: impl Fn(&[String]) -> bool) -> bool {
-    if command.iter().any(|word| word.chars().any(is_misleading)) {
-        return false;
-    }
-    match command {
-        [shell, option, script] if known::is_plain_shell(shell, option) => plain::simple_commands(script)
-            .is_some_and(|commands| !commands.is_empty() && commands.iter().all(|words| holds(words))),
-        words => holds(words),
-    }
 }
 
 /// Whether words begin with those of a rule, and the program is the one that the user means by its name.

@@ -124,22 +124,33 @@ const GIT: [(&str, &[&str]); 9] = [
 /// Whether a command is surely harmless: every simple command of it is, and nothing else is in it.
 #[must_use]
 pub fn is_harmless(command: &[String]) -> bool {
+    all_surely(command, reads_only)
+}
+
+/// Whether a command is read in one way only, and this holds for each simple command of it.
+pub(crate) fn all_surely(command: &[String], mut holds: impl FnMut(&[String]) -> bool) -> bool {
     if command.iter().any(|word| word.chars().any(is_misleading)) {
         return false;
     }
     match command {
         [shell, option, script] if is_plain_shell(shell, option) => simple_commands(script)
-            .is_some_and(|commands| !commands.is_empty() && commands.iter().all(|words| reads_only(words))),
-        words => reads_only(words),
+            .is_some_and(|commands| !commands.is_empty() && commands.iter().all(|words| holds(words))),
+        words => holds(words),
     }
 }
 
+/// Whether a simple command asks `git` for something: it reads the configuration of whatever repository it finds.
+pub(crate) fn asks_git(words: &[String]) -> bool {
+    words.first().is_some_and(|program| base(program) == "git")
+}
+
 /// Whether these words start one of the system's shells with a script, without its login files.
-pub(crate) fn is_plain_shell(shell: &str, option: &str) -> bool {
+fn is_plain_shell(shell: &str, option: &str) -> bool {
     is_the_systems(shell) && SHELLS.contains(&base(shell)) && option == "-c"
 }
 
-fn reads_only(words: &[String]) -> bool {
+/// Whether a simple command is surely harmless.
+pub(crate) fn reads_only(words: &[String]) -> bool {
     let Some((program, arguments)) = words.split_first() else { return false };
     if !is_the_systems(program) {
         return false;
@@ -150,9 +161,9 @@ fn reads_only(words: &[String]) -> bool {
         "base64" => {
             arguments.iter().all(|word| matches!(*word, "-d" | "--decode" | "-w0") || !word.starts_with('-'))
         }
-        // Its second name is a file that it writes.
+        // Its second name is a file that it writes. A sign alone is a name: the input's.
         "uniq" => {
-            arguments.iter().filter(|word| !word.starts_with('-')).count() < 2
+            arguments.iter().filter(|word| !word.starts_with('-') || **word == "-").count() < 2
                 && options().all(|option| matches!(*option, "-c" | "-d" | "-u" | "-i" | "--count"))
         }
         "find" => options().all(|option| FIND.contains(option)),

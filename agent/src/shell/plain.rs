@@ -6,9 +6,9 @@
 /// What a command's words may hold besides letters and digits, outside of quotes. Neither `~`, which is expanded, nor globs.
 const PLAIN: &str = "-_./:,@%+=^";
 /// Words that begin something that is no simple command.
-const RESERVED: [&str; 17] = [
-    "!", "[[", "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if",
-    "select", "then", "until", "while",
+const RESERVED: [&str; 18] = [
+    "!", "[[", "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "foreach", "function",
+    "if", "select", "then", "until", "while",
 ];
 
 /// The simple commands of a script, each with its words. Nothing where it holds more than these.

@@ -13,7 +13,7 @@ const DEEPEST: usize = 16;
 const JOINTS: [&str; 12] =
     ["!", "do", "done", "elif", "else", "fi", "if", "then", "until", "while", "{", "}"];
 /// Words that begin what is not read here.
-const UNREAD: [&str; 5] = ["case", "coproc", "esac", "function", "select"];
+const UNREAD: [&str; 6] = ["case", "coproc", "esac", "foreach", "function", "select"];
 
 /// A word of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +38,28 @@ impl Word {
 /// A simple command: its words, assignments and redirections left out. Never empty.
 pub type Simple = Vec<Word>;
 
+/// In what shells do not agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// What every shell knows: `sh` may be any of them.
+    Plain,
+    /// `[[ … ]]` has a grammar of its own: bash, zsh, ksh. To others `[[` is a program, and what comes after a line end or a sign
+    /// in there is a command.
+    WithTests,
+}
+
 /// The simple commands of a script, those in substitutions, loops and groups too, as many as are understood. `None` where it
 /// holds something that is not understood: then it may hold any command.
 #[must_use]
-pub fn commands(script: &str) -> Option<Vec<Simple>> {
-    let mut reader = Reader::new(script);
+pub fn commands(script: &str, dialect: Dialect) -> Option<Vec<Simple>> {
+    let mut reader = Reader::new(script, dialect);
     reader.list(0, None)?;
     Some(reader.found)
 }
 
 struct Reader<'s> {
     text: Peekable<Chars<'s>>,
+    dialect: Dialect,
     found: Vec<Simple>,
     /// Whether a backquote ends what is read.
     in_backquotes: bool,
@@ -65,8 +76,14 @@ struct Here {
 }
 
 impl<'s> Reader<'s> {
-    fn new(text: &'s str) -> Self {
-        Self { text: text.chars().peekable(), found: Vec::new(), in_backquotes: false, here_follows: false }
+    fn new(text: &'s str, dialect: Dialect) -> Self {
+        Self {
+            text: text.chars().peekable(),
+            dialect,
+            found: Vec::new(),
+            in_backquotes: false,
+            here_follows: false,
+        }
     }
 
     /// Reads commands up to an unquoted `end`, or to the end of the text.
@@ -158,7 +175,7 @@ impl<'s> Reader<'s> {
 
     /// Reads a word to where it belongs.
     fn place(&mut self, words: &mut Simple, depth: usize) -> Option<()> {
-        let Token { word, bare, assigns } = self.word(depth)?;
+        let Token { word, bare, assigns, deferred } = self.word(depth)?;
         // `2>file`: the number of a descriptor.
         if bare
             && matches!(self.text.peek(), Some('<' | '>'))
@@ -172,7 +189,10 @@ impl<'s> Reader<'s> {
                 Some(word) if bare && JOINTS.contains(&word) => return Some(()),
                 // The words of a loop are no command.
                 Some("for") if bare => return self.skip_for(depth),
+                Some("[[") if bare && self.dialect == Dialect::Plain => return None,
                 Some("[[") if bare => return self.skip_test(depth),
+                // What is put into a variable may be run from there: `PS4`, a prompt, a number.
+                _ if assigns && deferred => return None,
                 _ if assigns => return Some(()),
                 _ => {}
             }
@@ -214,12 +234,17 @@ impl<'s> Reader<'s> {
     fn skip_test(&mut self, depth: usize) -> Option<()> {
         loop {
             match self.text.peek()? {
-                ' ' | '\t' | '\n' | '<' | '>' | '|' | '&' | '(' | ')' | '!' => drop(self.text.next()),
-                ';' => return None,
+                ' ' | '\t' | '<' | '>' | '|' | '&' | '(' | ')' | '!' => drop(self.text.next()),
+                // A line can end in there, but not everywhere.
+                ';' | '\n' => return None,
                 _ => {
-                    let Token { word, bare, .. } = self.word(depth)?;
+                    let Token { word, bare, deferred, .. } = self.word(depth)?;
                     if bare && word.known() == Some("]]") {
                         return Some(());
+                    }
+                    // A number can be a subscript, and that is looked at as a script is.
+                    if deferred {
+                        return None;
                     }
                 }
             }
@@ -306,7 +331,7 @@ impl<'s> Reader<'s> {
             return Some(());
         }
         // The shell puts things in, and may run commands for that.
-        let mut inner = Reader::new(&body);
+        let mut inner = Reader::new(&body, self.dialect);
         while let Some(character) = inner.text.next() {
             match character {
                 '\\' => drop(inner.text.next()),

@@ -32,6 +32,20 @@ fn what_is_forbidden_stays_so_in_every_part_of_a_command() {
         list(&["timeout", "5", "bash", "-c", "rm x"]),
         list(&["find", ".", "-exec", "rm", "{}", ";"]),
         list(&["xargs", "-n", "1", "rm"]),
+        list(&["find", ".", "-name", "x", "-ok", "sh", "-c", "rm x", ";"]),
+        list(&["watch", "-n", "1", "rm x"]),
+        list(&["watch", "rm", "x"]),
+        list(&["flock", "f", "-c", "rm x"]),
+        list(&["flock", "f", "--command=rm x"]),
+        list(&["flock", "f", "rm", "x"]),
+        list(&["su", "me", "-crm x"]),
+        list(&["sg", "staff", "rm x"]),
+        list(&["runuser", "-u", "me", "rm", "x"]),
+        list(&["zsh-5.9", "-c", "rm x"]),
+        list(&["mksh", "-c", "rm x"]),
+        list(&["busybox", "hush", "-c", "rm x"]),
+        list(&["/lib64/ld-linux-x86-64.so.2", "/bin/rm", "x"]),
+        list(&["setarch", "-R", "nsenter", "-t", "1", "rm", "x"]),
     ] {
         assert!(rules().forbids(&command).is_some_and(|why| why.contains("begin with")), "{command:?}");
     }
@@ -62,6 +76,11 @@ fn what_is_forbidden_stays_so_in_every_part_of_a_command() {
         "true & rm x",
         "busybox rm x",
         "x=$(rm y)",
+        "trap 'rm x' EXIT",
+        "builtin eval 'rm x'",
+        "zsh -c 'repeat 3 rm x'",
+        "zsh -c 'noglob rm x'",
+        "[[ a && $(rm x) ]]",
     ] {
         assert!(rules().forbids(&script(text)).is_some_and(|why| why.contains("begin with")), "{text}");
     }
@@ -83,8 +102,53 @@ fn what_may_be_forbidden_is_too() {
         "f() { git push; }; f",
         "case a in a) git push;; esac",
         "echo $'a'",
+        "alias l=rm; l x",
+        "dash -c '[[ a\nrm x ]]'",
+        "sh -c '[[ a && rm x ]]'",
+        "fish -c 'rm x'",
+        "tcsh -c 'rm x'",
+        "pwsh -Command 'rm x'",
+        "env -S 'rm x'",
+        "env -iS'rm x'",
+        "env --split-string='rm x'",
+        "env 'BASH_FUNC_ls%%=() { rm x; }' bash -c ls",
+        "echo x | parallel",
+        "parallel ::: 'rm x'",
+        "echo 'rm x' | at now",
+        "echo 'rm x' | su",
+        "echo 'rm x' | sudo -s",
+        "echo 'rm x' | unshare -r",
+        "echo 'rm x' | chroot /",
+        "echo rm | xargs -I{} {} x",
+        "echo rm | xargs -I % sh -c %",
+        "echo x | xargs bash -c",
+        "find /bin -name rm -exec {} x ';'",
+        "find . $x",
+        ". /dev/stdin",
+        "source <(echo rm x)",
+        "bash /dev/fd/3",
+        "hash -p /bin/rm ls; ls x",
+        "printf -v 'a[$(rm x)]' y",
+        "test -v 'a[$(rm x)]'",
+        "mapfile -C 'rm x' -c 1",
+        "trap \"$x\" EXIT",
+        "echo \"${x@P}\"",
     ] {
         assert!(rules().forbids(&script(text)).is_some_and(|why| why.contains("nobody can say")), "{text}");
+        assert!(
+            Rules { prompt: rules().forbid, ..Rules::default() }.prompts(&script(text)).is_some(),
+            "{text}"
+        );
+    }
+    // By an argument list as well.
+    for words in [
+        &["fish", "-c", "rm x"][..],
+        &["parallel", "rm"],
+        &["env", "-S", "rm x"],
+        &["sh"],
+        &["alias", "l=rm"],
+    ] {
+        assert!(rules().forbids(&list(words)).is_some_and(|why| why.contains("nobody can say")), "{words:?}");
     }
 }
 
@@ -104,9 +168,29 @@ fn what_has_nothing_to_do_with_it_is_not() {
         "bash x.sh",
         "# rm x",
         "make -j$(nproc)",
+        "[[ -f x && $y == z ]] || echo no",
+        "bash -c '[[ a == b ]] && ls'",
+        "[ -f x ] && ls",
+        "trap 'ls x' EXIT; trap - INT",
+        "env A=1 ls",
+        "watch -n 1 'ls -l'",
+        "flock f -c 'ls x'",
+        "xargs -I{} mv {} x",
+        "xargs -I % -n 1 cp % x",
+        "find . -name '*.rs' -exec grep x {} +",
+        "fish x.fish",
+        "source x.sh",
+        "./script x",
+        "sudo -u me ls",
+        "setarch -R ls",
+        "printf '%s' 'a[1]'",
+        "hash -r",
+        "echo \"${x:-y} ${x[0]}\"",
     ] {
         assert_eq!(rules().forbids(&script(text)), None, "{text}");
     }
+    let by_path = Rules { forbid: vec![list(&["/usr/bin/rm"])], ..Rules::default() };
+    assert!(by_path.forbids(&script("rm x")).is_some() && by_path.forbids(&script("ls rm")).is_none());
     assert_eq!(Rules::default().forbids(&script("$x")), None);
 }
 
@@ -144,4 +228,29 @@ fn the_strictest_counts_and_what_lets_pass_has_to_be_sure() {
     assert!(!rules.frees(&list(&["bash", "-lc", "git fetch"])));
     // What is forbidden is not let through by what allows it.
     assert!(rules.forbids(&script("git push")).is_some() && rules.allows(&script("git push")));
+}
+
+#[test]
+fn what_comes_to_more_than_it_is_long_is_not_understood() {
+    let words = |count: usize| [vec!["nice".to_owned()], vec!["x".to_owned(); count]].concat();
+    assert_eq!(rules().forbids(&words(255)), None);
+    assert!(
+        rules()
+            .forbids(&[words(250), list(&["rm", "x"])].concat())
+            .is_some_and(|why| why.contains("begin with"))
+    );
+    // The square of these would not fit into memory.
+    for count in [256, 1_000_000] {
+        assert!(rules().forbids(&words(count)).is_some_and(|why| why.contains("nobody can say")), "{count}");
+    }
+    // Nor would scripts in scripts come to an end.
+    for word in ["env", "eval", "watch", "sh", "sudo", "xargs"] {
+        let mut text = "true".to_owned();
+        for _ in 0..4 {
+            text = format!("env {}", format!("{word} -c \"{}\" ", text.replace(['"', '\\'], "")).repeat(4));
+        }
+        drop(rules().forbids(&script(&text)));
+    }
+    let nested = vec!["env".to_owned(); 255];
+    assert!(rules().forbids(&nested).is_some());
 }

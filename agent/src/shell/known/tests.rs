@@ -13,7 +13,7 @@ fn words(words: &[&str]) -> bool {
 }
 
 /// Each of these does more than read, may do more, or can't be told.
-const HOSTILE: [&str; 126] = [
+const HOSTILE: [&str; 140] = [
     "",
     "rm x",
     "ls; rm x",
@@ -132,6 +132,20 @@ const HOSTILE: [&str; 126] = [
     "rg --hostname-bin rm x",
     "uniq a b",
     "uniq -c a b",
+    "uniq - f",
+    "uniq -c - f",
+    "uniq -- - f",
+    "sort --compress-program=x f",
+    "sort --output=f",
+    "tree -o f",
+    "xxd a b",
+    "date -s 0",
+    "file -C -m f",
+    "xargs",
+    "awk 1 f",
+    "find . -fprint0 f",
+    "find . -okdir rm x ';'",
+    "rg --pre-glob x --pre rm x",
     "base64 -o f",
     "sort -o f",
     "tee f",
@@ -142,7 +156,7 @@ const HOSTILE: [&str; 126] = [
     "test -v 'a[$(rm x)]'",
 ];
 
-const HARMLESS: [&str; 53] = [
+const HARMLESS: [&str; 55] = [
     "ls",
     "ls -la src",
     "/bin/ls",
@@ -180,6 +194,8 @@ const HARMLESS: [&str; 53] = [
     "realpath x",
     "du -sh x",
     "uniq -c x",
+    "uniq -",
+    "cat x | uniq -d",
     "base64 -d x",
     "find . -name x -type f",
     "find src -maxdepth 2 -not -path 'x/y' -print",

@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::{Word, commands};
+use super::{Dialect, Word, commands};
 use crate::shell::plain;
 
 /// Each command with its words, unknown ones as `?`.
 fn read(script: &str) -> Option<Vec<String>> {
     let show = |word: &Word| word.known().map_or_else(|| "?".to_owned(), str::to_owned);
-    commands(script)
+    commands(script, Dialect::WithTests)
         .map(|found| found.iter().map(|words| words.iter().map(show).collect::<Vec<_>>().join("|")).collect())
 }
 
@@ -93,9 +93,28 @@ fn what_shells_read_differently_or_nobody_reads_here_is_not_understood() {
         "a ${x:-$(b)}",
         "a >",
         "[[ a",
+        "[[ a\nrm x ]]",
+        "[[ 'a[$(b)]' -eq 1 ]]",
+        "x='$(a)' b",
+        "x='`a`'",
+        "PS4='$(a)'; set -x",
+        "echo ${x@P}",
+        "echo ${x[y]}",
+        "echo ${x:y}",
+        "echo ${ a}",
+        "echo ${|a}",
+        "foreach x (a) b; end",
     ] {
         assert_eq!(read(script), None, "{script}");
     }
+    // To a shell that has no such words they are a program's, and commands after it.
+    for script in ["[[ a && rm x ]]", "[[ a\nrm x ]]", "[[ a | rm x ]]", "[[ a ]]"] {
+        assert_eq!(commands(script, Dialect::Plain), None, "{script}");
+    }
+    assert!(commands("[ a ] && b", Dialect::Plain).is_some());
+    let parameters =
+        "echo ${x} ${x[0]} ${x[@]} ${#x[@]} ${!x} ${x:-y z} ${x%%.*} ${x/a/b} ${x:1:2} ${x^^} $? ${?}";
+    assert_eq!(read(parameters).map(|found| found.len()), Some(1));
     let deep = format!("{}a{}", "$(".repeat(40), ")".repeat(40));
     assert_eq!(read(&deep), None);
 }
@@ -106,13 +125,13 @@ proptest! {
         if let Some(strict) = plain::simple_commands(&script) {
             let strict: Vec<Vec<Word>> =
                 strict.into_iter().map(|words| words.into_iter().map(Word::Known).collect()).collect();
-            prop_assert_eq!(commands(&script), Some(strict));
+            prop_assert_eq!(commands(&script, Dialect::WithTests), Some(strict));
         }
     }
 
     #[test]
     fn no_script_crashes_it(script in ".*") {
-        drop(commands(&script));
+        drop(commands(&script, Dialect::WithTests));
     }
 }
 
@@ -122,6 +141,6 @@ fn a_long_script_takes_no_longer_than_it_is_long() {
     for open in
         ["(", "$(", "{ ", "if a; then ", "`", "\"$(", "[[ ", "<(", "a <<E\n", "a ", "a;", "'", "\\\n", "${"]
     {
-        drop(commands(&open.repeat(300_000)));
+        drop(commands(&open.repeat(300_000), Dialect::WithTests));
     }
 }

@@ -9,6 +9,8 @@ pub(super) struct Token {
     pub(super) bare: bool,
     /// It begins with `NAME=`.
     pub(super) assigns: bool,
+    /// It holds, quoted, what a shell would put in where it came to read it again.
+    pub(super) deferred: bool,
 }
 
 impl Reader<'_> {
@@ -25,12 +27,7 @@ impl Reader<'_> {
             }
             Some('{') => {
                 self.text.next();
-                // Plain names, with a plain default at most: what is more can hold substitutions and quotes.
-                let plain = |character: &char| {
-                    character.is_ascii_alphanumeric() || "_-+=:?#%/.,@*![]^~ ".contains(*character)
-                };
-                while self.text.next_if(plain).is_some() {}
-                self.text.next_if_eq(&'}').map(|_| ())
+                self.parameter()
             }
             // Shells do not agree on what these are.
             Some('\'' | '"' | '[') => None,
@@ -38,11 +35,53 @@ impl Reader<'_> {
         }
     }
 
+    /// What stands in `${…}`: a name, plain numbers in brackets, and a plain text after a sign. What is more can hold
+    /// substitutions and quotes, is a number that is worked out, or has a value taken as a script (`@P`).
+    fn parameter(&mut self) -> Option<()> {
+        self.text.next_if(|sign| matches!(sign, '#' | '!'));
+        let is_name = |character: &char| character.is_ascii_alphanumeric() || *character == '_';
+        if self.text.next_if(is_name).is_some() {
+            while self.text.next_if(is_name).is_some() {}
+        } else {
+            self.text.next_if(|sign| "@*?#-!$".contains(*sign));
+        }
+        if self.text.next_if_eq(&'[').is_some() {
+            if self.text.next_if(|sign| matches!(sign, '@' | '*')).is_none() {
+                while self.text.next_if(char::is_ascii_digit).is_some() {}
+            }
+            self.text.next_if_eq(&']')?;
+        }
+        let is_plain = |character: &char| {
+            character.is_ascii_alphanumeric() || "_-+=:?#%/.,@*![]^~ ".contains(*character)
+        };
+        match self.text.next()? {
+            '}' => return Some(()),
+            // A default, or a part that begins at a number.
+            ':' => {
+                let number = self.text.next_if(|sign| matches!(sign, '-' | '+' | '=' | '?')).is_none();
+                if number {
+                    while self
+                        .text
+                        .next_if(|sign| sign.is_ascii_digit() || matches!(sign, ' ' | ':' | '-'))
+                        .is_some()
+                    {}
+                } else {
+                    while self.text.next_if(is_plain).is_some() {}
+                }
+            }
+            '-' | '+' | '=' | '?' | '#' | '%' | '/' | '^' | ',' => {
+                while self.text.next_if(is_plain).is_some() {}
+            }
+            _ => return None,
+        }
+        self.text.next_if_eq(&'}').map(|_| ())
+    }
+
     /// A word. Nothing where there is none.
     pub(super) fn word(&mut self, depth: usize) -> Option<Token> {
         let mut text = String::new();
         let (mut known, mut bare, mut assigns) = (true, true, false);
-        let mut begun = false;
+        let (mut begun, mut bracket) = (false, false);
         while let Some(&character) = self.text.peek() {
             if matches!(character, ' ' | '\t' | '\n' | ';' | '|' | '&' | '<' | '>' | '(' | ')')
                 || (character == '`' && self.in_backquotes)
@@ -92,6 +131,7 @@ impl Reader<'_> {
                 '*' | '?' | '[' => {
                     // `[` and `[[` alone are commands, and `]]` ends one.
                     self.text.next();
+                    bracket |= character == '[' && text.is_empty();
                     text.push(character);
                     known &= character == '[' && text.chars().all(|character| character == '[');
                 }
@@ -101,7 +141,7 @@ impl Reader<'_> {
                     known &= !(matches!(character, '~' | '=') && text.is_empty());
                     assigns |= character == '=' && bare && known && is_name(&text);
                     text.push(character);
-                    known &= !(character == '}' && text.len() > 1);
+                    known &= !(character == '}' && (text.contains(',') || text.contains("..")));
                 }
                 other => {
                     self.text.next();
@@ -110,11 +150,12 @@ impl Reader<'_> {
             }
         }
         // `[a]*`: a pattern, unless it is the name of a command.
-        if text.starts_with('[') && !matches!(text.as_str(), "[" | "[[") {
+        if bracket && !matches!(text.as_str(), "[" | "[[") {
             known = false;
         }
+        let deferred = text.contains("$(") || text.contains('`');
         let word = if known { Word::Known(text) } else { Word::Unknown };
-        begun.then_some(Token { word, bare, assigns })
+        begun.then_some(Token { word, bare, assigns, deferred })
     }
 
     /// A command in backquotes. Others in it are written with signs before them, and are not read.
