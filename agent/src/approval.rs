@@ -176,6 +176,8 @@ pub struct Approvals {
     /// One question at a time.
     pub(crate) turn: tokio::sync::Mutex<()>,
     remembered: Mutex<Vec<Remembered>>,
+    /// Directories below which a call of this run may have written.
+    written: Mutex<Vec<PathBuf>>,
 }
 
 /// What an answer for the run holds for: the very same, and nothing else.
@@ -205,6 +207,7 @@ impl Approvals {
             person,
             turn: tokio::sync::Mutex::new(()),
             remembered: Mutex::default(),
+            written: Mutex::default(),
         }
     }
 
@@ -214,6 +217,22 @@ impl Approvals {
 
     pub(crate) fn remember(&self, asked: Remembered) {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+    }
+
+    /// Keeps in mind where a call may write beyond the policy.
+    pub(crate) fn opens(&self, grant: &Grant) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        for directory in &grant.write {
+            if !written.contains(directory) {
+                written.push(directory.clone());
+            }
+        }
+    }
+
+    /// Where calls can write beyond the policy, or have been able to: what the user's rules give, and what was given in this run.
+    pub(crate) fn opened(&self) -> Vec<PathBuf> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        self.standing.write.iter().chain(&*written).cloned().collect()
     }
 
     /// Whether the user gives this to a command that asks, without a question.

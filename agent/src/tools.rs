@@ -228,7 +228,10 @@ impl Tools {
             codex_tools::Call::new(&cleared.sandbox, self.cancellation.child_token(), self.labels.clone());
         call.granted = cleared.grant.lines();
         if cleared.grant.unsandboxed {
-            call.path = self.path_of_the_users();
+            call.environment.extend(self.path_of_the_users().map(|path| ("PATH".into(), path)));
+        }
+        if cleared.careful {
+            call.environment.extend(self.careful_environment());
         }
         call
     }

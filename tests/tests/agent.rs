@@ -17,6 +17,8 @@ mod calls;
 mod endings;
 #[path = "agent/faults.rs"]
 mod faults;
+#[path = "agent/repositories.rs"]
+mod repositories;
 #[path = "agent/scenarios.rs"]
 mod scenarios;
 #[path = "agent/work.rs"]
@@ -43,6 +45,7 @@ use faults::{
     a_server_that_stays_broken_fails_the_turn, a_window_is_kept_before_the_server_says_so,
     an_answer_that_breaks_off_runs_nothing_twice, wrong_calls_are_answered_in_words,
 };
+use repositories::what_git_shows_unasked_runs_nothing_of_a_planted_repository;
 use scenarios::what_is_told_of_scenarios_is_as_written;
 use work::{
     a_failing_test_is_fixed_in_a_crate, a_failing_test_is_fixed_in_a_python_project,
@@ -86,6 +89,7 @@ cases_by_level!(
     an_interrupt_leaves_nothing_behind,
     nothing_leads_out,
     the_last_message_goes_where_no_command_leads_it,
+    what_git_shows_unasked_runs_nothing_of_a_planted_repository,
 );
 
 codex_tests::cases_at!(

@@ -253,10 +253,8 @@ impl Engine {
     ) -> ExecRequest {
         let command = command.iter().map(OsString::from).collect();
         let mut environment = self.environment(directory, tty);
-        if let Some(path) = &call.path {
-            environment.retain(|(name, _)| name != "PATH");
-            environment.push(("PATH".into(), path.clone()));
-        }
+        environment.retain(|(name, _)| call.environment.iter().all(|(set, _)| name != set));
+        environment.extend(call.environment.iter().cloned());
         let mut request = ExecRequest::new(command, directory.to_owned(), environment);
         request.view = Some(OutputBudget::default());
         request.labels = call.labels.clone();

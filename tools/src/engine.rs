@@ -46,8 +46,8 @@ pub struct Call<'c> {
     pub labels: Labels,
     /// What it has beyond what every call gets, a line each: told with the command.
     pub granted: Vec<String>,
-    /// Where its programs are looked up, where that is not where every call's are.
-    pub path: Option<OsString>,
+    /// What is set in its environment, in the place of what every call has.
+    pub environment: Vec<(OsString, OsString)>,
 }
 
 /// Something that lives as long as a command.
@@ -71,7 +71,7 @@ impl<'c> Call<'c> {
             turn: None,
             labels,
             granted: Vec::new(),
-            path: None,
+            environment: Vec::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use codex_core::config::ApprovalPolicy;
 use codex_core::denial::{Operation, Verdict};
 use codex_core::enforcement::Level;
 use codex_core::exec::{ExecResult, Outcome, Sandbox};
-use codex_core::policy::{NetworkAccess, ResolvedWrites};
+use codex_core::policy::{NetworkAccess, ResolvedWrites, Way, way};
 use codex_linux_sandbox::shown;
 
 use super::asking::Wanted;
@@ -27,6 +27,8 @@ pub(super) struct Cleared {
     pub(super) grant: Grant,
     /// Whether what is typed into it is asked about.
     pub(super) input_is_asked_about: bool,
+    /// Whether nobody was asked since `git` in it only shows something.
+    pub(super) careful: bool,
 }
 
 /// A command that is to run.
@@ -46,6 +48,7 @@ impl Tools {
             sandbox: self.sandbox.clone(),
             grant: Grant::default(),
             input_is_asked_about: self.approvals.policy == ApprovalPolicy::Untrusted,
+            careful: false,
         }
     }
 
@@ -78,6 +81,9 @@ impl Tools {
             sandbox: widened.clone().unwrap_or_else(|| self.sandbox.clone()),
             grant: grant.clone(),
             input_is_asked_about: asked || grant.unsandboxed || approvals.policy == ApprovalPolicy::Untrusted,
+            careful: !asked
+                && approvals.policy == ApprovalPolicy::Untrusted
+                && approvals.rules.allows_for_git(candidate.words),
         };
         let mut question = Question {
             act: Act::Run,
@@ -94,6 +100,7 @@ impl Tools {
         if reason.is_none() {
             if !grant.is_empty() {
                 self.tell_decision(self.events.name(), &question, Decision::ApprovedByRule, None)?;
+                approvals.opens(&grant);
             }
             return Ok(cleared(false));
         }
@@ -104,6 +111,7 @@ impl Tools {
             grant: grant.clone(),
         };
         self.settle(&mut question, Some(key)).await?;
+        approvals.opens(&grant);
         Ok(cleared(true))
     }
 
@@ -156,21 +164,44 @@ impl Tools {
         );
         // A refusal leaves the first run's result, which says all there is to say.
         self.settle(&mut question, None).await.ok()?;
-        Some(Cleared { sandbox, grant, input_is_asked_about: true })
+        self.approvals.opens(&grant);
+        Some(Cleared { sandbox, grant, input_is_asked_about: true, careful: false })
     }
 
     /// The `PATH` of a command without a sandbox: no program is looked up where a command could have put one, in a writable
-    /// root, or somewhere that depends on where it runs.
+    /// root or a directory that was given, nor somewhere that depends on where it runs, or on a link that a command could turn.
     pub(super) fn path_of_the_users(&self) -> Option<OsString> {
-        let (_, path) = self.engine.bench().environment.iter().find(|(name, _)| name == "PATH")?;
-        let roots = roots(&self.sandbox.policy().writes)?;
-        let kept = std::env::split_paths(path).filter(|directory| {
-            let place = directory.canonicalize();
-            directory.is_absolute()
-                && place.is_ok_and(|place| !roots.iter().any(|root| place.starts_with(root)))
+        let bench = self.engine.bench();
+        let (_, path) = bench.environment.iter().find(|(name, _)| name == "PATH")?;
+        let mut writable = roots(&self.sandbox.policy().writes)?;
+        // Under another policy, an earlier run may have written there.
+        writable.push(bench.workspace.clone());
+        writable.extend(self.approvals.opened());
+        let kept = std::env::split_paths(path).filter_map(|directory| {
+            let Way { end, mut links } = way(&directory).ok().filter(|_| directory.is_absolute())?;
+            links.push(end.clone());
+            let reached = links.iter().any(|place| writable.iter().any(|root| place.starts_with(root)));
+            (!reached && end.is_dir()).then_some(end)
         });
-        // Joining fails for what splitting does not give.
+        // Joining fails for what splitting does not give, but for a link's target: then nothing is looked up.
         Some(std::env::join_paths(kept).unwrap_or_default())
+    }
+
+    /// What is set for a command beside its environment. A command that nobody was asked about, since it asks `git` only to show
+    /// something, takes no directory for a repository that could be part of the project: its configuration names programs.
+    pub(super) fn careful_environment(&self) -> Vec<(OsString, OsString)> {
+        let set = |name: &str| {
+            let of = &self.engine.bench().environment;
+            of.iter().find(|(set, _)| name == set.as_os_str()).and_then(|(_, value)| value.to_str())
+        };
+        let count: usize = set("GIT_CONFIG_COUNT").and_then(|count| count.parse().ok()).unwrap_or_default();
+        [
+            ("GIT_CONFIG_COUNT".to_owned(), (count + 1).to_string()),
+            (format!("GIT_CONFIG_KEY_{count}"), "safe.bareRepository".to_owned()),
+            (format!("GIT_CONFIG_VALUE_{count}"), "explicit".to_owned()),
+        ]
+        .map(|(name, value)| (name.into(), value.into()))
+        .to_vec()
     }
 
     fn plain_question(&self, act: Act, reason: Reason, command: &str, directory: &Path) -> Question {

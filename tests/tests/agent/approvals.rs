@@ -300,7 +300,13 @@ pub(super) fn rules_of_the_users_give_and_the_strictest_counts(scene: &Scene) {
     let planted = scene.path("outside/planted");
     let program =
         format!("#!/bin/sh\necho x 2>/dev/null > {}\nexec /usr/bin/tee \"$@\"\n", planted.display());
-    scene.file_with_mode("workspace/bin/tee", program, 0o755);
+    scene.file_with_mode("workspace/bin/tee", &program, 0o755);
+    // Where calls are given to write, and behind a link that a command could turn.
+    scene.directory("outside/given/bin");
+    scene.file_with_mode("outside/given/bin/tee", &program, 0o755);
+    scene.directory("outside/turned");
+    scene.file_with_mode("outside/turned/tee", &program, 0o755);
+    scene.symlink(scene.path("outside/turned"), "workspace/link");
     let acts = vec![
         asks(&write("a"), &to_write(&given)),
         asks(&format!("tee {}/b", neighbour.display()), &to_write(&neighbour)),
@@ -329,7 +335,8 @@ pub(super) fn rules_of_the_users_give_and_the_strictest_counts(scene: &Scene) {
         "approvals.prompt=[\"head\"]",
         "x",
     ];
-    let path = format!("{}:{}", scene.path("workspace/bin").display(), "/usr/bin:/bin");
+    let places = ["workspace/bin", "outside/given/bin", "workspace/link"].map(|place| scene.path(place));
+    let path = format!("{}:/usr/bin:/bin", places.map(|place| place.display().to_string()).join(":"));
     let run = exec(scene, &model, &words)
         .env("PATH", path)
         .launched_with(["--session", "new"])
