@@ -73,6 +73,11 @@ impl Outgoing {
         self.closing.cancelled().await;
     }
 
+    /// Whether nothing more is.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     /// Says that nothing more is.
     pub(crate) fn close(&self) {
         self.closing.cancel();

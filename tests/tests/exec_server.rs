@@ -17,6 +17,8 @@ mod ceiling;
 mod client;
 #[path = "exec_server/conformance.rs"]
 mod conformance;
+#[path = "exec_server/cuts.rs"]
+mod cuts;
 #[path = "exec_server/extensions.rs"]
 mod extensions;
 #[path = "exec_server/faults.rs"]

@@ -11,11 +11,13 @@ use codex_core::output::feed::FeedOptions;
 use codex_core::output::{FeedReader, OutputBudget};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Answered, Context, Params, Rest, answer, joined, labels, now, refused, short_id};
 use crate::ceiling::Refusal;
 use crate::environment;
 use crate::noted::Refused;
+use crate::outgoing::Outgoing;
 use crate::process::{Entry, Following, InputLane, Put};
 use crate::protocol::{
     ProcessParams, ReadParams, RpcError, SandboxKind, SignalName, SignalParams, StartParams, StartResult,
@@ -51,8 +53,12 @@ pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError>
     };
     let entry = Entry::new(params.process_id.clone(), &params.argv, params.tty, lane);
     let reservation = context.session.reserve(entry)?;
+    let unheard = Unheard { end: Some(reservation.entry.end.clone()), out: context.out.clone() };
+    let extended = context.extended;
     let context = context.clone();
-    Ok(Box::pin(async move {
+    // To its end: where the connection is lost meanwhile, the session has the process all the same, and who asks again does not start a
+    // second one.
+    let started = tokio::spawn(async move {
         let (process, kind, reader) =
             context.session.turns.take(launch(&context, &params, &reservation)).await?;
         if let Some(pieces) = pieces {
@@ -60,11 +66,37 @@ pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError>
         }
         let entry = Arc::clone(&reservation.entry);
         reservation.keep(process);
-        let answer = answer(StartResult { process_id: params.process_id, sandbox_type: Some(kind) })?;
-        let following =
-            Following { entry, after: Some(0), extended: context.extended, session: None, reader };
-        Ok(Answer { then: Some(following), ..answer })
+        let result = StartResult { process_id: params.process_id, sandbox_type: Some(kind) };
+        Ok::<_, RpcError>((result, entry, reader))
+    });
+    Ok(Box::pin(async move {
+        let started = joined(started).await?;
+        unheard.heard();
+        let (result, entry, reader) = started?;
+        let following = Following { entry, after: Some(0), extended, session: None, reader };
+        Ok(Answer { then: Some(following), ..answer(result)? })
     }))
+}
+
+/// A start that nobody has heard of. Where it is given up, and not lost with its connection, nothing is to come of it.
+struct Unheard {
+    end: Option<CancellationToken>,
+    out: Outgoing,
+}
+
+impl Unheard {
+    /// Somebody has.
+    fn heard(mut self) {
+        self.end = None;
+    }
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        if let Some(end) = self.end.take().filter(|_| !self.out.is_closing()) {
+            end.cancel();
+        }
+    }
 }
 
 async fn launch(

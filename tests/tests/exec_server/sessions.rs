@@ -1,5 +1,9 @@
 //! What outlives a connection, and for how long.
 
+use std::os::unix::fs::PermissionsExt as _;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
 use super::raw::{PATIENCE, Raw, Server, Way};
@@ -59,6 +63,55 @@ fn a_cut_connection_loses_nothing() {
     }
 }
 
+/// A helper whose set-up waits until somebody writes into a pipe.
+#[test]
+fn a_start_outlives_its_connection_and_not_its_cancellation() {
+    let places = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (helper, held, waits) =
+        (places.path().join("helper"), places.path().join("held"), places.path().join("waits"));
+    for pipe in [&held, &waits] {
+        mkfifo(pipe, Mode::S_IRWXU).unwrap();
+    }
+    let script = format!(
+        "#!/bin/bash\nif [[ $1 != --standby ]]; then\n  echo >{waits}\n  read <{held}\nfi\n\
+         exec -a codex-linux-sandbox {codex} \"$@\"\n",
+        waits = waits.display(),
+        held = held.display(),
+        codex = env!("CARGO_BIN_EXE_codex-under-test"),
+    );
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = format!("codex_linux_sandbox_exe = \"{}\"\n", helper.display());
+    let ran = |server: &Server| std::fs::read_to_string(server.path("ws/ran")).ok();
+    let start = |server: &Server| server.start_params("p", &["sh", "-c", "echo ran >>ran; exit 5"]);
+
+    // Given up, it is as if it had never been asked for.
+    let server = Server::with(Way::Unix, &config, &[]);
+    let mut raw = server.extended();
+    let id = raw.request("process/start", &start(&server));
+    std::fs::read(&waits).unwrap();
+    raw.send(&json!({"method": "request/cancel", "params": {"id": id}}));
+    assert_eq!(raw.answer(id)["error"]["code"], -32800);
+    wait_for_children(&server, 0);
+    assert_eq!(ran(&server), None);
+
+    // Lost, it goes on: whoever comes back finds it, and does not start another one. By another server, for this one has namespaces
+    // ready by now that no set-up is needed for.
+    let server = Server::with(Way::Unix, &config, &[]);
+    let mut raw = server.connect();
+    let session = raw.handshake(&json!({"clientName": "test"}))["sessionId"].clone();
+    raw.request("process/start", &start(&server));
+    std::fs::read(&waits).unwrap();
+    drop(raw);
+    let (mut raw, _) = resume(&server, &session);
+    let again = raw.error("process/start", &start(&server));
+    assert_eq!(again, (-32600, "process id p is already in use".to_owned()));
+    std::fs::write(&held, "\n").unwrap();
+    let read = raw.result("process/read", &json!({"processId": "p", "afterSeq": 0, "waitMs": 60_000}));
+    assert_eq!(read["exitCode"], 5, "{read}");
+    assert_eq!(ran(&server).as_deref(), Some("ran\n"));
+}
+
 #[test]
 fn sessions_do_not_see_each_other() {
     let server = Server::start(Way::Unix);
@@ -81,7 +134,7 @@ fn a_session_that_nobody_resumes_ends_with_its_processes() {
     let session = raw.handshake(&json!({"clientName": "test"}))["sessionId"].clone();
     // Its end is seen from outside: nobody reads the pipe any more.
     let fifo = server.path("ws/fifo");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    mkfifo(&fifo, Mode::S_IRWXU).unwrap();
     raw.result(
         "process/start",
         &server.start_params("p", &["sh", "-c", "exec 3<>fifo; echo x; exec sleep 600 3>fifo"]),
