@@ -70,7 +70,7 @@ pub(crate) fn info(server: &[(OsString, OsString)], ceiling: &Ceiling) -> Enviro
         temporary_directories: tmpdir.into_iter().collect(),
         platform_os: Some(std::env::consts::OS.to_owned()),
         // Whatever is not named counts as false, and a client then does without or refuses by itself.
-        capabilities: BTreeMap::new(),
+        capabilities: BTreeMap::from([("fsWatchMissing".to_owned(), true)]),
     }
 }
 

@@ -12,17 +12,22 @@
 //! - `order`: what a worker is asked for, and how it fails
 //! - `worker`: the program; its `place` opens places by descriptors, one name after the other
 //! - `crew`: workers that are started, kept for the next request, and bounded
+//! - `talk`: one of them, as it is spoken with
 //! - `handles`: files that a connection keeps open
+//! - `watches`: what a connection waits for to come to be
 
 mod crew;
 mod handles;
 mod order;
+mod talk;
+mod watches;
 mod wire;
 mod worker;
 
-pub(crate) use crew::{Crew, Errand, Undone};
+pub(crate) use crew::{Crew, Errand};
 pub(crate) use handles::Handles;
 pub use order::{Changed, Failure, FailureKind, Order, WalkOptions};
+pub(crate) use talk::Undone;
 pub use wire::{Decoder, Frame, FrameKind, LONGEST, WireError};
 pub use worker::run;
 

@@ -8,6 +8,7 @@ mod extensions;
 mod files;
 mod http;
 mod process;
+mod watches;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -110,6 +111,7 @@ const METHODS: &[(&str, Known, Handler)] = &[
     ("fs/readBlock", Known::All, files::read_block),
     ("fs/writeBlock", Known::All, files::write_block),
     ("fs/close", Known::All, files::close),
+    ("fs/watchMissing", Known::All, watches::watch_missing),
     ("http/request", Known::All, http::request),
     ("process/resize", Known::Extended, extensions::resize),
     ("process/closeStdin", Known::Extended, extensions::close_stdin),

@@ -30,9 +30,9 @@ pub use extensions::{
     PolicyValue, ResizeParams, Size,
 };
 pub use files::{
-    CanonicalizeResult, ChangeParams, CopyParams, DirectoryEntry, HandleParams, MetadataResult, OpenMode,
-    OpenParams, PathParams, ReadBlockParams, ReadDirectoryResult, WalkEntry, WalkError, WalkKind, WalkParams,
-    WalkResult, WriteBlockParams, WriteFileParams,
+    CanonicalizeResult, ChangeParams, CopyParams, DirectoryEntry, HandleParams, MetadataResult,
+    MissingChangedParams, OpenMode, OpenParams, PathParams, ReadBlockParams, ReadDirectoryResult, WalkEntry,
+    WalkError, WalkKind, WalkParams, WalkResult, WatchParams, WatchResult, WriteBlockParams, WriteFileParams,
 };
 pub use handshake::{
     EXTENSIONS_VERSION, EnvironmentInfo, Extensions, InitializeParams, InitializeResult, Shell, Status,

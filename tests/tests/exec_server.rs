@@ -41,3 +41,5 @@ mod real_client;
 mod sessions;
 #[path = "exec_server/soak.rs"]
 mod soak;
+#[path = "exec_server/watches.rs"]
+mod watches;

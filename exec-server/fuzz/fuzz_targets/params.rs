@@ -5,7 +5,7 @@
 use codex_exec_server::protocol::{
     AttachParams, CancelParams, ChangeParams, CopyParams, ExplainParams, FileUri, HandleParams, InitializeParams, OpenParams,
     PathParams, ProcessParams, ReadBlockParams, ReadParams, ResizeParams, SignalParams, StartParams, WalkParams,
-    WriteBlockParams, WriteFileParams, WriteParams,
+    WatchParams, WriteBlockParams, WriteFileParams, WriteParams,
 };
 
 fn read<T: serde::de::DeserializeOwned + serde::Serialize>(text: &str) {
@@ -32,6 +32,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     read::<CopyParams>(text);
     read::<WalkParams>(text);
     read::<OpenParams>(text);
+    read::<WatchParams>(text);
     read::<HandleParams>(text);
     read::<ReadBlockParams>(text);
     read::<WriteBlockParams>(text);

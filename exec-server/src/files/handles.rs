@@ -12,8 +12,10 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, SetOnce, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::crew::{Broken, Crew, Said, Worker};
+use super::crew::Crew;
 use super::order::Order;
+use super::talk::{Broken, Said, Worker};
+use super::watches::{Watcher, Watches};
 use crate::ceiling::{FilesGrant, Sharing};
 use crate::limits::ServerLimits;
 use crate::protocol::{ErrorCode, FileUri, OpenMode, RpcError};
@@ -32,6 +34,7 @@ pub(crate) struct Handles {
     room: Room,
     /// How many workers its open files have.
     held: Arc<AtomicUsize>,
+    watches: Watches,
     table: Mutex<Table>,
 }
 
@@ -107,6 +110,7 @@ impl Handles {
             turns: Arc::new(Semaphore::new(limits.file_requests.max(1))),
             room: Room::new(limits.file_answers),
             held: Arc::default(),
+            watches: Watches::default(),
             table: Mutex::default(),
         }
     }
@@ -124,6 +128,21 @@ impl Handles {
     /// Room for its answers.
     pub(crate) fn room(&self) -> &Room {
         &self.room
+    }
+
+    /// What it waits for.
+    pub(crate) fn watches(&self) -> &Watches {
+        &self.watches
+    }
+
+    /// Has a worker watch. Nothing where there is nothing to wait for.
+    pub(crate) async fn watch(
+        &self,
+        grant: &FilesGrant,
+        missing: Vec<FileUri>,
+        present: Option<FileUri>,
+    ) -> Result<Option<Watcher>, RpcError> {
+        Watcher::start(&self.crew, &self.held, grant, missing, present).await
     }
 
     /// Takes an id for a file, so that what follows for it finds it.

@@ -105,6 +105,15 @@ pub enum Order {
         /// Where.
         offset: u64,
     },
+    /// Watching until something is not as it was, for [`Await`](Self::Await).
+    Watch {
+        /// What is not there.
+        missing: Vec<FileUri>,
+        /// What is.
+        present: Option<FileUri>,
+    },
+    /// Waiting until it is not as it was.
+    Await,
     /// An open file that is not needed any more.
     Close {
         /// The file.

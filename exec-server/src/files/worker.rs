@@ -9,6 +9,7 @@ mod content;
 mod facts;
 mod place;
 mod tree;
+mod watch;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,7 +21,8 @@ use serde::Serialize;
 
 use super::order::{Changed, Failure, Order};
 use super::wire::{Decoder, FrameKind, LONGEST, PIECE, WireError, put};
-use crate::protocol::FileUri;
+use crate::protocol::{FileUri, WatchResult};
+use watch::Watch;
 
 /// The exit code where the other side is none of ours.
 const NONSENSE: i32 = 2;
@@ -53,12 +55,26 @@ pub fn run() -> i32 {
 fn serve() -> Result<(), Broken> {
     let mut line = Line { decoder: Decoder::default(), chunk: vec![0; PIECE] };
     let mut open = HashMap::new();
+    let mut watch = None;
     while let Some((kind, payload)) = line.next()? {
         if kind != FrameKind::Order {
             return Err(Broken::Sequence);
         }
         let order: Order = serde_json::from_slice(&payload)?;
-        let carried = carry_out(&order, &mut line, &mut open)?;
+        let carried = match order {
+            Order::Watch { missing, present } => Watch::begin(&missing, present.as_ref()).and_then(|begun| {
+                let watching = begun.is_some();
+                watch = begun;
+                json(&WatchResult { watching })
+            }),
+            Order::Await => match watch.take().map(|watch| watch.wait(std::io::stdin().as_fd())) {
+                Some(Ok(true)) | None => json(&Nothing {}),
+                // There is nobody any more who waits.
+                Some(Ok(false)) => return Ok(()),
+                Some(Err(errno)) => Err(Failure::of("what is watched", errno)),
+            },
+            order => carry_out(&order, &mut line, &mut open)?,
+        };
         let mut out = Vec::new();
         match carried {
             Ok(result) => {
@@ -117,6 +133,8 @@ fn carry_out(order: &Order, line: &mut Line, open: &mut HashMap<u64, File>) -> C
             open.remove(handle);
             Ok(json(&Nothing {}))
         }
+        // They are carried out where they are read.
+        Order::Watch { .. } | Order::Await => Err(Broken::Sequence),
         Order::CreateDirectory { path, recursive, follow } => {
             Ok(change::create_directory(path.path(), *recursive, *follow).and_then(changed))
         }

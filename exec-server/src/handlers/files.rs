@@ -26,7 +26,7 @@ const MOST_NAMES: u64 = 100_000;
 /// How far a walk may go: depth, directories, entries.
 const WALK: [(u64, &str); 3] = [(64, "maxDepth"), (10_000, "maxDirectories"), (50_000, "maxEntries")];
 
-fn short(path: &FileUri) -> Result<(), RpcError> {
+pub(super) fn short(path: &FileUri) -> Result<(), RpcError> {
     if path.path().as_os_str().len() > LONGEST_PATH {
         return Err(RpcError::invalid(format!(
             "a path of {} bytes, where {LONGEST_PATH} are the most",
@@ -37,7 +37,7 @@ fn short(path: &FileUri) -> Result<(), RpcError> {
 }
 
 /// Asks for the sandbox, which waits for the disk.
-async fn grant(
+pub(super) async fn grant(
     context: &Context,
     sandbox: Option<SandboxContext>,
     changes: bool,

@@ -180,6 +180,35 @@ pub struct OpenParams {
     pub sandbox: Option<SandboxContext>,
 }
 
+/// `fs/watchMissing`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchParams {
+    /// What the client will know it by; each number once.
+    pub watch_id: u64,
+    /// What is not there.
+    pub missing: Vec<FileUri>,
+    /// What is there.
+    pub present: Option<FileUri>,
+    /// The sandbox that they are looked at in; null for none.
+    pub sandbox: Option<SandboxContext>,
+}
+
+/// The answer to `fs/watchMissing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchResult {
+    /// Whether it will be told when something is not as it was.
+    pub watching: bool,
+}
+
+/// `fs/missingChanged`: something that was not there is, or the other way round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MissingChangedParams {
+    /// The watch, which is over.
+    pub watch_id: u64,
+}
+
 /// `fs/close`, and the answer to `fs/open`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -94,6 +94,21 @@ fn the_handshake_comes_first() {
         assert_eq!(info["shell"], json!({"name": "bash", "path": "/bin/bash"}));
         assert_eq!(info["cwd"], server.uri("ws"));
         assert_eq!(info["platformOs"], "linux");
+        assert_eq!(info["capabilities"], json!({"fsWatchMissing": true}));
+        // What is not said to be there is not.
+        for method in [
+            "environmentConfig/read",
+            "capabilities/discoverV2",
+            "capabilityRoots/discoverV1",
+            "network/policyDecision",
+            "process/kill",
+            "fs/watch",
+            "fs/rename",
+            "shutdown",
+        ] {
+            let expected = (-32601, format!("there is no method `{method}`"));
+            assert_eq!(raw.error(method, &json!({})), expected);
+        }
         assert!(result.get("extensions").is_none(), "{result}");
     });
 }

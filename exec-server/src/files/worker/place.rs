@@ -58,7 +58,7 @@ pub(super) struct There {
 }
 
 impl There {
-    fn of(handle: OwnedFd) -> Result<Self, Errno> {
+    pub(super) fn of(handle: OwnedFd) -> Result<Self, Errno> {
         let status = fstat(&handle)?;
         Ok(Self { handle, status })
     }
@@ -75,12 +75,14 @@ impl There {
         self.kind() == SFlag::S_IFLNK
     }
 
+    /// What lies over a place that may not be read lets nobody do anything, not even root, whom modes do not bind.
+    pub(super) const fn is_for_somebody(&self) -> Result<(), Errno> {
+        if self.status.st_mode & 0o777 == 0 { Err(Errno::EACCES) } else { Ok(()) }
+    }
+
     /// Opens the very same file anew.
     pub(super) fn reopen(&self, flags: OFlag) -> Result<File, Errno> {
-        // What lies over a place that may not be read lets nobody do anything, not even root, whom modes do not bind.
-        if self.status.st_mode & 0o777 == 0 {
-            return Err(Errno::EACCES);
-        }
+        self.is_for_somebody()?;
         let path = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
         open(path.as_str(), flags, Mode::empty()).map(File::from)
