@@ -10,17 +10,20 @@ use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use codex_core::config::Isolation;
 use codex_core::limits::Limit;
 use codex_core::policy::SandboxMode;
-use codex_exec_server::ListenAddress;
 use codex_exec_server::client::Endpoint;
 
 mod audit;
 mod duration;
 mod exec;
+mod exec_server;
 mod limit;
 mod plain;
+mod why;
 
 pub(crate) use audit::{Audit, AuditVerifyArgs};
 pub(crate) use exec::{ColorChoice, ExecArgs, ExecVerb, ResumeArgs};
+pub(crate) use exec_server::ExecServerArgs;
+pub(crate) use why::{WhyArgs, WhyOperation};
 
 /// Runs commands under a policy that you set, and tells the truth about what happened.
 #[derive(Debug, Parser)]
@@ -59,31 +62,6 @@ Exit codes:
       0 commands would run; 1 they would be refused: a guarantee in sandbox.require can't be kept,
       or the policy can't be enforced; 2 usage or configuration";
 
-const SERVER_EXAMPLES: &str = "\
-Examples:
-  For a client that starts the server itself:
-      codex exec-server --listen stdio
-  On a port of this machine; the first line of output has the URL:
-      codex exec-server --listen ws://127.0.0.1:0
-  For other machines, which have to show a token:
-      openssl rand -hex 32 > token; chmod 600 token
-      codex exec-server --listen ws://0.0.0.0:8722 --ws-token-file token
-
-Exit codes:
-      0 told to end, or standard input has ended; 2 usage or configuration; 125 can't listen";
-
-const WHY_EXAMPLES: &str = "\
-Examples:
-  codex debug why write ~/.cargo/registry/index
-  codex debug why --full-auto remove .git/hooks
-  codex debug why connect crates.io:443
-  codex debug why unix /var/run/docker.sock
-
-What is allowed here can still fail by ordinary permissions, or because it is not there.
-
-Exit codes:
-      0 allowed; 1 denied; 125 the policy is refused; 2 usage or configuration";
-
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -98,7 +76,7 @@ pub(crate) enum Verb {
     #[command(after_long_help = DOCTOR_CODES)]
     Doctor(DoctorArgs),
     /// Serve the sandbox to agents elsewhere: JSON-RPC over standard streams, WebSocket or unix sockets.
-    #[command(after_long_help = SERVER_EXAMPLES)]
+    #[command(after_long_help = exec_server::EXAMPLES)]
     ExecServer(ExecServerArgs),
     /// Print completions for a shell.
     Completion(CompletionArgs),
@@ -115,7 +93,7 @@ pub(crate) enum Debug {
     /// Show the policy in effect: each setting and its origin, the writable roots, what holds on this machine.
     Policy(PolicyArgs),
     /// Say whether something is allowed, by which rule, and what would change it. Nothing is run.
-    #[command(after_long_help = WHY_EXAMPLES)]
+    #[command(after_long_help = why::EXAMPLES)]
     Why(WhyArgs),
     /// Look into the audit log.
     #[command(subcommand, arg_required_else_help = true)]
@@ -263,45 +241,6 @@ pub(crate) struct RemoteArgs {
     pub(crate) command: Vec<String>,
 }
 
-/// `codex debug why`.
-#[derive(Args, Debug)]
-pub(crate) struct WhyArgs {
-    #[command(flatten)]
-    pub(crate) policy: PolicyOptions,
-    /// Print it as one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// What would be tried.
-    #[arg(value_name = "OPERATION")]
-    pub(crate) operation: WhyOperation,
-    /// On what: a path, HOST:PORT for connect, the number of a process outside for signal.
-    #[arg(value_name = "OBJECT")]
-    pub(crate) object: OsString,
-}
-
-/// Operations that can be asked about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum WhyOperation {
-    /// Write to a file, or make it where it does not exist.
-    Write,
-    /// Make a name.
-    Create,
-    /// Remove a name.
-    Remove,
-    /// Rename it.
-    Rename,
-    /// Change mode, owner, times or attributes.
-    Metadata,
-    /// Read a file, or list a directory.
-    Read,
-    /// Connect to a port of a host.
-    Connect,
-    /// Connect to a unix socket.
-    Unix,
-    /// Send a signal to a process outside.
-    Signal,
-}
-
 /// `codex doctor`.
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
@@ -310,73 +249,6 @@ pub(crate) struct DoctorArgs {
     /// Print it as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// `codex exec-server`.
-#[derive(Args, Debug)]
-pub(crate) struct ExecServerArgs {
-    /// Speak MCP over standard streams: tools and resources, for agents that know that protocol.
-    #[arg(long)]
-    pub(crate) mcp: bool,
-    /// Where to listen: stdio, ws://IP:PORT, http://IP:PORT (MCP) or unix:///PATH. Repeatable. Without it, at a port of this machine.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Vec<ListenAddress>,
-    /// How clients show who they are, over WebSocket and HTTP: capability-token or signed-bearer-token, as the options below
-    /// imply.
-    #[arg(long, value_name = "KIND", value_parser = ["capability-token", "signed-bearer-token"], requires = "token")]
-    pub(crate) ws_auth: Option<String>,
-    /// The file with the token that clients have to show.
-    #[arg(long, value_name = "FILE", group = "token")]
-    pub(crate) ws_token_file: Option<PathBuf>,
-    /// The SHA-256 digest of the token that clients have to show, in hexadecimal digits.
-    #[arg(long, value_name = "DIGEST", group = "token")]
-    pub(crate) ws_token_sha256: Option<String>,
-    /// The file with the secret that clients' tokens have to be signed with: JSON Web Tokens, HS256.
-    #[arg(long, value_name = "FILE", group = "token", group = "signed")]
-    pub(crate) ws_shared_secret_file: Option<PathBuf>,
-    /// The file with the public key of who signs clients' tokens: JSON Web Tokens, Ed25519.
-    #[arg(long, value_name = "FILE", group = "token", group = "signed")]
-    pub(crate) ws_public_key_file: Option<PathBuf>,
-    /// Who has to have issued signed tokens (`iss`).
-    #[arg(long, value_name = "NAME", requires = "signed")]
-    pub(crate) ws_issuer: Option<String>,
-    /// Whom signed tokens have to be meant for (`aud`). Without it, those that name somebody are refused.
-    #[arg(long, value_name = "NAME", requires = "signed")]
-    pub(crate) ws_audience: Option<String>,
-    /// How far the clocks of who signs and of this machine may be apart: 30 unless given, 300 at most.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=300), requires = "signed")]
-    pub(crate) ws_max_clock_skew_seconds: Option<u64>,
-    /// How many requests of one connection are handled at the same time.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) concurrent_requests: Option<u32>,
-    /// How many connections there may be.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_connections: Option<u32>,
-    /// How many processes may run.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_processes: Option<u32>,
-    /// How long a session is kept without a connection: 80s unless given.
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
-    pub(crate) session_timeout: Option<Duration>,
-    /// The policy of calls over MCP that ask for nothing else: read-only, workspace-write, external-sandbox or
-    /// danger-full-access.
-    #[arg(short, long, value_name = "MODE", value_parser = modes())]
-    pub(crate) sandbox: Option<SandboxMode>,
-    /// The workspace: below it, clients may ask to write.
-    #[arg(short = 'C', long, value_name = "DIR")]
-    pub(crate) cd: Option<PathBuf>,
-    /// How the level of isolation is chosen: auto, namespaces or landlock.
-    #[arg(long, value_name = "LEVEL", value_parser = isolations())]
-    pub(crate) isolation: Option<Isolation>,
-    /// Limit what the command may use: memory, processes, cpu_time, open_files, file_size or shm. Repeatable.
-    #[arg(long = "limit", value_name = "NAME=AMOUNT", value_parser = limit::parse)]
-    pub(crate) limits: Vec<(Limit, NonZeroU64)>,
-    /// Override a setting of config.toml; the value is TOML, else taken literally. Repeatable.
-    #[arg(short = 'c', value_name = "KEY=VALUE")]
-    pub(crate) overrides: Vec<String>,
-    /// Use a [profiles.NAME] table of config.toml.
-    #[arg(short, long, value_name = "NAME")]
-    pub(crate) profile: Option<String>,
 }
 
 /// `codex completion`.

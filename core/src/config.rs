@@ -24,6 +24,7 @@ mod schema;
 mod settings;
 mod source;
 mod source_file;
+mod sourced;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,6 @@ pub use problem::{ConfigError, Place, Problem, ProblemKind};
 pub use provider::{ProviderSettings, WireApi};
 pub use settings::{
     ApprovalPolicy, ApprovalSettings, AuditSettings, EnvironmentInherit, EnvironmentPolicy,
-    ExecServerSettings, Explain, Isolation, Origin, SandboxSettings, Settings, Sourced, SourcedList,
-    WorkspaceWriteSettings,
+    ExecServerSettings, Explain, Isolation, SandboxSettings, Settings, WorkspaceWriteSettings,
 };
+pub use sourced::{Origin, Sourced, SourcedList};

@@ -7,9 +7,8 @@ use std::path::PathBuf;
 use super::http_grant::HttpGrant;
 use super::problem::Place;
 use super::provider::ProviderSettings;
-use super::settings::{
-    ApprovalPolicy, EnvironmentInherit, Explain, Isolation, Settings, Sourced, SourcedList,
-};
+use super::settings::{ApprovalPolicy, EnvironmentInherit, Explain, Isolation, Settings};
+use super::sourced::{Sourced, SourcedList};
 use crate::enforcement::Guarantee;
 use crate::limits::Limit;
 use crate::policy::{GitProtection, SandboxMode};

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::Path;
 
 use super::escape::{printable, printable_path, toml_key, toml_string};
-use super::settings::{Origin, Settings, SourcedList};
+use super::settings::Settings;
+use super::sourced::{Origin, SourcedList};
 use crate::limits::{Limit, Unit};
 
 /// One setting as it applies.

@@ -11,9 +11,10 @@ use super::overrides::read_override;
 use super::problem::{ConfigError, Place, Problem, ProblemKind};
 use super::project::tighten;
 use super::reader::read_text;
-use super::settings::{Explain, Isolation, Origin, Settings, Sourced};
+use super::settings::{Explain, Isolation, Settings};
 use super::source::Source;
 use super::source_file::{FILE_NAME, PROJECT_DIRECTORY, read_project_file, read_user_file};
+use super::sourced::{Origin, Sourced};
 use crate::limits::Limit;
 use crate::policy::SandboxMode;
 

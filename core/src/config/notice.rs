@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::escape::{printable, printable_path};
 use super::problem::{Place, Problem, ProblemKind};
-use super::settings::Origin;
+use super::sourced::Origin;
 
 /// Why a notice was given.
 #[derive(Clone, Debug, PartialEq, Eq)]

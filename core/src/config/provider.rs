@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::escape::toml_string;
 use super::layer::Layer;
 use super::reader::{Reader, Value};
-use super::settings::{Origin, Sourced};
+use super::sourced::{Origin, Sourced};
 
 /// The API that a server speaks: the value of `wire_api`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

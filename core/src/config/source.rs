@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::position::LineIndex;
 use super::problem::Place;
-use super::settings::Origin;
+use super::sourced::Origin;
 
 /// A text of configuration.
 pub(super) enum Source<'a> {

@@ -1,12 +1,13 @@
 //! A policy made ready to run commands under: the plan, the helper that enforces it, what it will hold.
 
+mod error;
+
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use codex_linux_sandbox::{
-    Command, Descriptors, Enforced, Footing, Invocation, PROGRAM, Plan, PlanError, Stay, Terminal, shown,
-    wire,
+    Command, Descriptors, Enforced, Footing, Invocation, PROGRAM, Plan, Stay, Terminal, wire,
 };
 
 use super::bounds::Bounds;
@@ -17,13 +18,15 @@ use super::warden::Post;
 use crate::audit::AuditLog;
 use crate::config::{Explain, Isolation, Settings};
 use crate::denial::{Judge, Operation, Verdict};
-use crate::enforcement::{Enforcement, Guarantee, Hold, Level, Means};
+use crate::enforcement::{Enforcement, Guarantee, Level, Means};
 use crate::limits::ResourceLimits;
 use crate::lower::lower_limits;
 use crate::policy::{
-    PlaceRules, PolicyError, Protection, ProtectionSettings, ResolvedPlaces, ResolvedPolicy, SandboxPolicy,
-    SpecialMount, Surroundings, resolve, special_mounts,
+    PlaceRules, Protection, ProtectionSettings, ResolvedPlaces, ResolvedPolicy, SandboxPolicy, Surroundings,
+    resolve, special_mounts,
 };
+
+pub use error::SandboxError;
 
 /// By what commands are confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,109 +140,6 @@ impl SandboxOptions {
             settings: Arc::default(),
             audit: None,
         }
-    }
-}
-
-/// Why no sandbox can be had for a policy. Nothing runs without one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SandboxError {
-    /// The policy's paths can't be what it says.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// A path that the helper can't take.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// Commands can't be started under a sandbox on this platform. The Seatbelt policy exists ([`crate::seatbelt`]);
-    /// what would start `sandbox-exec` with it does not.
-    #[error("the policy {mode} can't be enforced on {platform} yet: only Linux is supported")]
-    Platform {
-        /// The policy's mode.
-        mode: crate::policy::SandboxMode,
-        /// The platform.
-        platform: &'static str,
-    },
-    /// This machine gives no namespaces, and the user wants nothing less.
-    #[error(
-        "this machine gives no namespaces ({why}), so that the policy {mode} can't be enforced as asked for"
-    )]
-    NoNamespaces {
-        /// The policy's mode.
-        mode: crate::policy::SandboxMode,
-        /// What failed.
-        why: String,
-    },
-    /// A rule that would not hold must not look as if it did.
-    #[error(
-        "sandbox.deny_read, sandbox.private_tmp and sandbox.allow_unix_sockets need namespaces, which are not to be \
-         had: {why}"
-    )]
-    PlacesNeedNamespaces {
-        /// Why there are none.
-        why: String,
-    },
-    /// A rule on a writable root would hold for the kernel's settings as well.
-    #[error(
-        "{place} lies in a writable root, and is the kernel's own ({kind}): it can only be kept out with namespaces, which \
-         are not to be had here; unmount it, or choose deeper roots", place = shown(.0.place.as_path()), kind = .0.kind
-    )]
-    SpecialMount(SpecialMount),
-    /// The list of mounts can't be read, so that nobody knows what lies in a writable root.
-    #[error("/proc/self/mountinfo can't be read ({why}), so that nobody knows what is mounted in the writable roots", why = .0.desc())]
-    Mounts(nix::errno::Errno),
-    /// This kernel has no Landlock for us.
-    #[error(
-        "this machine does not offer the Landlock that it takes ({why}), so that the policy {mode} can't be enforced; \
-         Linux 5.13 and later have it (6.7 for external-sandbox) when `landlock` is in the list of the boot parameter lsm="
-    )]
-    NoLandlock {
-        /// The policy's mode.
-        mode: crate::policy::SandboxMode,
-        /// The kernel's answer.
-        why: String,
-    },
-    /// This kernel has no seccomp filters for us.
-    #[error("this machine refuses seccomp filters ({why}), so that the policy {mode} can't be enforced")]
-    NoSeccomp {
-        /// The policy's mode.
-        mode: crate::policy::SandboxMode,
-        /// The kernel's answer.
-        why: String,
-    },
-    /// A command could change what is said of it.
-    #[error(
-        "the audit log {path} lies where a command may write: `audit.file` has to name a place outside of the writable roots",
-        path = shown(.0)
-    )]
-    AuditLogWritable(PathBuf),
-    /// Nobody knows whether a command could.
-    #[error("the audit log {path} can't be looked at: {why} ({errno:?})", path = shown(.path), why = .errno.desc())]
-    AuditLog {
-        /// The log.
-        path: PathBuf,
-        /// The kernel's answer.
-        errno: nix::errno::Errno,
-    },
-    /// A guarantee in `sandbox.require` that this machine can't keep.
-    #[error(
-        "sandbox.require names `{guarantee}` ({promise}), which is {hold} here: {why}",
-        guarantee = .guarantee.name(), promise = .guarantee.promise(), hold = hold_name(*.hold)
-    )]
-    Unmet {
-        /// The guarantee.
-        guarantee: Guarantee,
-        /// How far it holds.
-        hold: Hold,
-        /// Why no further.
-        why: String,
-    },
-}
-
-const fn hold_name(hold: Hold) -> &'static str {
-    match hold {
-        Hold::Enforced => "enforced",
-        Hold::Partial => "only partly enforced",
-        Hold::Absent => "not enforced",
-        Hold::NotRequested => "not asked for by the policy",
     }
 }
 
