@@ -200,8 +200,12 @@ pub(crate) struct SandboxArgs {
     /// Say nothing about what was denied after a command that failed.
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Observe the command, and print the settings that would have let it do what it was refused, for config.toml. Nothing is
+    /// changed.
+    #[arg(long)]
+    pub(crate) learn: bool,
     /// Print the helper's command line instead of running it; pasted into a shell, it does the same.
-    #[arg(long, conflicts_with_all = ["json", "timeout", "grace", "pty"])]
+    #[arg(long, conflicts_with_all = ["json", "timeout", "grace", "pty", "learn"])]
     pub(crate) print_plan: bool,
     /// The command and its arguments.
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]

@@ -8,11 +8,13 @@
 //! ```
 //!
 //! The kernel enforces; nothing here decides about a command. [`Judge`] answers from the policy what the kernel would answer,
-//! for whoever asks; [`explain`] compares what a failed command said with that, and [`confirm`] what was seen of it.
+//! for whoever asks; [`explain`] compares what a failed command said with that, and [`confirm`] what was seen of it. [`Lesson`]
+//! says what a configuration would have to say for all of it to be allowed, for a person to read.
 
 mod fold;
 mod grant;
 pub mod judge;
+mod learn;
 pub mod oracle;
 mod record;
 mod secret;
@@ -21,6 +23,7 @@ mod tools;
 
 pub use fold::{Fold, MOST_TARGETS};
 pub use judge::{Judge, Operation, Refusal, Verdict};
+pub use learn::{Learned, Lesson};
 pub use oracle::{Ended, THE_NETWORK, explain};
 pub use record::{Allow, Certainty, Denial, Opens, Rule, lines};
 pub use seen::{Seen, confirm};

@@ -5,6 +5,8 @@
 
 #[path = "explain/kept_up_with.rs"]
 mod kept_up_with;
+#[path = "explain/learn.rs"]
+mod learn;
 #[path = "explain/unnoticed.rs"]
 mod unnoticed;
 
@@ -15,6 +17,7 @@ use kept_up_with::{
     pipelines_by_the_thousand_end_alike, signals_are_seen_whatever_sends_them,
     the_observers_end_is_the_commands, who_is_not_to_be_followed_is,
 };
+use learn::{a_name_says_no_setting, secrets_are_not_proposed, the_lines_let_it_pass_and_none_can_go};
 use nix::errno::Errno;
 use serde_json::Value;
 use unnoticed::{
@@ -38,6 +41,9 @@ cases_by_level!(
     looks_are_seen_where_something_is_hidden,
     pipelines_by_the_thousand_end_alike,
     busybox_ends_alike,
+    the_lines_let_it_pass_and_none_can_go,
+    secrets_are_not_proposed,
+    a_name_says_no_setting,
 );
 cases!(where_nobody_can_observe_the_report_says_so, the_setting_says_when);
 

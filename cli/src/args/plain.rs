@@ -36,6 +36,7 @@ pub(super) fn read(words: &[OsString]) -> Option<SandboxArgs> {
         pty: false,
         passthrough: false,
         quiet: false,
+        learn: false,
         print_plan: false,
         command: Vec::new(),
     };

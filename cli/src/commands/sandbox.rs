@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::os::fd::AsFd as _;
 
 use codex_arg0::AliasDirectory;
-use codex_core::denial::{Denial, Operation};
+use codex_core::config::Explain;
+use codex_core::denial::{Denial, Lesson, Operation};
+use codex_core::enforcement::ExplanationKind;
 use codex_core::exec::{
     Control, EarlyInit, ExecError, ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio,
     begin_early, process_exec_tool_call, watch,
@@ -29,7 +31,7 @@ mod session;
 pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>) -> i32 {
     if args.print_plan {
         return match prepare(args) {
-            Ok((sandbox, request)) => match sandbox.command_line(&request) {
+            Ok(Prepared { sandbox, request, .. }) => match sandbox.command_line(&request) {
                 Ok(line) => render::command_line(&line),
                 Err(error) => render::refusal(&error.to_string(), exit_code::REFUSED),
             },
@@ -48,7 +50,7 @@ pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>) -> i32 {
         }
     };
     match prepare(args) {
-        Ok((sandbox, request)) => run(args, &sandbox, request, begun),
+        Ok(prepared) => run(args, prepared, begun),
         Err(error) => {
             drop(begun);
             render::refusal(&error.to_string(), error.exit_code())
@@ -90,8 +92,8 @@ fn guess(arguments: &[OsString]) -> Option<Footing> {
         // What an option says may stand in the same word.
         match word.rsplit('=').next().unwrap_or_default() {
             "--network" => footing.network = Network::Full,
-            "--explain" | "--json" | "--pty" | "--tty" | "--print-plan" | "--help" | "-h" | "landlock"
-            | "danger-full-access" | "external-sandbox" => {
+            "--explain" | "--learn" | "--json" | "--pty" | "--tty" | "--print-plan" | "--help" | "-h"
+            | "landlock" | "danger-full-access" | "external-sandbox" => {
                 return None;
             }
             _ => {}
@@ -100,10 +102,22 @@ fn guess(arguments: &[OsString]) -> Option<Footing> {
     Some(footing)
 }
 
-fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest), MeaningError> {
+/// A call, ready to be made.
+struct Prepared {
+    sandbox: Sandbox,
+    request: ExecRequest,
+    /// What it takes to learn from it, where that was asked for.
+    lesson: Option<Lesson>,
+}
+
+fn prepare(args: &SandboxArgs) -> Result<Prepared, MeaningError> {
     let meaning = Meaning::of(&args.policy)?;
     // What is only printed is no call.
-    let options = if args.print_plan { meaning.sandbox_options() } else { meaning.running_options()? };
+    let mut options = if args.print_plan { meaning.sandbox_options() } else { meaning.running_options()? };
+    let lesson = args.learn.then(|| meaning.lesson());
+    if args.learn {
+        options.explain = Explain::Always;
+    }
     let sandbox = meaning.sandbox_with(options)?;
     let mut env = meaning.environment()?;
     let aliases = if args.print_plan { None } else { aliases(&meaning) };
@@ -132,7 +146,7 @@ fn prepare(args: &SandboxArgs) -> Result<(Sandbox, ExecRequest), MeaningError> {
     if !args.json {
         request.budget = OutputBudget { bytes: 0, lines: 0 };
     }
-    Ok((sandbox, request))
+    Ok(Prepared { sandbox, request, lesson })
 }
 
 /// The binary's other names, for the command's `PATH`. Going without is no reason not to run.
@@ -154,7 +168,9 @@ pub(super) fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString
     }
 }
 
-fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: Begun) -> i32 {
+fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun) -> i32 {
+    let Prepared { sandbox, mut request, lesson } = prepared;
+    let (sandbox, lesson) = (&sandbox, lesson.as_ref());
     let Begun { signals, as_a_job, early } = begun;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => runtime,
@@ -166,7 +182,7 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: B
     request.stops_with_the_command = as_a_job;
     request.signals = SignalsFor::Inherit(signals.callers);
     if args.pty {
-        return in_a_terminal(args, sandbox, request, &signals, &runtime);
+        return in_a_terminal(args, sandbox, request, lesson, &signals, &runtime);
     }
     let cancellation = request.cancellation.clone();
     let (forward, forwarded) = unbounded_channel();
@@ -187,7 +203,7 @@ fn run(args: &SandboxArgs, sandbox: &Sandbox, mut request: ExecRequest, begun: B
             None => (call.await, ended_by),
         }
     });
-    let code = tell(args, &result, ended_by);
+    let code = tell(args, &result, lesson, ended_by);
     // What is given back piece by piece is written to, and each page of it would be copied first: the helper, a fork, had
     // the same ones. The end of the process gives back all of them together.
     std::process::exit(code)
@@ -198,6 +214,7 @@ fn in_a_terminal(
     args: &SandboxArgs,
     sandbox: &Sandbox,
     request: ExecRequest,
+    lesson: Option<&Lesson>,
     signals: &Signals,
     runtime: &tokio::runtime::Runtime,
 ) -> i32 {
@@ -213,7 +230,7 @@ fn in_a_terminal(
             Err(error) => exit_code::of_request(error),
         },
         Ok(session) => {
-            let code = tell(args, &session.answer, session.ended_by);
+            let code = tell(args, &session.answer, lesson, session.ended_by);
             match session.unwritten {
                 Some(why) => render::refusal(&why, exit_code::OUTPUT),
                 None => code,
@@ -224,10 +241,19 @@ fn in_a_terminal(
 }
 
 /// Prints what there is to say of a call that has ended.
-fn tell(args: &SandboxArgs, result: &Result<ExecResult, ExecError>, ended_by: Option<Signal>) -> i32 {
+fn tell(
+    args: &SandboxArgs,
+    result: &Result<ExecResult, ExecError>,
+    lesson: Option<&Lesson>,
+    ended_by: Option<Signal>,
+) -> i32 {
+    let learned = lesson.zip(result.as_ref().ok()).map(|(lesson, result)| {
+        let observed = result.enforcement.explanation.kind == ExplanationKind::Exact;
+        lesson.learn(&result.denials, result.denials_untold, observed)
+    });
     match result {
         Ok(result) if args.json => {
-            let printed = render::result_json(result);
+            let printed = render::result_json(result, learned.as_ref());
             if !args.quiet {
                 render::denials(&result.denials);
             }
@@ -244,7 +270,9 @@ fn tell(args: &SandboxArgs, result: &Result<ExecResult, ExecError>, ended_by: Op
             let unsaid = |denial: &&Denial| {
                 denial.operation == Operation::Use && !matches!(result.outcome, Outcome::LimitExceeded { .. })
             };
-            if !args.quiet {
+            if let Some(learned) = &learned {
+                render::learned(learned, &result.outcome);
+            } else if !args.quiet {
                 let unsaid: Vec<Denial> = result.denials.iter().filter(unsaid).cloned().collect();
                 render::denials(&unsaid);
             }

@@ -1,6 +1,6 @@
 //! Secrets of a user, and what speaks for one: no grant is ever proposed for these.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Relative to the home directory.
 const IN_HOME: &[&str] = &[
@@ -51,13 +51,18 @@ const IN_HOME: &[&str] = &[
 /// Sockets that hold keys, or start programs outside.
 const SOCKETS: &[&str] = &["ssh-", "agent", "gnupg", "keyring", "bus", "systemd", "X11-unix", "wayland"];
 
-/// Whether a path is, lies in, or holds a secret of the user.
+/// Whether a path is, lies in, or holds a secret of the user: as it is named, or where links lead from there.
 pub(super) fn is_secret(path: &Path, home: Option<&Path>) -> bool {
     let Some(home) = home else { return false };
-    IN_HOME
-        .iter()
-        .map(|secret| home.join(secret))
-        .any(|secret| path.starts_with(&secret) || secret.starts_with(path))
+    IN_HOME.iter().map(|secret| home.join(secret)).any(|secret| {
+        let is = |secret: &Path| path.starts_with(secret) || secret.starts_with(path);
+        is(&secret) || followed(&secret).is_some_and(|place| is(&place))
+    })
+}
+
+/// Where a path leads, though its last names may not exist.
+fn followed(path: &Path) -> Option<PathBuf> {
+    path.ancestors().find_map(|above| Some(above.canonicalize().ok()?.join(path.strip_prefix(above).ok()?)))
 }
 
 /// Whether a socket speaks for the user's keys or session.
@@ -85,5 +90,22 @@ mod tests {
         }
         assert!(is_secret_socket(Path::new("/tmp/ssh-Xa/agent.1")));
         assert!(!is_secret_socket(Path::new("/var/run/docker.sock")));
+    }
+
+    #[test]
+    fn links_hide_none() {
+        let scratch = tempfile::tempdir().unwrap();
+        let real = scratch.path().canonicalize().unwrap();
+        let home = real.join("home");
+        std::fs::create_dir_all(real.join("users/u")).unwrap();
+        std::fs::create_dir(real.join("keys")).unwrap();
+        std::os::unix::fs::symlink(real.join("users/u"), &home).unwrap();
+        std::os::unix::fs::symlink(real.join("keys"), home.join(".ssh")).unwrap();
+        for secret in ["users/u/.aws/x", "users/u", "keys/id", "keys", "home/.ssh/id"] {
+            assert!(is_secret(&real.join(secret), Some(&home)), "{secret}");
+        }
+        for open in ["users/u/.cache", "users/v/.aws", "other"] {
+            assert!(!is_secret(&real.join(open), Some(&home)), "{open}");
+        }
     }
 }
