@@ -171,17 +171,19 @@ fn long_names_take_nothing_out_of_the_audit_log() {
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.filter(|line| line["event"] == event).collect()
     };
-    for (client, process) in [("short", "p"), (&*long, "p"), ("short", &*long), (&*long, &*long)] {
+    // An id is no longer than this, and so always there; the name of a client may be.
+    let longest = "x".repeat(1024);
+    for (client, process) in [("short", "p"), (&*long, "p"), ("short", &*longest), (&*long, &*longest)] {
         let mut raw = server.connect();
         raw.handshake(&json!({"clientName": client}));
+        let (code, message) =
+            raw.error("process/start", &server.start_params(&format!("{longest}x"), &["echo"]));
+        assert_eq!((code, &*message), (-32602, "processId has 1025 bytes, where 1024 are the most"));
         raw.result("process/start", &server.start_params(process, &["echo", "a"]));
         let line = lines("start").pop().unwrap();
         assert_eq!((&line["argv"], &line["mode"]), (&json!(["echo", "a"]), &json!("workspace-write")));
         assert!(line["call"].is_string() && line["session"].is_string() && line["peer"] == "stdio");
-        assert_eq!(
-            (line.get("client").is_some(), line.get("process").is_some()),
-            (client == "short", process == "p")
-        );
+        assert_eq!((line.get("client").is_some(), &line["process"]), (client == "short", &json!(process)));
         // What is refused is told in the same way, of a long command line the beginning.
         let mut argv = vec!["rm".to_owned(), "-r".to_owned()];
         argv.extend(std::iter::repeat_n(String::new(), 250_000));
