@@ -163,7 +163,7 @@ pub fn parse(text: &str) -> Result<Patch, ParseError> {
         _ => return Err(ParseError::NoEnd),
     }
     let inner = lines.get(1..lines.len() - 1).unwrap_or_default();
-    let mut reader = Reader { lines: inner, next: 0 };
+    let mut reader = Reader { lines: inner, next: 0, solid: None };
     let mut changes = Vec::new();
     while let Some(change) = reader.change()? {
         changes.push(change);
@@ -193,6 +193,8 @@ fn unwrap_here_document(lines: &mut Vec<(usize, &str)>) {
 struct Reader<'t> {
     lines: &'t [(usize, &'t str)],
     next: usize,
+    /// The first line that is not blank, from the next one on, where it was looked for.
+    solid: Option<usize>,
 }
 
 impl<'t> Reader<'t> {
@@ -257,10 +259,18 @@ impl<'t> Reader<'t> {
         Ok(lines)
     }
 
-    /// Whether nothing but blank lines comes before the next file, or the end.
-    fn blank_until_header(&self) -> bool {
-        let rest = self.lines.get(self.next..).unwrap_or_default();
-        rest.iter().find(|(_, line)| !line.trim().is_empty()).is_none_or(|(_, line)| is_header(line))
+    /// Whether nothing but blank lines comes before the next file, or the end. Looks at no line twice, however many are blank.
+    fn blank_until_header(&mut self) -> bool {
+        let solid = match self.solid {
+            Some(solid) if solid >= self.next => solid,
+            _ => {
+                let rest = self.lines.get(self.next..).unwrap_or_default();
+                let blank = rest.iter().take_while(|(_, line)| line.trim().is_empty()).count();
+                self.next + blank
+            }
+        };
+        self.solid = Some(solid);
+        self.lines.get(solid).is_none_or(|(_, line)| is_header(line))
     }
 
     fn hunks(&mut self) -> Result<Vec<Hunk>, ParseError> {

@@ -61,3 +61,15 @@ fn what_is_wrong_is_named_with_its_line() {
     }
     assert_eq!(parse("diff --git a b"), Err(ParseError::NoBegin));
 }
+
+#[test]
+fn blank_lines_are_looked_at_once() {
+    // Were each of them followed to the end of all of them, this would not come back.
+    let blank = "\n".repeat(400_000);
+    let text = format!("*** Begin Patch\n*** Update File: a\n@@\n-x\n{blank}-y\n+z\n*** End Patch");
+    let Change::Update { hunks, .. } = &parse(&text).unwrap().changes[0] else { panic!("no update") };
+    assert_eq!(hunks[0].lines.len(), 400_003);
+    let text =
+        format!("*** Begin Patch\n*** Add File: a\n+x\n{blank}*** Delete File: b\n{blank}*** End Patch");
+    assert_eq!(parse(&text).unwrap().changes.len(), 2);
+}
