@@ -73,7 +73,7 @@ pub(crate) enum WorldError {
 pub(crate) struct World {
     /// The working directory, where it still exists.
     pub(crate) current_directory: Option<PathBuf>,
-    /// The home directory, where one is set.
+    /// The home directory, where one is set. Without links.
     pub(crate) home: Option<PathBuf>,
     /// The directory of the configuration, whether it exists or not. None where neither it nor a home is set.
     pub(crate) codex_home: Option<PathBuf>,
@@ -89,6 +89,8 @@ impl World {
             Some(path) => return Err(WorldError::RelativeCodexHome(path)),
             None => home.as_deref().map(|home| home.join(".codex")),
         };
+        // Places are compared with their links followed: behind a link, nobody would know a secret of the home directory's as one.
+        let home = home.map(|home| home.canonicalize().unwrap_or(home));
         Ok(Self {
             current_directory: std::env::current_dir().ok(),
             home,

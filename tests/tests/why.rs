@@ -12,7 +12,7 @@ cases_by_level!(
     a_failed_command_names_what_was_refused,
     what_is_said_without_reason_is_no_denial,
 );
-cases!(the_rule_names_its_line, mistakes_exit_with_2);
+cases!(the_rule_names_its_line, mistakes_exit_with_2, a_home_behind_a_link_is_the_home);
 
 /// `chmod`, without the library's detours.
 const FCHMODAT: i64 = libc::SYS_fchmodat;
@@ -283,4 +283,19 @@ fn mistakes_exit_with_2(scene: &Scene) {
         let all = ["debug", "why"].iter().chain(words);
         scene.codex(all).run().expect_code(2);
     }
+}
+
+fn a_home_behind_a_link_is_the_home(scene: &Scene) {
+    scene.directory("home/.ssh");
+    scene.directory("home/plain");
+    let link = scene.symlink(scene.path("home"), "outside/home");
+    let answer = |home: &std::path::Path, place: &str| {
+        let place = scene.path("home").join(place).display().to_string();
+        let words = ["debug", "why", "--json", "-s", "workspace-write", "create", &place];
+        json(&scene.codex(words).env("HOME", home).run().expect_code(1))
+    };
+    let secret = answer(&link, ".ssh/config");
+    assert_eq!(secret, answer(&scene.path("home"), ".ssh/config"));
+    // What is no secret is proposed.
+    assert!(secret["allow"].is_null() && !answer(&link, "plain/file")["allow"].is_null(), "{secret}");
 }
