@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use codex_core::audit::AuditError;
 use codex_core::config::ApprovalPolicy;
 use codex_core::denial::{Operation, Verdict};
 use codex_core::enforcement::Level;
 use codex_core::exec::{ExecResult, Outcome, Sandbox};
 use codex_core::policy::{NetworkAccess, ResolvedWrites, Way, way};
 use codex_linux_sandbox::shown;
+use serde::Serialize;
 
 use super::asking::Wanted;
 use super::{Tools, shown_directory};
@@ -17,7 +19,20 @@ use crate::event::Details;
 
 /// More than this nobody reads before they answer.
 const LONGEST_COMMAND: usize = 8000;
+/// How much of a command, or of words, the audit log has. In bytes.
+const MOST_NOTED: usize = 16 << 10;
 const NOTHING: &str = "Nothing was run";
+
+/// A line of the audit log.
+#[derive(Serialize)]
+struct Noted<'n> {
+    /// The same for a question and for what comes of it.
+    approval_id: &'n str,
+    /// Who decided: the user, a rule of the user's, or nobody. Nothing while it is asked.
+    decided_by: Option<&'static str>,
+    #[serde(flatten)]
+    approval: &'n Approval,
+}
 
 /// What a call runs with.
 #[derive(Clone, Debug)]
@@ -259,7 +274,9 @@ impl Tools {
             ));
         }
         let id = self.events.name();
-        self.events.started(id.clone(), Details::Approval(Box::new(approval(question, None, None))));
+        let asked = approval(question, None, None);
+        self.note(&id, &asked).map_err(|error| format!("{error}. {NOTHING}."))?;
+        self.events.started(id.clone(), Details::Approval(Box::new(asked)));
         let answer = tokio::select! {
             biased;
             () = stop.cancelled() => None,
@@ -308,9 +325,34 @@ impl Tools {
         words: Option<String>,
     ) -> Result<(), String> {
         let approval = approval(question, Some(decision), words);
-        let noted = self.journal.note(&approval);
+        let noted = self.journal.note(&approval).map_err(|error| error.to_string());
+        let noted = noted.and_then(|()| self.note(&id, &approval).map_err(|error| error.to_string()));
         self.events.completed(id, Details::Approval(Box::new(approval)));
         noted.map_err(|error| format!("what was decided can't be written down ({error}). {NOTHING}."))
+    }
+
+    /// Writes a question, or what was decided, into the audit log.
+    fn note(&self, id: &str, approval: &Approval) -> Result<(), AuditError> {
+        let by = match approval.decision {
+            None => None,
+            Some(Decision::ApprovedByRule) => Some("rule"),
+            Some(Decision::NoTerminal | Decision::Withdrawn) => Some("nobody"),
+            Some(Decision::Approved | Decision::ApprovedForRun | Decision::Denied | Decision::Aborted) => {
+                Some("user")
+            }
+        };
+        let cut =
+            |text: &str| text.get(..text.floor_char_boundary(MOST_NOTED)).unwrap_or_default().to_owned();
+        let approval = Approval {
+            command: cut(&approval.command),
+            words: approval.words.as_deref().map(cut),
+            ..approval.clone()
+        };
+        self.sandbox.note(
+            "approval",
+            &self.labels,
+            &Noted { approval_id: id, decided_by: by, approval: &approval },
+        )
     }
 
     /// The sandbox with a grant, checked: it opens what was asked for, and nothing else.

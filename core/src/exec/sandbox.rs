@@ -9,13 +9,15 @@ use std::sync::Arc;
 use codex_linux_sandbox::{
     Command, Descriptors, Enforced, Footing, Invocation, PROGRAM, Plan, Stay, Terminal, wire,
 };
+use serde::Serialize;
 
 use super::bounds::Bounds;
 use super::level::{PlanFailure, Rung, ladder, namespaces_refused};
+use super::noted::Labels;
 use super::request::{ExecRequest, Stdio};
 use super::standby::Standby;
 use super::warden::Post;
-use crate::audit::AuditLog;
+use crate::audit::{AuditError, AuditLog};
 use crate::config::{Explain, Isolation, Settings};
 use crate::denial::{Judge, Operation, Verdict};
 use crate::enforcement::{Enforcement, Guarantee, Level, Means};
@@ -209,6 +211,26 @@ impl Sandbox {
             return Err(SandboxError::AuditLogWritable(log.path().to_owned()));
         }
         Ok(())
+    }
+
+    /// Appends a record to the audit log, where there is one, with who it is about. Waits for the disk, as
+    /// [`AuditLog::append`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`]: nothing was appended.
+    pub fn note(&self, event: &str, labels: &Labels, body: &impl Serialize) -> Result<(), AuditError> {
+        #[derive(Serialize)]
+        struct Noted<'n, B> {
+            #[serde(flatten)]
+            labels: &'n Labels,
+            #[serde(flatten)]
+            body: &'n B,
+        }
+        match self.audit() {
+            Some(log) => log.append(event, &Noted { labels, body }),
+            None => Ok(()),
+        }
     }
 
     /// Where calls are noted.

@@ -185,7 +185,9 @@ pub(super) fn an_answer_for_the_session_holds_for_the_very_same(scene: &Scene) {
         say("done"),
     ];
     let model = Model::serve(Api::Responses, acts);
-    let words = ["-s", "workspace-write", "-a", "on-request", "x"];
+    let log = scene.path("codex-home/audit.jsonl");
+    let audit = format!("audit.file={}", log.display());
+    let words = ["-s", "workspace-write", "-a", "on-request", "-c", &audit, "x"];
     let Some((run, _)) = with_a_person(scene, &model, &words, &json!(["session", "d", "n"])) else { return };
     let run = run.expect_code(0);
     assert_eq!(
@@ -196,6 +198,31 @@ pub(super) fn an_answer_for_the_session_holds_for_the_very_same(scene: &Scene) {
     );
     assert_eq!(fs::read_to_string(given.join("one")).unwrap_or_default(), "x\nx\n");
     assert!(!given.join("two").exists());
+    // The audit log has each question, and who decided what, before anything runs by it.
+    let text = fs::read_to_string(&log).expect("the log");
+    let noted: Vec<String> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .map(|line| {
+            let text = |key: &str| line[key].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {}", text("event"), text("decision"), text("decided_by"))
+        })
+        .collect();
+    let expected = [
+        "approval - -",
+        "approval approved_for_run user",
+        "start - -",
+        "end - -",
+        "approval approved_for_run user",
+        "start - -",
+        "end - -",
+        "approval - -",
+        "approval denied user",
+        "approval - -",
+        "approval denied user",
+    ];
+    assert_eq!(noted, expected, "{text}");
+    assert!(text.contains(&format!("\"opens\":[\"writing below {}\"]", given.display())), "{text}");
 
     // A session that goes on begins with nothing given, though it is written down who gave what.
     let session = super::endings::sessions(scene).pop().expect("a session");
