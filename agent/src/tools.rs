@@ -14,22 +14,28 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use codex_core::config::ApprovalPolicy;
 use codex_core::exec::{Labels, Sandbox};
 use codex_core::output::SpillDirectory;
 use codex_tools::patch::parse;
 use codex_tools::{
     Answer, Arguments, Asks, Bench, Engine, ExecCommand, Shell, Started, WriteStdin, no_directory, quoted,
 };
+use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::approval::{Approvals, Grant};
 use crate::conversation::Call;
 use crate::event::{Events, Todo};
 use crate::rollout::Journal;
+use asking::Hidden;
 use clearance::{Candidate, Cleared};
 use telling::{Telling, files};
 
 pub use spec::specs;
+
+/// How many calls run at the same time: a model can ask for any number.
+const AT_ONCE: usize = 16;
 
 /// What tool calls run with.
 #[derive(Debug)]
@@ -116,8 +122,8 @@ impl Tools {
     pub async fn answer(&self, calls: &[Call]) -> Vec<String> {
         let mut answers = Vec::with_capacity(calls.len());
         for group in calls.chunk_by(|one, other| !is_patch(one) && !is_patch(other)) {
-            answers
-                .extend(futures_util::future::join_all(group.iter().map(|call| self.answer_one(call))).await);
+            let answering = futures_util::stream::iter(group.iter().map(|call| self.answer_one(call)));
+            answers.extend(answering.buffered(AT_ONCE).collect::<Vec<_>>().await);
         }
         answers
     }
@@ -202,7 +208,12 @@ impl Tools {
                 self.clear_input(&asked.chars, &command, &directory, &cleared.grant).await?;
             }
         }
-        Ok(self.engine.write_stdin(asked).await?.text)
+        let id = asked.session_id;
+        let answer = self.engine.write_stdin(asked).await?;
+        if answer.session_id.is_none() {
+            self.lock_sessions().remove(&id);
+        }
+        Ok(answer.text)
     }
 
     async fn apply_patch(&self, call: &Call) -> Result<String, String> {
@@ -238,8 +249,12 @@ impl Tools {
 
     /// Sees whether a command may run, and with what. One that may not is told of.
     async fn cleared(&self, asks: &Asks, candidate: Candidate<'_>) -> Result<Cleared, String> {
-        let wanted = asking::wanted(asks, candidate.directory)?;
-        if let Some(why) = no_directory(candidate.directory) {
+        let hidden = |path: &Path| self.hidden(path);
+        let wanted = asking::wanted(asks, candidate.directory, &hidden)?;
+        // What is asked for may show it.
+        let asked_for = wanted.grant.unsandboxed
+            || wanted.grant.read.iter().any(|place| candidate.directory.starts_with(place));
+        if !asked_for && let Some(why) = no_directory(candidate.directory, self.sandbox.places()) {
             return Err(format!("{why}. Nothing was run."));
         }
         let cleared = self.clear(candidate, wanted).await;
@@ -252,6 +267,18 @@ impl Tools {
             });
         }
         cleared
+    }
+
+    /// From whom a place is hidden that a call asks for.
+    fn hidden(&self, path: &Path) -> Hidden {
+        let given = |path: &Path| self.approvals.standing.read.iter().any(|place| path.starts_with(place));
+        if !self.sandbox.places().hide_the_way_to(path) {
+            Hidden::No
+        } else if self.approvals.policy == ApprovalPolicy::Never && !given(path) {
+            Hidden::FromEverybody
+        } else {
+            Hidden::FromCommands
+        }
     }
 
     fn lock_sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Session>> {

@@ -33,7 +33,8 @@ use approvals::{
 };
 use calls::{
     a_patch_reads_no_more_than_a_command, calls_run_at_once_but_for_patches,
-    long_output_is_kept_and_can_be_looked_up,
+    long_output_is_kept_and_can_be_looked_up, no_more_sessions_start_than_there_is_room_for,
+    of_what_is_hidden_nothing_is_told,
 };
 use endings::{
     a_message_that_does_not_fit_is_asked_for_again, a_session_goes_on, an_interrupt_leaves_nothing_behind,
@@ -73,6 +74,7 @@ cases!(
     a_sessions_end_is_the_runs_end,
     calls_run_at_once_but_for_patches,
     long_output_is_kept_and_can_be_looked_up,
+    no_more_sessions_start_than_there_is_room_for,
 );
 
 cases_by_level!(
@@ -96,6 +98,7 @@ codex_tests::cases_at!(
     Namespaces;
     a_server_in_a_session_is_talked_to,
     a_patch_reads_no_more_than_a_command,
+    of_what_is_hidden_nothing_is_told,
     what_is_told_of_scenarios_is_as_written,
 );
 

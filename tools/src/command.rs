@@ -192,17 +192,17 @@ impl Engine {
         if let Some(found) = &asked.patch {
             return Ok(self.intercepted(found, &asked.directory, &call).await);
         }
-        if let Some(why) = no_directory(&asked.directory) {
+        if let Some(why) = no_directory(&asked.directory, call.sandbox.places()) {
             return Err(format!("{why}. Nothing was run."));
         }
-        self.sessions.room()?;
+        let place = self.sessions.room()?;
         let mut request = self.request(&asked.command, &asked.directory, asked.tty, &call);
         request.limits.deadline = None;
         request.feed = Some(FeedOptions::default());
         let running = self.told_start(&asked.command, &asked.directory, &call);
         let process = Process::start(request, call.sandbox);
         followed(&process, &mut call);
-        let session = Session::new(process, running, asked.tty, call.held.take());
+        let session = Session::new(process, running, asked.tty, call.held.take(), place);
         let began = tokio::time::Instant::now();
         let (end, output) = session.wait(asked.wait).await;
         Ok(match end {
@@ -229,7 +229,7 @@ impl Engine {
         if let Some(found) = &asked.patch {
             return Ok(self.intercepted(found, &asked.directory, &call).await);
         }
-        if let Some(why) = no_directory(&asked.directory) {
+        if let Some(why) = no_directory(&asked.directory, call.sandbox.places()) {
             return Err(format!("{why}. Nothing was run."));
         }
         let mut request = self.request(&asked.command, &asked.directory, false, &call);

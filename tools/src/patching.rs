@@ -65,6 +65,9 @@ impl Engine {
 
     /// Looks at the paths alone. The sandbox holds in any case; here it is said in words.
     async fn allowed(&self, patch: &Patch, directory: &Path, call: &Call<'_>) -> Result<PathBuf, String> {
+        if call.sandbox.places().hide_the_way_to(directory) {
+            return Err(format!("{} is hidden by sandbox.deny_read", codex_linux_sandbox::shown(directory)));
+        }
         let base = directory
             .canonicalize()
             .map_err(|error| format!("{}: {error}", codex_linux_sandbox::shown(directory)))?;

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use codex_core::exec::{ExecError, ExecResult, InputError, Process, SignalError};
 use codex_core::output::{Capture, CollapsedCapture, FeedReader, OutputBudget, StreamText, TextBudget};
+use codex_core::policy::ResolvedPlaces;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use crate::arguments::Arguments;
@@ -32,6 +34,7 @@ pub(crate) struct Session {
     pub(crate) running: Running,
     tty: bool,
     _held: Option<Held>,
+    _place: OwnedSemaphorePermit,
     /// What the model has not seen yet. Held while somebody waits, so that no two calls share a piece.
     reader: tokio::sync::Mutex<Option<FeedReader>>,
 }
@@ -40,12 +43,14 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     known: Mutex<BTreeMap<u64, Arc<Session>>>,
+    /// One for each that may go on. A command holds its own from before it starts: calls at the same time can't start more.
+    places: Arc<Semaphore>,
     next: AtomicU64,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { known: Mutex::default(), next: AtomicU64::new(FIRST) }
+        Self { known: Mutex::default(), places: Arc::new(Semaphore::new(MOST)), next: AtomicU64::new(FIRST) }
     }
 }
 
@@ -54,13 +59,12 @@ impl Sessions {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says why there is no room for one more.
-    pub(crate) fn room(&self) -> Result<(), String> {
-        let known = self.lock();
-        if known.len() < MOST {
-            return Ok(());
+    /// Takes a place for one more, or says why there is none.
+    pub(crate) fn room(&self) -> Result<OwnedSemaphorePermit, String> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
         }
-        let names: Vec<String> = known.keys().map(ToString::to_string).collect();
+        let names: Vec<String> = self.lock().keys().map(ToString::to_string).collect();
         Err(format!(
             "{MOST} commands go on already, and there is no room for more: interrupt one by write_stdin with \\u0003, or wait \
              for one. Their sessions: {}",
@@ -104,9 +108,15 @@ impl Sessions {
 }
 
 impl Session {
-    pub(crate) fn new(process: Process, running: Running, tty: bool, held: Option<Held>) -> Self {
+    pub(crate) fn new(
+        process: Process,
+        running: Running,
+        tty: bool,
+        held: Option<Held>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
         let reader = tokio::sync::Mutex::new(process.reader(0));
-        Self { process, running, tty, _held: held, reader }
+        Self { process, running, tty, _held: held, _place: place, reader }
     }
 
     /// Waits for the end, or for as long as it may take. Gives the end, and what was written meanwhile.
@@ -262,10 +272,13 @@ impl Engine {
     }
 }
 
-/// What is told where a command was meant to be somewhere else.
+/// What is told where a command was meant to be somewhere else. Of what commands can't read, nothing is told but that.
 #[must_use]
-pub fn no_directory(directory: &Path) -> Option<String> {
+pub fn no_directory(directory: &Path, places: &ResolvedPlaces) -> Option<String> {
     let shown = codex_linux_sandbox::shown(directory);
+    if places.hide_the_way_to(directory) {
+        return Some(format!("the workdir {shown} is hidden by sandbox.deny_read"));
+    }
     match directory.metadata() {
         Ok(status) if status.is_dir() => None,
         Ok(_) => Some(format!("the workdir {shown} is no directory")),

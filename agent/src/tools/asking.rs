@@ -11,6 +11,17 @@ use crate::approval::Grant;
 /// What the model says of it may be so long; more is cut.
 const LONGEST_JUSTIFICATION: usize = 1000;
 
+/// From whom a place is hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hidden {
+    /// From nobody.
+    No,
+    /// From commands, unless it is given to one.
+    FromCommands,
+    /// From commands, and nobody gives it: it is not looked at.
+    FromEverybody,
+}
+
 /// What a call asks for, as it is written there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
@@ -19,7 +30,11 @@ pub(super) struct Wanted {
 }
 
 /// Reads it. Paths are looked up, links followed: what is asked about, and given, is the place itself.
-pub(super) fn wanted(asks: &Asks, directory: &Path) -> Result<Wanted, String> {
+pub(super) fn wanted(
+    asks: &Asks,
+    directory: &Path,
+    hidden: &dyn Fn(&Path) -> Hidden,
+) -> Result<Wanted, String> {
     let mut wanted = Wanted::default();
     let escalated = match asks.permissions.as_deref() {
         None | Some("with_additional_permissions") => asks.escalated,
@@ -47,7 +62,7 @@ pub(super) fn wanted(asks: &Asks, directory: &Path) -> Result<Wanted, String> {
     }
     wanted.grant.unsandboxed = escalated;
     if let Some(additional) = additional {
-        read_additional(additional, directory, &mut wanted.grant)?;
+        read_additional(additional, directory, hidden, &mut wanted.grant)?;
     }
     Ok(wanted)
 }
@@ -58,6 +73,7 @@ const SHAPE: &str =
 fn read_additional(
     additional: &Map<String, Value>,
     directory: &Path,
+    hidden: &dyn Fn(&Path) -> Hidden,
     grant: &mut Grant,
 ) -> Result<(), String> {
     let wrong = |what: &str| format!("{what}: `additional_permissions` are {SHAPE}. Nothing was run.");
@@ -90,7 +106,7 @@ fn read_additional(
                     };
                     for path in paths {
                         let path = path.as_str().ok_or_else(|| wrong("a path is a string"))?;
-                        let place = look_up(path, directory)?;
+                        let place = look_up(path, directory, key == "write", hidden)?;
                         match key.as_str() {
                             "write" if !place.is_dir() => {
                                 return Err(format!(
@@ -119,12 +135,34 @@ fn add(places: &mut Vec<PathBuf>, place: PathBuf) {
     }
 }
 
-fn look_up(path: &str, directory: &Path) -> Result<PathBuf, String> {
+fn look_up(
+    path: &str,
+    directory: &Path,
+    writes: bool,
+    hidden: &dyn Fn(&Path) -> Hidden,
+) -> Result<PathBuf, String> {
     let path = directory.join(path);
-    path.canonicalize().map_err(|error| {
-        format!(
+    let hidden = hidden(&path);
+    if hidden == Hidden::FromEverybody {
+        return Err(format!(
+            "{} is hidden by sandbox.deny_read, and no rule of the user's gives it. Nothing was run.",
+            shown(&path)
+        ));
+    }
+    match path.canonicalize() {
+        // Of what is hidden, no more is told than that it can't be given.
+        Ok(place) if hidden == Hidden::FromCommands && writes && !place.is_dir() => {
+            Err(cannot_be_given(&path))
+        }
+        Err(_) if hidden == Hidden::FromCommands => Err(cannot_be_given(&path)),
+        Ok(place) => Ok(place),
+        Err(error) => Err(format!(
             "{}: {error}. What is given has to exist: name the directory above it. Nothing was run.",
             shown(&path)
-        )
-    })
+        )),
+    }
+}
+
+fn cannot_be_given(path: &Path) -> String {
+    format!("{} is hidden by sandbox.deny_read, and can't be given as it is. Nothing was run.", shown(path))
 }

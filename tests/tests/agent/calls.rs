@@ -86,3 +86,63 @@ pub(super) fn a_patch_reads_no_more_than_a_command(scene: &Scene) {
     exec(scene, &model, &["-s", "workspace-write", "x"]).run().expect_code(0);
     assert!(model.outputs()[0].contains("its lines are not in the file"), "{:?}", model.outputs());
 }
+
+/// The program itself is in no sandbox: it looks at nothing hidden to say what is there.
+pub(super) fn of_what_is_hidden_nothing_is_told(scene: &Scene) {
+    scene.directory("workspace/hidden/there");
+    scene.file("workspace/hidden/there/file", "x");
+    let denied = format!("sandbox.deny_read=[{:?}]", scene.path("workspace/hidden"));
+    let patch = |place: &str| {
+        format!(
+            "cd hidden/{place} && apply_patch <<'E'\n*** Begin Patch\n*** Add File: f\n+x\n*** End Patch\nE"
+        )
+    };
+    let read = |place: &str| {
+        let more = json!({ "file_system": { "read": [format!("hidden/{place}")] } });
+        json!({ "cmd": "true", "sandbox_permissions": "with_additional_permissions", "additional_permissions": more })
+    };
+    let answers = |place: &str, options: &[&str]| {
+        let model = Model::serve(
+            Api::Responses,
+            vec![
+                together(&[("exec_command", json!({ "cmd": "true", "workdir": format!("hidden/{place}") }))]),
+                together(&[(
+                    "shell",
+                    json!({ "command": ["true"], "workdir": format!("hidden/{place}/file") }),
+                )]),
+                run_command(&patch(place)),
+                together(&[("exec_command", read(place))]),
+                say("done"),
+            ],
+        );
+        let words = [&["-s", "workspace-write"], options, &["x"]].concat();
+        exec(scene, &model, &words).run().expect_code(0);
+        model.outputs().iter().map(|output| output.replace(place, "PLACE")).collect::<Vec<_>>()
+    };
+    let hidden = answers("there", &["-c", &denied]);
+    assert_eq!(hidden, answers("empty", &["-c", &denied]));
+    for output in hidden {
+        assert!(output.contains("hidden by sandbox.deny_read"), "{output}");
+    }
+    // Of what is not, each of them tells.
+    let (there, empty) = (answers("there", &[]), answers("empty", &[]));
+    for (there, empty) in there.iter().zip(&empty) {
+        assert_ne!(there, empty);
+    }
+}
+
+/// However many a model asks for, so many start, and what has ended makes room.
+pub(super) fn no_more_sessions_start_than_there_is_room_for(scene: &Scene) {
+    let waits = ("exec_command", json!({ "cmd": "cat", "tty": true, "yield_time_ms": 250 }));
+    let many = vec![waits.clone(); 70];
+    let end = ("write_stdin", json!({ "session_id": 1000, "chars": "\u{4}", "yield_time_ms": 30_000 }));
+    let model = Model::serve(
+        Api::Responses,
+        vec![together(&many), together(&[end]), together(&[waits]), say("done")],
+    );
+    let run = exec(scene, &model, &["x"]).run().expect_code(0);
+    let outputs = model.outputs();
+    let full = outputs.iter().filter(|output| output.contains("64 commands go on already")).count();
+    assert_eq!((outputs.len(), full), (72, 6), "{}", run.describe());
+    assert!(outputs[71].contains("1064"), "{}", outputs[71]);
+}
