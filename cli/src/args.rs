@@ -22,7 +22,7 @@ mod why;
 
 pub(crate) use audit::{Audit, AuditVerifyArgs};
 pub(crate) use exec::{ColorChoice, ExecArgs, ExecVerb, ResumeArgs};
-pub(crate) use exec_server::ExecServerArgs;
+pub(crate) use exec_server::{ExecServerArgs, Listen};
 pub(crate) use why::{WhyArgs, WhyOperation};
 
 /// Runs commands under a policy that you set, and tells the truth about what happened.

@@ -9,6 +9,7 @@ mod commands;
 mod exit_code;
 mod logging;
 mod meaning;
+mod passed;
 mod person;
 mod render;
 mod signals;

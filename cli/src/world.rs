@@ -1,5 +1,5 @@
 //! What the process finds around itself. Every environment variable that the program reads by name is named here, but
-//! for `RUST_LOG`.
+//! for `RUST_LOG`, and what `codex exec-server` reads of OpenTelemetry.
 
 use std::ffi::OsString;
 use std::os::fd::AsRawFd as _;
@@ -20,12 +20,32 @@ const SANDBOX: &str = codex_core::exec::LEVEL_VARIABLE;
 /// Set, it asks for output without colours (no-color.org).
 const NO_COLOR: &str = "NO_COLOR";
 
+/// What a service manager passes sockets by (`sd_listen_fds(3)`).
+pub(crate) const PASSED: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
 /// What kind of terminal the user's is (`term(7)`), and how large where it does not say itself.
 const TERM: &str = "TERM";
 const LINES: &str = "LINES";
 const COLUMNS: &str = "COLUMNS";
 /// What the terminals are that people have today, or behave like.
 const USUAL_TERM: &str = "xterm-256color";
+
+/// What is said of passed sockets.
+pub(crate) struct Passed {
+    /// Whom they are meant for.
+    pub(crate) process: u32,
+    pub(crate) count: u32,
+    /// Their names, with colons between them.
+    pub(crate) names: String,
+}
+
+/// What is said of sockets that are passed to this process or to another one.
+pub(crate) fn passed() -> Option<Passed> {
+    let [process, count, names] = PASSED.map(variable);
+    let number = |text: Option<OsString>| text?.to_str()?.parse().ok();
+    let names = names.map(|names| names.to_string_lossy().into_owned()).unwrap_or_default();
+    Some(Passed { process: number(process)?, count: number(count)?, names })
+}
 
 /// The kind of the user's terminal, for a command that has one of its own.
 pub(crate) fn terminal_kind() -> (OsString, OsString) {

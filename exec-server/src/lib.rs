@@ -30,6 +30,7 @@ pub mod protocol;
 mod room;
 mod server;
 mod session;
+mod telemetry;
 mod transport;
 mod turns;
 
@@ -38,4 +39,5 @@ pub use ceiling::{CeilingOptions, Refusal};
 pub use limits::ServerLimits;
 pub use mcp::McpOptions;
 pub use server::{PrepareError, Server, ServerOptions};
-pub use transport::{AddressError, Bound, ListenAddress, ListenError};
+pub use telemetry::{SECRET_VARIABLES, TelemetryError, TelemetryOptions};
+pub use transport::{AddressError, Bound, ListenAddress, ListenError, MCP};

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::telemetry::{Span, Spans};
 
 /// The upper bounds of a latency histogram, in microseconds.
 const BOUNDS: [u64; 10] =
@@ -68,12 +70,22 @@ pub(crate) struct Metrics {
     pub(crate) missed_bytes: Counter,
     pub(crate) malformed: Counter,
     pub(crate) ignored: Counter,
+    pub(crate) spans_dropped: Counter,
     requests: Mutex<BTreeMap<(&'static str, &'static str), Histogram>>,
+    /// Where requests are told of one by one, where somebody wants that.
+    pub(crate) spans: OnceLock<Spans>,
 }
 
 impl Metrics {
     /// Notes a request that was answered.
     pub(crate) fn answered(&self, method: &'static str, result: &'static str, took: Duration) {
+        if let Some(spans) = self.spans.get() {
+            let span = Span { method, result, ended: SystemTime::now(), took };
+            // Nobody waits for a collector.
+            if spans.try_send(span).is_err() {
+                self.spans_dropped.add(1);
+            }
+        }
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let histogram = requests.entry((method, result)).or_default();
@@ -113,6 +125,7 @@ impl Metrics {
             ("output_bytes_total", "Bytes of output that were sent.", &self.output_bytes),
             ("missed_bytes_total", "Bytes of output that readers were too slow for.", &self.missed_bytes),
             ("malformed_messages_total", "Messages that were none.", &self.malformed),
+            ("spans_dropped_total", "Spans that no collector took in time.", &self.spans_dropped),
             ("ignored_messages_total", "Notifications and answers that meant nothing.", &self.ignored),
         ] {
             put(&mut text, name, "counter", help, counter.0.load(Ordering::Relaxed));

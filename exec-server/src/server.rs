@@ -1,6 +1,7 @@
 //! A server: what all connections share, and how it begins and ends.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,8 +22,9 @@ use crate::mcp::{self, Desk, McpOptions};
 use crate::metrics::Metrics;
 use crate::protocol::EnvironmentInfo;
 use crate::session::Sessions;
+use crate::telemetry::{TelemetryOptions, exporter};
 use crate::transport::{
-    Bound, ListenAddress, ListenError, Listener, Port, Stranger, bind, lines, same_user, serve_http,
+    Bound, ListenAddress, ListenError, Listener, Port, Stranger, adopt, bind, lines, same_user, serve_http,
     unix_peer,
 };
 use crate::turns::Turns;
@@ -43,6 +45,8 @@ pub struct ServerOptions {
     pub limits: ServerLimits,
     /// What MCP needs, where that is spoken as well.
     pub mcp: Option<McpOptions>,
+    /// Where each request is told of, where it is.
+    pub telemetry: Option<TelemetryOptions>,
 }
 
 /// Why there is no server.
@@ -75,6 +79,7 @@ pub(crate) struct Shared {
 pub struct Server {
     shared: Arc<Shared>,
     listeners: Vec<Listener>,
+    telemetry: Option<TelemetryOptions>,
 }
 
 impl Server {
@@ -84,7 +89,7 @@ impl Server {
     ///
     /// [`PrepareError`].
     pub fn new(options: ServerOptions) -> Result<Self, PrepareError> {
-        let ServerOptions { ceiling, variables, token, program, limits, mcp } = options;
+        let ServerOptions { ceiling, variables, token, program, limits, mcp, telemetry } = options;
         let gate = Gate::new(&ceiling.settings);
         let ceiling = Ceiling::new(ceiling);
         let mcp = mcp.map(|options| Desk::new(options, &ceiling, &limits)).transpose()?.map(Arc::new);
@@ -105,7 +110,7 @@ impl Server {
             crew: Arc::new(crew),
             gate,
         };
-        Ok(Self { shared: Arc::new(shared), listeners: Vec::new() })
+        Ok(Self { shared: Arc::new(shared), listeners: Vec::new(), telemetry })
     }
 
     /// Listens at an address as well, and says where that is.
@@ -123,6 +128,22 @@ impl Server {
         Ok(bound)
     }
 
+    /// Serves a socket as well at which somebody else listens for this program, and says where that is: MCP where it is one of TCP
+    /// and has the name [`MCP`](crate::MCP), the other protocol else.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O enabled.
+    pub fn adopt(&mut self, name: &str, socket: OwnedFd) -> Result<Bound, ListenError> {
+        let (listener, bound) = adopt(name, socket, self.shared.token.is_some())?;
+        self.listeners.push(listener);
+        Ok(bound)
+    }
+
     /// Ends the server where it is cancelled: answers what was asked for, ends what runs.
     #[must_use]
     pub fn shutdown(&self) -> CancellationToken {
@@ -132,7 +153,15 @@ impl Server {
     /// Serves until it is told to end or, where it listens at standard input, until that ends. Nothing that it has started
     /// is left then.
     pub async fn run(self) {
-        let Self { shared, listeners } = self;
+        let Self { shared, listeners, telemetry } = self;
+        let telling = CancellationToken::new();
+        let exporting = telemetry.map(|options| {
+            let (spans, exporting) = exporter(options, telling.clone());
+            if shared.metrics.spans.set(spans).is_err() {
+                tracing::warn!("spans are sent twice");
+            }
+            tokio::spawn(exporting)
+        });
         let mut serving = JoinSet::new();
         for listener in listeners {
             let shared = Arc::clone(&shared);
@@ -173,6 +202,12 @@ impl Server {
         };
         if timeout(shared.limits.drain * 2, over).await.is_err() {
             tracing::warn!("some processes can't be ended");
+        }
+        telling.cancel();
+        if let Some(exporting) = exporting
+            && timeout(shared.limits.drain, exporting).await.is_err()
+        {
+            tracing::warn!("the last spans were not taken in time");
         }
     }
 }

@@ -17,8 +17,8 @@ use tokio_tungstenite::tungstenite::{Bytes, Error as WebSocketError, Message};
 use crate::framing::{Line, LineReader};
 
 pub(crate) use http::{Port, serve_http};
-pub use listen::{AddressError, Bound, ListenAddress, ListenError};
-pub(crate) use listen::{Listener, bind};
+pub use listen::{AddressError, Bound, ListenAddress, ListenError, MCP};
+pub(crate) use listen::{Listener, adopt, bind};
 pub(crate) use peer::{Stranger, same_user, unix_peer};
 
 /// A stream of bytes in both directions.

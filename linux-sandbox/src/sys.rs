@@ -28,8 +28,12 @@ pub(crate) use process::{
 pub use process::{Ending, PidFd};
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
+
+/// The first descriptor that a service manager passes.
+const FIRST_PASSED: RawFd = 3;
 
 /// The Landlock ABI of the running kernel: `landlock_create_ruleset(2)` with `LANDLOCK_CREATE_RULESET_VERSION`
 /// (Linux 5.13).
@@ -78,6 +82,43 @@ pub(crate) fn take_descriptor(number: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: it is open, as the call above has shown, and nobody else in this process owns it: the helper takes
     // descriptors over once, before it opens any of its own, and numbers below 3 are refused by the decoder.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Takes over so many sockets that listen, from descriptor 3 on, which whoever has started this process has passed to it; they
+/// are closed on exec from then on. Once: afterwards, there are none.
+///
+/// # Errors
+///
+/// `EALREADY` the second time, `EBADF` or `ENOTSOCK` where there is no socket, `EINVAL` where one does not listen. Nothing is taken
+/// over then.
+pub fn take_listeners(count: u32) -> Result<Vec<OwnedFd>, Errno> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(Errno::EALREADY);
+    }
+    let count = RawFd::try_from(count).map_err(|_huge| Errno::EBADF)?;
+    let numbers = FIRST_PASSED..FIRST_PASSED.saturating_add(count);
+    for number in numbers.clone() {
+        let mut listens: libc::c_int = 0;
+        let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(|_| Errno::EINVAL)?;
+        // JUSTIFICATION: nix asks descriptors that somebody owns; this is about whether one is to be owned.
+        // SAFETY: getsockopt(2) takes any number and answers EBADF where it names nothing open; it writes to one integer, of
+        // the length that it is told, and to the length.
+        Errno::result(unsafe {
+            libc::getsockopt(
+                number,
+                libc::SOL_SOCKET,
+                libc::SO_ACCEPTCONN,
+                (&raw mut listens).cast(),
+                &raw mut length,
+            )
+        })?;
+        if listens == 0 {
+            return Err(Errno::EINVAL);
+        }
+    }
+    // Each is open and a socket that listens. Nothing in this process opens one before this, and nobody takes one twice.
+    numbers.map(take_descriptor).collect()
 }
 
 /// A standard stream for questions about it, if it is open.

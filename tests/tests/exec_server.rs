@@ -35,11 +35,15 @@ mod hostile_files;
 mod http;
 #[path = "exec_server/http_bounds.rs"]
 mod http_bounds;
+#[path = "exec_server/passed.rs"]
+mod passed;
 #[path = "exec_server/real_client.rs"]
 mod real_client;
 #[path = "exec_server/sessions.rs"]
 mod sessions;
 #[path = "exec_server/soak.rs"]
 mod soak;
+#[path = "exec_server/telemetry.rs"]
+mod telemetry;
 #[path = "exec_server/watches.rs"]
 mod watches;

@@ -25,15 +25,32 @@ Examples:
 Exit codes:
       0 told to end, or standard input has ended; 2 usage or configuration; 125 can't listen";
 
+/// An address, or what listens already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    At(ListenAddress),
+    /// The sockets that a service manager has passed.
+    Passed,
+}
+
+impl std::str::FromStr for Listen {
+    type Err = codex_exec_server::AddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "systemd" { Ok(Self::Passed) } else { text.parse().map(Self::At) }
+    }
+}
+
 /// `codex exec-server`.
 #[derive(Args, Debug)]
 pub(crate) struct ExecServerArgs {
     /// Speak MCP over standard streams: tools and resources, for agents that know that protocol.
     #[arg(long)]
     pub(crate) mcp: bool,
-    /// Where to listen: stdio, ws://IP:PORT, http://IP:PORT (MCP) or unix:///PATH. Repeatable. Without it, at a port of this machine.
+    /// Where to listen: stdio, ws://IP:PORT, http://IP:PORT (MCP), unix:///PATH, or systemd for the sockets that it passes. Repeatable.
+    /// Without it, at a port of this machine.
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Vec<ListenAddress>,
+    pub(crate) listen: Vec<Listen>,
     /// How clients show who they are, over WebSocket and HTTP: capability-token or signed-bearer-token, as the options below
     /// imply.
     #[arg(long, value_name = "KIND", value_parser = ["capability-token", "signed-bearer-token"], requires = "token")]

@@ -7,18 +7,21 @@ use std::time::Duration;
 use codex_arg0::{SELF_EXE, self_exe};
 use codex_core::exec::{Helper, watch};
 use codex_exec_server::{
-    AuthError, Bound, CeilingOptions, Credential, DEFAULT_SKEW, ListenAddress, ListenError, McpOptions,
-    PrepareError, Server, ServerLimits, ServerOptions, SignedTokens, TokenDigest,
+    AuthError, Bound, CeilingOptions, Credential, DEFAULT_SKEW, ListenAddress, ListenError, MCP, McpOptions,
+    PrepareError, SECRET_VARIABLES, Server, ServerLimits, ServerOptions, SignedTokens, TelemetryError,
+    TelemetryOptions, TokenDigest,
 };
 use nix::sys::signal::Signal;
 
 use super::sandbox::{aliases, put_first};
 use super::spill::spill_directory;
-use crate::args::{ExecServerArgs, PolicyOptions};
+use crate::args::{ExecServerArgs, Listen, PolicyOptions};
 use crate::exit_code;
 use crate::meaning::{Meaning, MeaningError};
+use crate::passed::{PassedError, passed_sockets};
 use crate::render;
 use crate::signals::{Shares, Signals};
+use crate::world::{PASSED, variable};
 
 /// The kinds of `--ws-auth`.
 const TOKEN: &str = "capability-token";
@@ -35,6 +38,10 @@ enum Failure {
     Server(#[from] PrepareError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Passed(#[from] PassedError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// Two options say different things about who may connect.
     #[error("--ws-auth {kind} does not go with --{option}")]
     Kind { kind: String, option: &'static str },
@@ -49,6 +56,8 @@ impl Failure {
             Self::Auth(_)
             | Self::Server(_)
             | Self::Kind { .. }
+            | Self::Passed(_)
+            | Self::Telemetry(_)
             | Self::Listen(ListenError::OffLoopback(_) | ListenError::StdioTwice) => exit_code::USAGE,
             Self::Listen(_) | Self::Prepare(_) => exit_code::REFUSED,
         }
@@ -63,23 +72,35 @@ pub(crate) fn exec_server(args: &ExecServerArgs) -> i32 {
 }
 
 fn serve(args: &ExecServerArgs) -> Result<i32, Failure> {
+    // Before anything is opened.
+    let mut passed = match args.listen.contains(&Listen::Passed) {
+        true => passed_sockets()?,
+        false => Vec::new(),
+    };
     // Before there is a second thread: all of them have to have them blocked.
     let signals = Signals::block(Shares::Nothing).map_err(|errno| Failure::Prepare(errno.into()))?;
-    let options = options(args)?;
+    let has_mcp = passed.iter().any(|(name, _)| name == MCP);
+    let options = options(args, has_mcp)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(Failure::Prepare)?;
     let code = runtime.block_on(async {
         let mut server = Server::new(options)?;
         let default = match args.mcp {
-            true => [ListenAddress::Stdio],
-            false => [ListenAddress::WebSocket(([127, 0, 0, 1], 0).into())],
+            true => [Listen::At(ListenAddress::Stdio)],
+            false => [Listen::At(ListenAddress::WebSocket(([127, 0, 0, 1], 0).into()))],
         };
         let addresses = if args.listen.is_empty() { &default[..] } else { &args.listen };
-        let has_stdio = addresses.contains(&ListenAddress::Stdio);
+        let has_stdio = addresses.contains(&Listen::At(ListenAddress::Stdio));
         for address in addresses {
-            let bound = server.listen(address).await?;
+            let bound = match address {
+                Listen::At(address) => vec![server.listen(address).await?],
+                Listen::Passed => {
+                    let adopted = passed.drain(..).map(|(name, socket)| server.adopt(&name, socket));
+                    adopted.collect::<Result<_, _>>()?
+                }
+            };
             // Standard output belongs to the protocol where that is spoken there.
-            if bound != Bound::Stdio && !has_stdio {
+            for bound in bound.iter().filter(|bound| **bound != Bound::Stdio && !has_stdio) {
                 let printed = render::line(&bound.to_string());
                 if printed != exit_code::SUCCESS {
                     return Ok(printed);
@@ -145,7 +166,7 @@ fn credential(args: &ExecServerArgs) -> Result<Option<Credential>, Failure> {
     }
 }
 
-fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
+fn options(args: &ExecServerArgs, passed_for_mcp: bool) -> Result<ServerOptions, Failure> {
     let meaning = Meaning::of(&PolicyOptions {
         sandbox: args.sandbox,
         full_auto: false,
@@ -166,9 +187,13 @@ fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
     limits.processes = args.max_processes.map_or(limits.processes, count);
     limits.session_for = args.session_timeout.unwrap_or(limits.session_for);
     limits.mcp_session_for = args.session_timeout.unwrap_or(limits.mcp_session_for);
-    let variables = meaning.environment()?;
+    let mut variables = meaning.environment()?;
+    // They are the server's, and so are the sockets.
+    variables.retain(|(name, _)| PASSED.iter().chain(&SECRET_VARIABLES).all(|ours| name != ours));
+    let telemetry = TelemetryOptions::of(|name| Some(variable(name)?.to_string_lossy().into_owned()))?;
     let workspace = meaning.workspace.clone().ok_or(MeaningError::NoWorkspace)?;
-    let over_http = args.listen.iter().any(|address| matches!(address, ListenAddress::Http(_)));
+    let over_http = passed_for_mcp
+        || args.listen.iter().any(|address| matches!(address, Listen::At(ListenAddress::Http(_))));
     let mcp = (args.mcp || over_http).then(|| mcp(args, &meaning, &variables)).transpose()?;
     let sandbox = meaning.running_options()?;
     let program = match &sandbox.helper {
@@ -186,7 +211,7 @@ fn options(args: &ExecServerArgs) -> Result<ServerOptions, Failure> {
         named_in_files: meaning.roots_named_in_files(),
         settings: meaning.config.settings,
     };
-    Ok(ServerOptions { ceiling, variables, token, program, limits, mcp })
+    Ok(ServerOptions { ceiling, variables, token, program, limits, mcp, telemetry })
 }
 
 fn mcp(

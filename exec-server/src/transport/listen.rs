@@ -1,13 +1,21 @@
 //! Addresses to listen at.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use codex_linux_sandbox::shown;
+use nix::errno::Errno;
+use nix::sys::socket::SockType::Stream;
+use nix::sys::socket::sockopt::{AcceptConn, SockType};
+use nix::sys::socket::{SockaddrStorage, getsockname, getsockopt};
 use nix::sys::stat::{Mode, umask};
 use tokio::net::{TcpListener, UnixListener};
+
+/// The name of a socket that is passed for MCP.
+pub const MCP: &str = "mcp";
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +33,8 @@ pub enum ListenAddress {
 /// Why a text is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not an address to listen at: there are stdio, ws://IP:PORT (port 0 for any), http://IP:PORT for MCP and \
-     unix:///ABSOLUTE/PATH; a host has to be given as an IP address"
+    "not an address to listen at: there are stdio, ws://IP:PORT (port 0 for any), http://IP:PORT for MCP, \
+     unix:///ABSOLUTE/PATH, and systemd for sockets that it passes; a host has to be given as an IP address"
 )]
 pub struct AddressError;
 
@@ -73,6 +81,9 @@ pub enum ListenError {
     /// A server is there.
     #[error("can't listen at {path}: another server does", path = shown(.0))]
     InUse(PathBuf),
+    /// What somebody else listens at for us is none of what we serve.
+    #[error("a socket that was passed can't be served: {0}")]
+    Passed(std::io::Error),
     /// It has one of these only.
     #[error("standard input can be listened at once only")]
     StdioTwice,
@@ -108,7 +119,8 @@ pub(crate) enum Listener {
     Stdio,
     WebSocket(TcpListener),
     Http(TcpListener),
-    Unix(UnixListener, SocketFile),
+    /// With its file, where that is ours to remove.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 /// The file of a unix socket, gone with the listener.
@@ -143,9 +155,40 @@ pub(crate) async fn bind(address: &ListenAddress, has_token: bool) -> Result<(Li
         }
         ListenAddress::Unix(path) => {
             let listener = bind_unix(path)?;
-            Ok((Listener::Unix(listener, SocketFile(path.clone())), Bound::Unix(path.clone())))
+            Ok((Listener::Unix(listener, Some(SocketFile(path.clone()))), Bound::Unix(path.clone())))
         }
     }
+}
+
+/// Takes over a socket that listens already: of a unix socket, or of TCP, for MCP where it has that name. Not everybody can connect to
+/// it either.
+pub(crate) fn adopt(name: &str, socket: OwnedFd, has_token: bool) -> Result<(Listener, Bound), ListenError> {
+    let no_stream = || std::io::Error::other("it has no stream of bytes");
+    let errno = |errno: Errno| ListenError::Passed(errno.into());
+    if getsockopt(&socket, SockType).map_err(errno)? != Stream
+        || !getsockopt(&socket, AcceptConn).map_err(errno)?
+    {
+        return Err(ListenError::Passed(no_stream()));
+    }
+    let address: SockaddrStorage = getsockname(socket.as_raw_fd()).map_err(errno)?;
+    if let Some(address) = address.as_unix_addr() {
+        let path = address.path().unwrap_or(Path::new("")).to_owned();
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        listener.set_nonblocking(true).map_err(ListenError::Passed)?;
+        let listener = UnixListener::from_std(listener).map_err(ListenError::Passed)?;
+        return Ok((Listener::Unix(listener, None), Bound::Unix(path)));
+    }
+    let listener = std::net::TcpListener::from(socket);
+    let bound = listener.local_addr().map_err(ListenError::Passed)?;
+    if !bound.ip().is_loopback() && !has_token {
+        return Err(ListenError::OffLoopback(bound));
+    }
+    listener.set_nonblocking(true).map_err(ListenError::Passed)?;
+    let listener = TcpListener::from_std(listener).map_err(ListenError::Passed)?;
+    Ok(match name == MCP {
+        true => (Listener::Http(listener), Bound::Http(bound)),
+        false => (Listener::WebSocket(listener), Bound::WebSocket(bound)),
+    })
 }
 
 fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {

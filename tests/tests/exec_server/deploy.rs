@@ -79,12 +79,21 @@ fn the_unit_is_what_systemd_takes() {
     // It looks for the programs, of which ours is not installed here, and for the manual.
     let here =
         changed(scratch.path(), &unit, "ExecStart=/usr/local/bin/codex", &format!("ExecStart={codex}"));
-    let here =
-        changed(scratch.path(), &here, "Documentation=file:///usr/local/share/doc/codex/deploy.md\n", "");
+    let manual = "Documentation=file:///usr/local/share/doc/codex/deploy.md\n";
+    let here = changed(scratch.path(), &here, manual, "");
+    // Each is looked for beside the other.
+    let socket = changed(scratch.path(), &deploy().join("systemd/codex-exec-server.socket"), manual, "");
     let verify = |path: &Path| run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(path));
     let (passes, said) = verify(&here);
     assert!(passes && !said.contains("codex-exec-server"), "{said}");
+    let (passes, said) = verify(&socket);
+    assert!(passes && !said.contains("codex-exec-server"), "{said}");
     let wrong = tempfile::tempdir().unwrap();
+    changed(wrong.path(), &here, "", "");
+    let planted = changed(wrong.path(), &socket, "ListenStream=127", "ListenStream=x127");
+    let (_, said) = verify(&planted);
+    assert!(said.contains("codex-exec-server"), "{said}");
+    changed(wrong.path(), &socket, "", "");
     for (from, to) in [
         ("KillMode=mixed", "KillMode=both"),
         ("NoNewPrivileges", "NoMorePrivileges"),
