@@ -16,6 +16,7 @@ mod audit;
 mod duration;
 mod exec;
 mod exec_server;
+mod explain;
 mod limit;
 mod plain;
 mod why;
@@ -23,6 +24,7 @@ mod why;
 pub(crate) use audit::{Audit, AuditVerifyArgs};
 pub(crate) use exec::{ColorChoice, ExecArgs, ExecVerb, ResumeArgs};
 pub(crate) use exec_server::{ExecServerArgs, Listen};
+pub(crate) use explain::{ExplainArgs, policy_typed};
 pub(crate) use why::{WhyArgs, WhyOperation};
 
 /// Runs commands under a policy that you set, and tells the truth about what happened.
@@ -95,6 +97,9 @@ pub(crate) enum Debug {
     /// Say whether something is allowed, by which rule, and what would change it. Nothing is run.
     #[command(after_long_help = why::EXAMPLES)]
     Why(WhyArgs),
+    /// Run a command once more, or the last that failed, so that nothing changes, and tell all that it is refused.
+    #[command(after_long_help = explain::EXAMPLES)]
+    Explain(ExplainArgs),
     /// Look into the audit log.
     #[command(subcommand, arg_required_else_help = true)]
     Audit(Audit),
@@ -298,7 +303,9 @@ mod tests {
         let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
         match Cli::read(&arguments).unwrap().verb {
             Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => args,
-            Verb::Debug(Debug::Policy(_) | Debug::Remote(_) | Debug::Why(_) | Debug::Audit(_))
+            Verb::Debug(
+                Debug::Policy(_) | Debug::Remote(_) | Debug::Why(_) | Debug::Explain(_) | Debug::Audit(_),
+            )
             | Verb::Doctor(_)
             | Verb::Exec(_)
             | Verb::ExecServer(_)

@@ -7,6 +7,7 @@
 mod args;
 mod commands;
 mod exit_code;
+mod last_failed;
 mod logging;
 mod meaning;
 mod passed;
@@ -56,10 +57,13 @@ fn main(arguments: Vec<OsString>) -> i32 {
     logging::start();
     match cli.verb {
         Verb::Exec(args) => commands::exec(&args),
-        Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => commands::sandbox(&args, begun),
+        Verb::Sandbox(args) | Verb::Debug(Debug::Sandbox(args)) => {
+            commands::sandbox(&args, begun, &arguments)
+        }
         Verb::Debug(Debug::Remote(args)) => commands::remote(args),
         Verb::Debug(Debug::Policy(args)) => commands::policy(&args),
         Verb::Debug(Debug::Why(args)) => commands::why(&args),
+        Verb::Debug(Debug::Explain(args)) => commands::explain(args),
         Verb::Debug(Debug::Audit(Audit::Verify(args))) => commands::verify_audit(&args),
         Verb::Doctor(args) => commands::doctor(&args),
         Verb::ExecServer(args) => commands::exec_server(&args),

@@ -11,6 +11,7 @@ use crate::exit_code;
 
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod explain;
 pub(crate) mod policy;
 pub(crate) mod question;
 mod quote;

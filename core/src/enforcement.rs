@@ -264,6 +264,10 @@ fn in_namespaces(guarantee: Guarantee, plan: &Plan, enforced: &Enforced) -> (Hol
         (Guarantee::Writes, Some(_)) => (Hold::Enforced, "read-only mounts, and Landlock"),
         (Guarantee::Metadata, Some(_)) => (Hold::Enforced, "read-only mounts"),
         (Guarantee::ProtectedMetadata, Some(true)) => (Hold::Enforced, "nothing is writable"),
+        (Guarantee::ProtectedMetadata, Some(false)) if plan.view.is_some() => (
+            Hold::Enforced,
+            "read-only mounts keep what exists; all else is written to views, which end with the command",
+        ),
         (Guarantee::ProtectedMetadata, Some(false)) => (
             Hold::Partial,
             "read-only mounts keep what exists; what comes to be at a protected name is moved away, within a second or at \

@@ -23,6 +23,7 @@ mod offload;
 mod outcome;
 mod process;
 mod quarantine;
+mod replay;
 mod request;
 mod sandbox;
 mod spawn;
@@ -55,6 +56,7 @@ pub use noted::{Labels, NotedCommand};
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecResult, Outcome, ResourceUsage};
 pub use process::{InputError, Process, SignalError};
 pub use quarantine::{Quarantined, Why};
+pub use replay::{MOST_ONLY_HERE, OnlyHere, Replay};
 pub use request::{
     CallLimits, Control, DEFAULT_DEADLINE, DEFAULT_DRAIN, DEFAULT_GRACE, Detach, ExecRequest, Signals, Stdio,
 };
@@ -220,12 +222,19 @@ async fn attempt(
 ) -> Result<Option<ExecResult>, ExecError> {
     let waiting = |errno| ExecError::Prepare { call: "a thread to wait for the disk on", errno };
     let stdio = request.stdio;
-    let guarded = match rung.post.clone() {
-        Some(post) => Some(off_the_runtime(stdio, move || Warden::begin(&post)).await.map_err(waiting)?),
-        None => None,
+    let (mut warden, mut protection) = match rung.post.clone() {
+        // Nothing can come to be at the host's protected names.
+        Some(post) if rung.plan.view.is_some() => {
+            (None, Some(off_the_runtime(stdio, move || post.protection()).await.map_err(waiting)?))
+        }
+        Some(post) => {
+            let begun = off_the_runtime(stdio, move || Warden::begin(&post)).await.map_err(waiting)?;
+            (Some(begun.0), Some(begun.1))
+        }
+        None => (None, None),
     };
-    let plan = rung.plan_with(guarded.as_ref().map(|(_, protection)| protection))?;
-    let (mut warden, mut protection) = guarded.unzip();
+    let plan = rung.plan_with(protection.as_ref())?;
+    let replayed = plan.view.is_some().then(|| plan.clone());
     let notes =
         protection.as_mut().map(|protection| std::mem::take(&mut protection.notes)).unwrap_or_default();
     let limits = sandbox.limits(request);
@@ -257,10 +266,12 @@ async fn attempt(
             let seen = run.finish().await;
             tried = Tried::of(&seen.records, observer.as_ref(), started);
             let usage = bounds.usage();
+            let replay = replayed.map(|plan| Replay::of(&plan, &seen.records, tried.seen()));
             let mut result = result(sandbox, rung, &bounds, started, seen, usage.as_ref());
             if observer.as_ref().is_some_and(|observer| observer.took_along(&result.outcome)) {
                 result.outcome = Outcome::ObserverEnded;
             }
+            result.replay = replay;
             bounds.end().await;
             answered.is_none().then_some(result)
         }
@@ -338,6 +349,7 @@ fn result(
         | Record::Refused(_)
         | Record::Untold { .. }
         | Record::Ended { .. }
+        | Record::Full
         | Record::Stopped
         | Record::Continued => None,
     });
@@ -352,6 +364,7 @@ fn result(
             .map_or_else(|| rung.expected.clone(), |enforced| sandbox.enforcement(rung, bounds, enforced)),
         rusage,
         memory_peak: usage.and_then(|usage| usage.memory_peak),
+        replay: None,
         stdout: seen.kept.stdout,
         stderr: seen.kept.stderr,
         output: seen.kept.output,
@@ -394,6 +407,7 @@ fn nothing_ran(outcome: Outcome, rung: &Rung, budget: OutputBudget) -> ExecResul
         limit: None,
         rusage: None,
         memory_peak: None,
+        replay: None,
         quarantined: Vec::new(),
         notes: Vec::new(),
         denials: Vec::new(),

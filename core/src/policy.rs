@@ -16,6 +16,6 @@ pub use protected::{
 pub use resolve::{
     PolicyError, ResolvedPolicy, ResolvedWrites, RootNote, RootOrigin, Surroundings, WritableRoot, resolve,
 };
-pub use special::{SpecialMount, special_mounts};
+pub use special::{SpecialMount, mount_below, special_mounts};
 pub(crate) use trace::resolve_path;
 pub use trace::{Way, way};

@@ -11,6 +11,7 @@
 
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, open};
@@ -18,6 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::statvfs;
 use nix::unistd::{Pid, getpgid, getpid, getppid, getsid, setsid};
 
 use crate::broker::{Broker, UnixSockets};
@@ -25,8 +27,8 @@ use crate::enforce;
 use crate::error::{Failure, SetupError, Step};
 use crate::handoff::{EnvironmentBlock, become_command};
 use crate::observe::be_observed;
-use crate::plan::{Invocation, Stay, Terminal};
-use crate::report::{Enforced, Record};
+use crate::plan::{Invocation, Plan, Stay, Terminal, Writes};
+use crate::report::{Enforced, Observation, Record};
 use crate::run::{Reports, confine, join};
 use crate::sys::{self, Change, Ending, Received};
 use crate::tree::{kill_below, terminate_below};
@@ -93,6 +95,8 @@ pub(crate) struct Keeper {
     command: Pid,
     ended: Option<Ending>,
     stops_told: u32,
+    /// A tree that is shown by a view. All views of a sandbox have the same room.
+    viewed: Option<PathBuf>,
 }
 
 impl Keeper {
@@ -128,6 +132,7 @@ impl Keeper {
             command: Pid::from_raw(0),
             ended: None,
             stops_told: 0,
+            viewed: None,
         })
     }
 
@@ -145,6 +150,7 @@ impl Keeper {
         enforced: &mut Enforced,
         reports: &mut Reports,
     ) -> Result<(), Failure> {
+        self.viewed = first_view(&invocation.plan);
         if enforced.unix_sockets == UnixSockets::Broker {
             let prepared = Broker::prepare(&invocation.plan, &self.all)?;
             if let Around::Namespaces { broker } = &mut self.around {
@@ -291,6 +297,9 @@ impl Keeper {
             if let Around::Namespaces { broker: Some(broker) } = &self.around {
                 reports.tell_refused(broker.refused());
             }
+            if self.viewed.as_deref().is_some_and(is_full) {
+                drop(reports.tell(&Record::Full));
+            }
             // Whoever is not there to read it sees how we end.
             drop(reports.tell(&Record::Ended { ending, others: !nobody_is_left }));
         }
@@ -384,8 +393,24 @@ impl Keeper {
 fn have_observed(invocation: &Invocation, enforced: &mut Enforced) -> Result<(), SetupError> {
     if let Some(socket) = invocation.observer {
         enforced.observation = be_observed(socket, &invocation.plan, enforced.unix_sockets)?;
+        if let (Observation::Refused(errno), Some(_)) = (enforced.observation, invocation.plan.view) {
+            let error = SetupError::call(Step::Start, "ptrace", errno);
+            return Err(error.hint("a view is there to be observed in, which is refused here"));
+        }
     }
     Ok(())
+}
+
+fn first_view(plan: &Plan) -> Option<PathBuf> {
+    match (&plan.writes, plan.view) {
+        (Writes::Beneath(trees), Some(_)) => trees.first().map(|tree| tree.path().to_owned()),
+        _ => None,
+    }
+}
+
+/// Whether there is no room left where a file system keeps things. One that says nothing is not known to be full.
+fn is_full(place: &Path) -> bool {
+    statvfs(place).is_ok_and(|room| room.blocks_available() == 0 || room.files_available() == 0)
 }
 
 /// The code of who can't end as the command did.

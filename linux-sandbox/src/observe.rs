@@ -361,7 +361,7 @@ impl Observer {
     }
 }
 
-/// Whether a sandbox may be the reason for an error.
+/// Whether a sandbox, or a view in it, may be the reason for an error.
 const fn refuses(errno: Errno) -> bool {
     matches!(
         errno,
@@ -373,5 +373,8 @@ const fn refuses(errno: Errno) -> bool {
             | Errno::EXDEV
             | Errno::ENETUNREACH
             | Errno::ECONNREFUSED
+            // A view says these where the tree would not.
+            | Errno::EOVERFLOW
+            | Errno::ENOSPC
     )
 }

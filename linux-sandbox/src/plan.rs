@@ -1,6 +1,7 @@
 //! What to enforce and what to run, as validated data: an invalid plan can't be built.
 
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -142,6 +143,11 @@ pub struct Plan {
     pub network: Network,
     /// Rules that need [`Isolation::Namespaces`].
     pub places: Places,
+    /// How many bytes may be written below the trees where that is to change nothing: they become views of themselves, in
+    /// memory, which end with the command. Only with [`Isolation::Namespaces`] and [`Writes::Beneath`]. What can be reached
+    /// is the same; files of other owners can't be changed in an unprivileged user's view (`EOVERFLOW`), directories of a
+    /// tree not be renamed (`EXDEV`), and sockets, named pipes and locks of processes outside are not met in it.
+    pub view: Option<NonZeroU64>,
     /// What commands may use.
     pub limits: Limits,
     /// Uses no Landlock feature above this ABI, as if the kernel were older. It only ever lowers what is used.
@@ -163,7 +169,7 @@ impl Plan {
             unix_sockets: Vec::new(),
         };
         let limits = Limits::NONE;
-        Self { isolation, writes, network, places, limits, landlock_abi_at_most: None }
+        Self { isolation, writes, network, places, view: None, limits, landlock_abi_at_most: None }
     }
 
     /// Whether the plan takes nothing away, so that the helper has nothing to enforce but limits.
@@ -178,6 +184,12 @@ impl Plan {
     #[must_use]
     pub const fn uses_namespaces(&self) -> bool {
         matches!(self.isolation, Isolation::Namespaces) && !self.is_unrestricted()
+    }
+
+    /// Whether a view can be had of what is written: in namespaces, and where writes are confined to trees.
+    #[must_use]
+    pub const fn can_be_viewed(&self) -> bool {
+        self.uses_namespaces() && matches!(self.writes, Writes::Beneath(_))
     }
 
     /// The oldest Landlock ABI that can take part in the plan. 0 where none has to.

@@ -138,6 +138,8 @@ pub enum Record {
         /// How often.
         count: u64,
     },
+    /// The [view](crate::Plan::view) had no room left when the command ended.
+    Full,
     /// A signal has stopped the command.
     Stopped,
     /// The command goes on after a stop.
@@ -240,6 +242,7 @@ impl Record {
                 line.word("untold");
                 line.number("count", *count);
             }
+            Self::Full => line.word("full"),
             Self::Stopped => line.word("stopped"),
             Self::Continued => line.word("continued"),
             Self::Ended { ending, others } => {
@@ -334,6 +337,7 @@ impl Record {
             })),
             b"untold" => Some(Self::Untold { count: number("count")? }),
             b"executed" => Some(Self::Executed),
+            b"full" => Some(Self::Full),
             b"stopped" => Some(Self::Stopped),
             b"continued" => Some(Self::Continued),
             b"ended" => {

@@ -10,10 +10,12 @@ mod notify;
 mod pass;
 mod process;
 pub(crate) mod trace;
+pub(crate) mod xattr;
 
 pub(crate) use mount::{
     MountAttributes, attach_mount, attach_mount_in, clone_mount, clone_mount_of, new_file_system,
-    reconfigure_file_system, set_mount_attributes, set_mount_writable, set_mounts_private,
+    new_file_system_with, reconfigure_file_system, set_mount_attributes, set_mount_writable,
+    set_mounts_private,
 };
 pub(crate) use notify::{
     Notification, answer_call, be_interruptible, bind_to, connect_to, file_of_socket, hold_thread,

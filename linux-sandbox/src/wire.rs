@@ -42,6 +42,7 @@ const ENVIRONMENT: &str = "--env-fd";
 const STATUS: &str = "--status-fd";
 const PARENT: &str = "--parent-pid";
 const LANDLOCK_ABI: &str = "--landlock-abi";
+const VIEW: &str = "--view";
 const CGROUP: &str = "--cgroup-fd";
 const OBSERVER: &str = "--observer-fd";
 const KEEP_DESCRIPTORS: &str = "--keep-descriptors";
@@ -116,6 +117,9 @@ pub enum WireError {
         processes = limit_option(LimitKind::Processes), shm = limit_option(LimitKind::Shm)
     )]
     LimitsNeedNamespaces,
+    /// What is to change nothing must not be written to what is there.
+    #[error("{VIEW} needs {ISOLATION} {ISOLATION_NAMESPACES}, and a plan without {WRITE_ALL}")]
+    NoView,
     /// A working directory that is relative: it would depend on where the helper was started.
     #[error("{DIRECTORY} {path} is not absolute", path = shown(.0))]
     Directory(PathBuf),
@@ -143,6 +147,9 @@ pub fn encode(invocation: &Invocation) -> Vec<OsString> {
     }
     if let Some(abi) = invocation.plan.landlock_abi_at_most {
         option(LANDLOCK_ABI, abi.to_string().into());
+    }
+    if let Some(bytes) = invocation.plan.view {
+        option(VIEW, bytes.to_string().into());
     }
     for kind in LimitKind::ALL {
         if let Some(limit) = invocation.plan.limits.get(kind) {

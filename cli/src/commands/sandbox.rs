@@ -24,11 +24,12 @@ use crate::meaning::{Meaning, MeaningError};
 use crate::render;
 use crate::render::screen::Passage;
 use crate::signals::{Shares, Signals};
-use crate::{terminal, world};
+use crate::{last_failed, terminal, world};
 
 mod session;
 
-pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>) -> i32 {
+/// `typed` is all that was, the program's name first.
+pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>, typed: &[OsString]) -> i32 {
     if args.print_plan {
         return match prepare(args) {
             Ok(Prepared { sandbox, request, .. }) => match sandbox.command_line(&request) {
@@ -50,7 +51,7 @@ pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>) -> i32 {
         }
     };
     match prepare(args) {
-        Ok(prepared) => run(args, prepared, begun),
+        Ok(prepared) => run(args, prepared, begun, typed),
         Err(error) => {
             drop(begun);
             render::refusal(&error.to_string(), error.exit_code())
@@ -68,7 +69,7 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    fn begin(shares: Shares) -> Result<Self, Errno> {
+    pub(super) fn begin(shares: Shares) -> Result<Self, Errno> {
         let as_a_job = shares == Shares::Streams { as_a_job: true };
         Ok(Self { signals: Signals::block(shares)?, as_a_job, early: None })
     }
@@ -168,45 +169,63 @@ pub(super) fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString
     }
 }
 
-fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun) -> i32 {
+fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun, typed: &[OsString]) -> i32 {
     let Prepared { sandbox, mut request, lesson } = prepared;
     let (sandbox, lesson) = (&sandbox, lesson.as_ref());
     let Begun { signals, as_a_job, early } = begun;
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            return render::refusal(&format!("the run can't be prepared: {error}"), exit_code::REFUSED);
-        }
+        Err(code) => return code,
     };
     request.early = early;
     request.stops_with_the_command = as_a_job;
     request.signals = SignalsFor::Inherit(signals.callers);
     if args.pty {
-        return in_a_terminal(args, sandbox, request, lesson, &signals, &runtime);
+        return in_a_terminal(args, sandbox, request, lesson, &signals, &runtime, typed);
     }
     let cancellation = request.cancellation.clone();
     let (forward, forwarded) = unbounded_channel();
     request.control = Some(forwarded);
     let route = if args.json { Route::Cancel(cancellation) } else { Route::Forward(forward) };
 
-    let (result, ended_by) = runtime.block_on(async {
-        let mut ended_by = None;
-        let call = process_exec_tool_call(request, sandbox);
-        tokio::pin!(call);
-        let listening = listen(&signals, &route, &mut ended_by);
-        let result = tokio::select! {
-            result = &mut call => Some(result),
-            () = listening => None,
-        };
-        match result {
-            Some(result) => (result, ended_by),
-            None => (call.await, ended_by),
-        }
-    });
+    let (result, ended_by) = runtime.block_on(call(request, sandbox, &signals, &route));
+    if let Ok(result) = &result {
+        last_failed::note(typed, &args.command, result);
+    }
     let code = tell(args, &result, lesson, ended_by);
     // What is given back piece by piece is written to, and each page of it would be copied first: the helper, a fork, had
     // the same ones. The end of the process gives back all of them together.
     std::process::exit(code)
+}
+
+/// What calls run on. Says why where there is none.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, i32> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| render::refusal(&format!("the run can't be prepared: {error}"), exit_code::REFUSED))
+}
+
+/// Runs a call to its end, and takes signals meanwhile. Tells the one that ended it as well.
+pub(super) async fn call(
+    request: ExecRequest,
+    sandbox: &Sandbox,
+    signals: &Signals,
+    route: &Route,
+) -> (Result<ExecResult, ExecError>, Option<Signal>) {
+    let mut ended_by = None;
+    let call = process_exec_tool_call(request, sandbox);
+    tokio::pin!(call);
+    let listening = listen(signals, route, &mut ended_by);
+    let result = tokio::select! {
+        result = &mut call => Some(result),
+        () = listening => None,
+    };
+    match result {
+        Some(result) => (result, ended_by),
+        None => (call.await, ended_by),
+    }
 }
 
 /// Runs the command in a terminal of its own.
@@ -217,6 +236,7 @@ fn in_a_terminal(
     lesson: Option<&Lesson>,
     signals: &Signals,
     runtime: &tokio::runtime::Runtime,
+    typed: &[OsString],
 ) -> i32 {
     let passage = match (args.json, args.passthrough) {
         (true, _) => None,
@@ -230,6 +250,9 @@ fn in_a_terminal(
             Err(error) => exit_code::of_request(error),
         },
         Ok(session) => {
+            if let Ok(result) = session.answer.as_ref() {
+                last_failed::note(typed, &args.command, result);
+            }
             let code = tell(args, &session.answer, lesson, session.ended_by);
             match session.unwritten {
                 Some(why) => render::refusal(&why, exit_code::OUTPUT),
@@ -283,7 +306,7 @@ fn tell(
 }
 
 /// What becomes of signals that we get.
-enum Route {
+pub(super) enum Route {
     /// The command shares our terminal: it gets what it did not get from there already, and decides.
     Forward(UnboundedSender<Control>),
     /// The command is in a session of its own, and the call is ours to end.
@@ -315,7 +338,7 @@ async fn listen(signals: &Signals, route: &Route, ended_by: &mut Option<Signal>)
     }
 }
 
-fn exit_code(result: &ExecResult, ended_by: Option<Signal>) -> i32 {
+pub(super) fn exit_code(result: &ExecResult, ended_by: Option<Signal>) -> i32 {
     match (&result.outcome, ended_by) {
         (Outcome::Cancelled, Some(signal)) => exit_code::SIGNAL_BASE + signal as i32,
         (outcome, _) => outcome.exit_code(),

@@ -54,6 +54,7 @@ fuzz_target!(|input: &[u8]| {
             home: None,
             codex_home: None,
             root: false,
+            viewed: false,
         };
         let denials = explain(&ended, &judge);
         assert!(denials.len() <= MOST_TARGETS);

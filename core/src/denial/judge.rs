@@ -117,6 +117,8 @@ pub struct Judge<'a> {
     pub codex_home: Option<&'a Path>,
     /// Whether commands run as root.
     pub root: bool,
+    /// Whether what is writable was shown by views: what commands made there is gone.
+    pub viewed: bool,
 }
 
 impl Judge<'_> {

@@ -63,8 +63,11 @@ fn file(judge: &Judge<'_>, operation: Operation, path: &Path, errno: Errno) -> O
 }
 
 /// Whether it would have happened without the sandbox, or found nothing there to do it to: a read-only mount answers before
-/// anybody looks.
+/// anybody looks. What a command made in a view was its own.
 fn possible(judge: &Judge<'_>, operation: Operation, path: &Path) -> bool {
+    if judge.viewed && path.symlink_metadata().is_err() && judge.is_writable(path) {
+        return true;
+    }
     let finds_nothing =
         matches!(operation, Operation::Remove | Operation::Rename) && path.symlink_metadata().is_err();
     let operation = if finds_nothing { Operation::Create } else { operation };
@@ -79,7 +82,7 @@ fn rename(judge: &Judge<'_>, from: &Path, to: &Path, errno: Errno) -> Option<Den
         let refused = file(judge, Operation::Rename, from, errno);
         return refused.or_else(|| file(judge, onto, to, errno));
     }
-    let together = device(from).is_some() && device(from) == device(to.parent()?);
+    let together = device(judge, from).is_some() && device(judge, from) == device(judge, to.parent()?);
     let (operation, path) = [(Operation::Rename, from), (onto, to)]
         .into_iter()
         .find(|(operation, path)| matches!(judge.file(*operation, path), Ok(Verdict::Denied(_))))?;
@@ -89,11 +92,12 @@ fn rename(judge: &Judge<'_>, from: &Path, to: &Path, errno: Errno) -> Option<Den
     is_ours.then(|| Denial::exact(operation, path.to_string_lossy().into_owned(), refusal))
 }
 
-/// The file system that something lies on, links not followed.
-fn device(path: &Path) -> Option<u64> {
+/// The file system that something lies on, links not followed. What was in a view lay where its directory does.
+fn device(judge: &Judge<'_>, path: &Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt as _;
 
-    path.symlink_metadata().ok().map(|status| status.dev())
+    let mut places = path.ancestors().take(if judge.viewed { usize::MAX } else { 1 });
+    places.find_map(|place| place.symlink_metadata().ok()).map(|status| status.dev())
 }
 
 /// A file without a name was to be made in a directory.

@@ -57,6 +57,11 @@ impl Tried {
         }
         Self { seen, untold, whole }
     }
+
+    /// All that was seen.
+    pub(super) fn seen(&self) -> &[Seen] {
+        &self.seen
+    }
 }
 
 /// Everything that is known to have been refused, and how often there was more than is kept. A call that succeeded, that nobody observed and of which nothing was moved

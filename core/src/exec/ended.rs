@@ -17,6 +17,7 @@ pub(super) fn outcome(seen: &Seen) -> Outcome {
             | Record::Refused(_)
             | Record::Untold { .. }
             | Record::Stopped
+            | Record::Full
             | Record::Continued => {}
             Record::Failed { step, call, target, errno, message } => {
                 return Outcome::SetupFailed {

@@ -1,12 +1,12 @@
 //! The ladder of levels: which ones a policy may run at, the best first, and what was learned of this machine.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use codex_linux_sandbox::{
     CallersSignals, EarlyInit, Enforced, Footing, Isolation, Network, Plan, PlanError, PlanPath, SetupError,
-    Step, Support, UnixSockets, probe_namespaces, shown,
+    Step, Support, UnixSockets, Writes, probe_namespaces, shown,
 };
 use nix::errno::Errno;
 
@@ -16,7 +16,9 @@ use super::warden::Post;
 use crate::config;
 use crate::enforcement::{Enforcement, Hold, Level};
 use crate::lower::{lower, lower_limits, lower_protection, roots};
-use crate::policy::{Protection, ResolvedPlaces, ResolvedPolicy, SpecialMount, WritableRoot, special_mounts};
+use crate::policy::{
+    Protection, ResolvedPlaces, ResolvedPolicy, SpecialMount, WritableRoot, mount_below, special_mounts,
+};
 
 /// Names the level that a command runs at. Unset where nothing is restricted.
 pub const LEVEL_VARIABLE: &str = "CODEX_SANDBOX";
@@ -49,6 +51,11 @@ impl Rung {
         }
         if !plan.uses_namespaces() {
             return Ok(plan);
+        }
+        if let (Some(_), Writes::Beneath(trees)) = (plan.view, &plan.writes)
+            && let Some(place) = mount_below(trees.iter().map(PlanPath::path)).map_err(PlanFailure::Mounts)?
+        {
+            return Err(PlanFailure::MountInView(place));
         }
         if let Some(protection) = protection {
             plan.places.protected = lower_protection(protection)?;
@@ -85,6 +92,12 @@ pub enum PlanFailure {
          are not to be had here; unmount it, or choose deeper roots", place = shown(.0.place.as_path()), kind = .0.kind
     )]
     SpecialMount(SpecialMount),
+    /// A view shows one file system, and what is mounted in a tree can't be taken from it.
+    #[error(
+        "{place} is a mount in a writable root, of which no view can be had: unmount it, or choose roots that hold none \
+         (sandbox_workspace_write.exclude_slash_tmp leaves /tmp out)", place = shown(.0)
+    )]
+    MountInView(PathBuf),
 }
 
 /// What was learned. It does not change while a process lives.
@@ -152,6 +165,7 @@ pub(super) fn ladder(
     options: &SandboxOptions,
 ) -> Result<Vec<Rung>, SandboxError> {
     let levels: &[Isolation] = match options.isolation {
+        config::Isolation::Auto if options.view.is_some() => &[Isolation::Namespaces],
         config::Isolation::Auto => &[Isolation::Namespaces, Isolation::Landlock],
         config::Isolation::Namespaces => &[Isolation::Namespaces],
         config::Isolation::Landlock => &[Isolation::Landlock],
@@ -185,6 +199,12 @@ fn rung(
 ) -> Result<Rung, SandboxError> {
     let mut plan =
         Plan { landlock_abi_at_most: options.landlock_abi_at_most, ..lower(policy, places, isolation)? };
+    if options.view.is_some() {
+        plan.view = options.view;
+        if !plan.can_be_viewed() {
+            return Err(SandboxError::NoView { mode: policy.mode });
+        }
+    }
     if plan.is_unrestricted() {
         // Nothing of it needs to be said.
         plan.isolation = Isolation::default();

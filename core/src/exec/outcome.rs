@@ -13,6 +13,7 @@ use super::accounting::Exceeded;
 use super::left_behind::LeftBehind;
 use super::limit_hit::LimitHit;
 use super::quarantine::Quarantined;
+use super::replay::Replay;
 use crate::denial::Denial;
 use crate::enforcement::Enforcement;
 use crate::limits::Limit;
@@ -296,6 +297,8 @@ pub struct ExecResult {
     pub rusage: Option<ResourceUsage>,
     /// The most memory that all of the command's processes had at a time, in bytes. `None` without a cgroup that counts it.
     pub memory_peak: Option<u64>,
+    /// What there is to say of the [view](super::SandboxOptions::view) that the command was given. `None` where it was none.
+    pub replay: Option<Replay>,
     /// What was made where the host would trust or run it, and was moved away.
     pub quarantined: Vec<Quarantined>,
     /// Where the protection of metadata has limits.
@@ -341,6 +344,8 @@ impl Serialize for ExecResult {
             limit: Option<LimitHit>,
             rusage: Option<ResourceUsage>,
             memory_peak: Option<u64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            replay: Option<&'a Replay>,
             quarantined: Vec<Moved>,
             protection_notes: Vec<String>,
         }
@@ -375,6 +380,7 @@ impl Serialize for ExecResult {
             limit: self.limit,
             rusage: self.rusage,
             memory_peak: self.memory_peak,
+            replay: self.replay.as_ref(),
         }
         .serialize(serializer)
     }

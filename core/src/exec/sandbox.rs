@@ -3,6 +3,7 @@
 mod error;
 
 use std::ffi::{OsStr, OsString};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -110,6 +111,10 @@ pub struct SandboxOptions {
     pub limits: ResourceLimits,
     /// Whether the environment that commands get has been cleared of what looks like secrets; for the report.
     pub secrets_filtered: bool,
+    /// Shows the writable trees as [views](codex_linux_sandbox::Plan::view) in which so many bytes can be written, so that
+    /// nothing changes. Only at level namespaces, for a policy that confines writes, and with [`Explain::Always`] only where
+    /// the command can be observed: else nothing runs.
+    pub view: Option<NonZeroU64>,
     /// Uses no Landlock feature above this ABI.
     pub landlock_abi_at_most: Option<u8>,
     /// Keeps the namespaces of the next captured call ready while none runs: two processes more, and calls that start in
@@ -137,6 +142,7 @@ impl SandboxOptions {
             explain: Explain::default(),
             limits: ResourceLimits::NONE,
             secrets_filtered: true,
+            view: None,
             landlock_abi_at_most: None,
             standby: false,
             settings: Arc::default(),
@@ -291,6 +297,7 @@ impl Sandbox {
             home,
             codex_home: self.0.codex_home.as_deref(),
             root: nix::unistd::geteuid().is_root(),
+            viewed: rung.plan.view.is_some(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Mounts below a writable root that are no place for files: the kernel's own file systems.
+//! Mounts below a writable root, and those that are no place for files: the kernel's own file systems.
 //!
 //! A rule on a directory holds for what is mounted below it. With a `/proc` mounted in the workspace, as in the tree of
 //! a container that is being built, root could write the kernel's settings, and anybody could look at processes outside.
@@ -57,12 +57,30 @@ pub fn special_mounts<'r>(
         // The kernel writes the list anew for each reader.
         return Ok(Vec::new());
     }
+    Ok(special_in(&mounts()?, roots))
+}
+
+/// The first mount below one of these directories, as this process sees them now: one at a directory itself is none.
+///
+/// # Errors
+///
+/// What the kernel says where its list of mounts can't be read.
+pub fn mount_below<'r>(roots: impl IntoIterator<Item = &'r Path> + Clone) -> Result<Option<PathBuf>, Errno> {
+    let list = mounts()?;
+    let below = |place: &PathBuf| {
+        roots.clone().into_iter().any(|root| place.starts_with(root) && place.as_path() != root)
+    };
+    let places = list.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    Ok(places.map(unescape).find(below))
+}
+
+fn mounts() -> Result<Vec<u8>, Errno> {
     // It has no size that could be asked for, and is read in one piece where there is room.
     let mut list = Vec::with_capacity(32 * 1024);
     File::open("/proc/self/mountinfo")
         .and_then(|mut file| file.read_to_end(&mut list))
         .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-    Ok(special_in(&list, roots))
+    Ok(list)
 }
 
 fn special_in<'r>(list: &[u8], roots: impl IntoIterator<Item = &'r Path> + Clone) -> Vec<SpecialMount> {

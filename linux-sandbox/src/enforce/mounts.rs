@@ -10,6 +10,7 @@ mod memory;
 mod places;
 mod streams;
 mod terminals;
+mod view;
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -24,6 +25,7 @@ use crate::sys::{self, MountAttributes};
 use memory::Memory;
 use places::Arrangement;
 use terminals::Terminal;
+use view::View;
 
 /// A mount namespace with all that is the same for every plan on one footing.
 pub(crate) struct Ground {
@@ -71,7 +73,8 @@ impl Ground {
             return Err(SetupError::condition(Step::Mounts, "clone", "the ground was laid for another plan"));
         }
         // Taken before everything becomes read-only, so that each mount in a writable tree keeps what it was.
-        let arrangement = Arrangement::plan(plan, trees, &self.devices)?;
+        let view = plan.view.map(|bytes| View::make(bytes, &self.memory)).transpose()?;
+        let arrangement = Arrangement::plan(plan, trees, view, &self.devices)?;
         if self.confined {
             // One call for every mount below: none of them is looked into, so that none can hang or start anything.
             sys::set_mount_attributes(self.root.as_fd(), MountAttributes::READ_ONLY, true)
@@ -86,6 +89,9 @@ impl Ground {
         }
         if let Some(limit) = plan.limits.processes.filter(|_| limits::bounds_numbers(plan)) {
             limits::bound_numbers(limit)?;
+        }
+        if plan.view.is_some() {
+            streams::refuse_files()?;
         }
         streams::reopen(&self.terminals)
     }

@@ -46,7 +46,9 @@ fn an_ending_survives_the_pipe() {
             assert_eq!(round_trip(&record), Some(record));
         }
     }
-    for record in [Record::Executed, Record::Stopped, Record::Continued, Record::Untold { count: 7 }] {
+    for record in
+        [Record::Executed, Record::Full, Record::Stopped, Record::Continued, Record::Untold { count: 7 }]
+    {
         assert_eq!(round_trip(&record), Some(record));
     }
 }

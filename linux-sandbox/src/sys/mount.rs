@@ -30,6 +30,7 @@ const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
 const MOVE_MOUNT_T_EMPTY_PATH: libc::c_uint = 0x40;
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
 const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+const FSCONFIG_SET_FLAG: libc::c_uint = 0;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 const FSCONFIG_CMD_RECONFIGURE: libc::c_uint = 7;
@@ -154,12 +155,25 @@ pub(crate) fn new_file_system(
     options: &[(&CStr, &CStr)],
     attributes: MountAttributes,
 ) -> Result<OwnedFd, (&'static str, Errno)> {
+    new_file_system_with(kind, options, &[], attributes)
+}
+
+/// The same, with options that have no value.
+pub(crate) fn new_file_system_with(
+    kind: &CStr,
+    options: &[(&CStr, &CStr)],
+    flags: &[&CStr],
+    attributes: MountAttributes,
+) -> Result<OwnedFd, (&'static str, Errno)> {
     // JUSTIFICATION: no wrapper exists.
     // SAFETY: the name is a C string that outlives the call.
     let context = descriptor(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })
         .map_err(|errno| ("fsopen", errno))?;
     for (key, value) in options {
         configure(&context, FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())?;
+    }
+    for flag in flags {
+        configure(&context, FSCONFIG_SET_FLAG, flag.as_ptr(), std::ptr::null())?;
     }
     configure(&context, FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())?;
     // JUSTIFICATION: as above.

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use super::{
     ARGV0, CGROUP, DENY_READ, DIRECTORY, ENVIRONMENT, ISOLATION, ISOLATION_LANDLOCK, ISOLATION_NAMESPACES,
     KEEP_DESCRIPTORS, LANDLOCK_ABI, NETWORK_ALL, OBSERVER, PARENT, PERMISSION, PIN, PRIVATE_TMP, PROTECT,
-    READ_ALL, READ_FOLDER, STATUS, STAY_FOR_ALL, TAKE_TERMINAL, UNIX_SOCKET, WRITE_ALL, WRITE_CWD,
+    READ_ALL, READ_FOLDER, STATUS, STAY_FOR_ALL, TAKE_TERMINAL, UNIX_SOCKET, VIEW, WRITE_ALL, WRITE_CWD,
     WRITE_FOLDER, WireError, limit_option,
 };
 use crate::plan::{
@@ -68,6 +68,10 @@ where
                 let abi = number(LANDLOCK_ABI, 0..=u8::MAX, value(LANDLOCK_ABI)?)?;
                 once(LANDLOCK_ABI, &mut options.landlock_abi, abi)?;
             }
+            Some(VIEW) => {
+                let bytes = number(VIEW, NonZeroU64::MIN..=NonZeroU64::MAX, value(VIEW)?)?;
+                once(VIEW, &mut options.view, bytes)?;
+            }
             Some(CGROUP) => once(CGROUP, &mut options.cgroup, descriptor(CGROUP, value(CGROUP)?)?)?,
             Some(OBSERVER) => once(OBSERVER, &mut options.observer, descriptor(OBSERVER, value(OBSERVER)?)?)?,
             Some(KEEP_DESCRIPTORS) => once(KEEP_DESCRIPTORS, &mut options.keep_descriptors, ())?,
@@ -85,7 +89,10 @@ where
     let program = arguments.next().ok_or(WireError::NoCommand)?;
     let isolation = options.isolation.unwrap_or_default();
     let plan = granted.plan(isolation, options.landlock_abi, current_directory)?;
-    let plan = Plan { limits: options.limits, ..plan };
+    let plan = Plan { limits: options.limits, view: options.view, ..plan };
+    if plan.view.is_some() && !plan.can_be_viewed() {
+        return Err(WireError::NoView);
+    }
     if plan.limits != plan.limits.that_hold(&plan) {
         return Err(WireError::LimitsNeedNamespaces);
     }
@@ -118,6 +125,7 @@ struct Options {
     observer: Option<i32>,
     limits: Limits,
     landlock_abi: Option<u8>,
+    view: Option<NonZeroU64>,
     isolation: Option<Isolation>,
     keep_descriptors: Option<()>,
     stay_for_all: Option<()>,

@@ -70,6 +70,13 @@ fn a_plan_that_is_not_understood_whole_is_refused() {
         ),
         ("-s disk-full-read-access --limit-shm 4096 -- true", E::LimitsNeedNamespaces),
         ("-s disk-full-read-access --limit-processes 4 -- true", E::LimitsNeedNamespaces),
+        ("-s disk-full-read-access --view 4096 -- true", E::NoView),
+        (
+            "-s disk-full-read-access --isolation namespaces -s disk-full-write-access --view 4096 -- true",
+            E::NoView,
+        ),
+        ("--view 1 --view 1 -- true", E::Repeated("--view")),
+        ("--view 0 -- true", E::Number { option: "--view", low: 1, high: u64::MAX, value: "0".into() }),
         ("--limit-everything 4 -- true", E::UnknownOption("--limit-everything".into())),
     ];
     for (line, expected) in cases {
@@ -137,12 +144,14 @@ prop_compose! {
         landlock_abi_at_most in prop::option::of(0_u8..),
         places in prop::option::of(places()),
         limits in limits(),
+        view in prop::option::of(1_u64..),
     ) -> Plan {
         let isolation = if places.is_some() { Isolation::Namespaces } else { Isolation::Landlock };
         let network = if full { Network::Full } else { Network::Off };
         let plan =
             Plan { places: places.unwrap_or_default(), landlock_abi_at_most, ..Plan::new(isolation, writes, network) };
-        Plan { limits: limits.that_hold(&plan), ..plan }
+        let view = view.and_then(NonZeroU64::new).filter(|_| plan.can_be_viewed());
+        Plan { limits: limits.that_hold(&plan), view, ..plan }
     }
 }
 

@@ -175,7 +175,7 @@ impl Judge<'_> {
     }
 
     /// Whether a place lies in a tree that can be written, protection not counted.
-    fn is_writable(&self, place: &Path) -> bool {
+    pub(in super::super) fn is_writable(&self, place: &Path) -> bool {
         let ResolvedWrites::Beneath(roots) = &self.policy.writes else { return true };
         let own = self.level == Level::Namespaces
             && (place.starts_with("/dev/shm") || (self.places.private_tmp && place.starts_with("/tmp")));

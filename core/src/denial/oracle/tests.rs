@@ -81,6 +81,7 @@ impl World {
             home: None,
             codex_home: None,
             root: nix::unistd::geteuid().is_root(),
+            viewed: false,
         }
     }
 }

@@ -54,6 +54,15 @@ pub enum SandboxError {
     /// The list of mounts can't be read, so that nobody knows what lies in a writable root.
     #[error("/proc/self/mountinfo can't be read ({why}), so that nobody knows what is mounted in the writable roots", why = .0.desc())]
     Mounts(Errno),
+    /// Everything can be written, and everywhere.
+    #[error(
+        "the policy {mode} lets everything be written: there is nothing of it to show in a view, and nothing is run on what is \
+         there"
+    )]
+    NoView {
+        /// The policy's mode.
+        mode: crate::policy::SandboxMode,
+    },
     /// This kernel has no Landlock for us.
     #[error(
         "this machine does not offer the Landlock that it takes ({why}), so that the policy {mode} can't be enforced; \

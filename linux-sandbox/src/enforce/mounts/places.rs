@@ -12,6 +12,7 @@ use nix::unistd::geteuid;
 use super::covers::{Covers, READ};
 use super::memory::{EVERYBODY, Memory};
 use super::put;
+use super::view::View;
 use crate::enforce::walk::Walk;
 use crate::error::{SetupError, Step};
 use crate::plain_path::{PlainPath, is_within};
@@ -58,13 +59,22 @@ pub(super) struct Arrangement {
 
 impl Arrangement {
     /// Looks up every place, and takes hold of those that are shown as they are now.
-    pub(super) fn plan(plan: &Plan, trees: &[PlanPath], devices: &OwnedFd) -> Result<Self, SetupError> {
+    pub(super) fn plan(
+        plan: &Plan,
+        trees: &[PlanPath],
+        mut view: Option<View>,
+        devices: &OwnedFd,
+    ) -> Result<Self, SetupError> {
         let places = &plan.places;
         let mut arrangement = Self { private_tmp: places.private_tmp, rules: BTreeMap::new() };
         // Another `/dev` lies on the host's already.
         let mut walk = Walk::knowing(Step::Places, "/dev", devices);
         for tree in trees {
-            let mount = clone_of(walk.directory(tree)?, tree.path())?;
+            let place = walk.directory(tree)?;
+            let mount = match &mut view {
+                Some(view) => view.over(place, tree.path())?,
+                None => clone_of(place, tree.path())?,
+            };
             arrangement.add(tree.path(), Rule::Writable(mount));
         }
         for place in &places.reopened {

@@ -54,6 +54,20 @@ pub(super) fn reopen(terminals: &[Terminal]) -> Result<(), SetupError> {
     Ok(())
 }
 
+/// Refuses files and directories: what a view shows of them is something else, and who has them open can change what is
+/// there.
+pub(super) fn refuse_files() -> Result<(), SetupError> {
+    for number in 0..=2 {
+        let Some(stream) = sys::standard_stream(number) else { continue };
+        let status = fstat(stream).map_err(|errno| SetupError::call(Step::Descriptors, "fstat", errno))?;
+        if is(&status, SFlag::S_IFREG) || is(&status, SFlag::S_IFDIR) {
+            let why = "a standard stream is a file of the host, which a view would not keep as it is";
+            return Err(SetupError::condition(Step::Descriptors, "fstat", why));
+        }
+    }
+    Ok(())
+}
+
 /// A directory, or a mere place. One that can't be seen here must not be seen by its descriptor.
 fn directory(was: &FileStat, only_a_place: bool, path: &Path) -> Result<OwnedFd, SetupError> {
     let failed = |call| move |errno| SetupError::call(Step::Descriptors, call, errno).on(path);

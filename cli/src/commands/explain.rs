@@ -1,0 +1,190 @@
+//! `codex debug explain`: a command once more, in views of what it may write, observed.
+
+use std::ffi::OsString;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use codex_core::config::{Explain, Isolation};
+use codex_core::exec::{ExecRequest, ExecResult, Outcome, Sandbox};
+use codex_core::policy::NetworkAccess;
+use codex_linux_sandbox::shown;
+
+use super::sandbox::{Route, aliases, call, exit_code as code_of_run, put_first, runtime};
+use crate::args::{ExplainArgs, PolicyOptions, policy_typed};
+use crate::exit_code;
+use crate::last_failed::{LastFailed, LastFailedError};
+use crate::meaning::{Meaning, MeaningError};
+use crate::render;
+use crate::render::explain::Report;
+use crate::signals::{Shares, Signals};
+use crate::world::{World, WorldError};
+
+/// How much a command may write unless somebody says otherwise.
+const VIEW: NonZeroU64 = match NonZeroU64::new(1024 * 1024 * 1024) {
+    Some(bytes) => bytes,
+    None => NonZeroU64::MIN,
+};
+
+pub(crate) fn explain(args: ExplainArgs) -> i32 {
+    let signals = match Signals::block(Shares::Nothing) {
+        Ok(signals) => signals,
+        Err(errno) => {
+            return render::refusal(&format!("the run can't be prepared: {errno}"), exit_code::REFUSED);
+        }
+    };
+    match Replay::prepare(args) {
+        Ok(replay) => replay.run(&signals),
+        Err(error) => render::refusal(&error.to_string(), error.exit_code()),
+    }
+}
+
+/// Why nothing is run.
+#[derive(Debug, thiserror::Error)]
+enum ExplainError {
+    #[error(transparent)]
+    Meaning(#[from] MeaningError),
+    #[error(transparent)]
+    World(#[from] WorldError),
+    #[error(transparent)]
+    LastFailed(#[from] LastFailedError),
+    #[error("what was typed before the last command that failed is not understood: {0}")]
+    Typed(String),
+    #[error("{directory}, where the last command that failed was typed, can't be entered: {why}", directory = shown(.0), why = .1)]
+    Directory(PathBuf, std::io::Error),
+    #[error(
+        "the policy opens {what}, and what a command sends there is not undone: nothing is run without --effects-outside"
+    )]
+    Effects { what: &'static str },
+    #[error("nothing is run but in views, which need namespaces: {setting} asks for level landlock", setting = .0)]
+    Landlock(String),
+}
+
+impl ExplainError {
+    const fn exit_code(&self) -> i32 {
+        match self {
+            Self::Meaning(error) => error.exit_code(),
+            Self::World(_) => exit_code::USAGE,
+            Self::LastFailed(_)
+            | Self::Typed(_)
+            | Self::Directory(..)
+            | Self::Effects { .. }
+            | Self::Landlock(_) => exit_code::REFUSED,
+        }
+    }
+}
+
+/// A run that is ready.
+struct Replay {
+    sandbox: Sandbox,
+    request: ExecRequest,
+    remembered: Option<LastFailed>,
+    /// What the command can reach that is not undone.
+    outside: Option<&'static str>,
+    json: bool,
+}
+
+impl Replay {
+    fn prepare(args: ExplainArgs) -> Result<Self, ExplainError> {
+        let ExplainArgs { policy, timeout, view_size, effects_outside, json, command } = args;
+        let (policy, command, remembered) = if command.is_empty() {
+            let last = LastFailed::read(World::read()?.codex_home.as_deref())?;
+            (as_it_was_typed(policy, &last)?, last.command.clone(), Some(last))
+        } else {
+            (policy, command, None)
+        };
+        let meaning = Meaning::of(&policy)?;
+        let isolation = &meaning.config.settings.sandbox.isolation;
+        if isolation.value == Isolation::Landlock {
+            return Err(ExplainError::Landlock(format!("sandbox.isolation ({})", isolation.origin)));
+        }
+        let mut options = meaning.running_options()?;
+        options.explain = Explain::Always;
+        options.view = Some(view_size.and_then(NonZeroU64::new).unwrap_or(VIEW));
+        let sandbox = meaning.sandbox_with(options)?;
+        let outside = outside(&meaning, &sandbox);
+        if let Some(what) = outside.filter(|_| !effects_outside) {
+            return Err(ExplainError::Effects { what });
+        }
+        let mut env = meaning.environment().map_err(ExplainError::from)?;
+        if let Some(aliases) = &aliases(&meaning) {
+            put_first(aliases, &mut env);
+        }
+        let mut request = ExecRequest::new(command, "/".into(), env);
+        request.cwd = meaning.directory;
+        request.labels.by = Some("explain");
+        request.limits.deadline = timeout;
+        Ok(Self { sandbox, request, remembered, outside, json })
+    }
+
+    fn run(self, signals: &Signals) -> i32 {
+        let Self { sandbox, request, remembered, outside, json } = self;
+        let runtime = match runtime() {
+            Ok(runtime) => runtime,
+            Err(code) => return code,
+        };
+        let command = request.command.clone();
+        let route = Route::Cancel(request.cancellation.clone());
+        let (result, ended_by) = runtime.block_on(call(request, &sandbox, signals, &route));
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => return render::refusal(&error.to_string(), exit_code::of_request(&error)),
+        };
+        if matches!(result.outcome, Outcome::SetupFailed { .. }) {
+            return render::refusal(&result.outcome.sentence(), exit_code::REFUSED);
+        }
+        let report = Report { command: &command, remembered: remembered.as_ref(), outside, result: &result };
+        let printed = if json { render::json(&report) } else { render::bytes(report.text().as_bytes()) };
+        if printed == exit_code::SUCCESS { code(&result, code_of_run(&result, ended_by)) } else { printed }
+    }
+}
+
+/// What the code says: whether something was refused, unless the command did not come to its own end.
+const fn code(result: &ExecResult, of_run: i32) -> i32 {
+    match result.outcome {
+        Outcome::Exited { .. } | Outcome::Signalled { .. } | Outcome::LimitExceeded { .. } => {
+            if result.denials.is_empty() && result.denials_untold == 0 {
+                exit_code::SUCCESS
+            } else {
+                exit_code::DENIED
+            }
+        }
+        Outcome::TimedOut { .. }
+        | Outcome::ObserverEnded
+        | Outcome::IdleTimedOut { .. }
+        | Outcome::OutputExceeded { .. }
+        | Outcome::Cancelled
+        | Outcome::SetupFailed { .. }
+        | Outcome::NotExecuted { .. } => of_run,
+    }
+}
+
+/// What the policy opens that is no file.
+fn outside(meaning: &Meaning, sandbox: &Sandbox) -> Option<&'static str> {
+    let sockets = !meaning.config.settings.sandbox.allow_unix_sockets.is_empty();
+    match (sandbox.policy().network, sockets) {
+        (NetworkAccess::Enabled, false) => Some("the network"),
+        (NetworkAccess::Enabled, true) => Some("the network and sockets of the host"),
+        (NetworkAccess::Restricted, true) => Some("sockets of the host"),
+        (NetworkAccess::Restricted, false) => None,
+    }
+}
+
+/// The policy that the last command ran under, with what was typed now on top; where it was typed then.
+fn as_it_was_typed(typed: PolicyOptions, last: &LastFailed) -> Result<PolicyOptions, ExplainError> {
+    let world = World::read()?;
+    let here = |path: PathBuf| world.absolute(&path).ok_or(MeaningError::NoWorkingDirectory(path));
+    let typed = PolicyOptions {
+        cd: typed.cd.map(here).transpose()?,
+        add_dir: typed.add_dir.into_iter().map(here).collect::<Result<_, _>>()?,
+        ..typed
+    };
+    let words: Vec<OsString> = last.options.clone();
+    let before = policy_typed(&words).map_err(|error| {
+        let text = error.to_string();
+        ExplainError::Typed(text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned())
+    })?;
+    // There is one thread, and nothing was looked up yet.
+    std::env::set_current_dir(&last.directory)
+        .map_err(|error| ExplainError::Directory(last.directory.clone(), error))?;
+    Ok(typed.or(before))
+}

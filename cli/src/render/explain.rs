@@ -1,0 +1,155 @@
+//! What a command was refused that was run in views.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+
+use codex_core::denial::{Certainty, Denial};
+use codex_core::exec::{ExecResult, Replay};
+use codex_linux_sandbox::shown;
+use nix::errno::Errno;
+use serde::{Serialize, Serializer};
+
+use super::quote::quote;
+use crate::last_failed::LastFailed;
+
+/// All that there is to say.
+pub(crate) struct Report<'a> {
+    pub(crate) command: &'a [OsString],
+    /// Where nobody typed the command now.
+    pub(crate) remembered: Option<&'a LastFailed>,
+    /// What it could reach that is not undone.
+    pub(crate) outside: Option<&'static str>,
+    pub(crate) result: &'a ExecResult,
+}
+
+impl Serialize for Report<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            command: Vec<String>,
+            remembered: Option<Remembered<'a>>,
+            effects_outside: Option<&'static str>,
+            #[serde(flatten)]
+            result: &'a ExecResult,
+        }
+        #[derive(Serialize)]
+        struct Remembered<'a> {
+            directory: String,
+            options: Vec<String>,
+            ended: &'a str,
+            time_ms: u64,
+        }
+        let words = |words: &[OsString]| -> Vec<String> {
+            words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+        };
+        Whole {
+            command: words(self.command),
+            remembered: self.remembered.map(|last| Remembered {
+                directory: last.directory.to_string_lossy().into_owned(),
+                options: words(&last.options),
+                ended: &last.ended,
+                time_ms: last.time_ms,
+            }),
+            effects_outside: self.outside,
+            result: self.result,
+        }
+        .serialize(serializer)
+    }
+}
+
+impl Report<'_> {
+    /// For a person.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("replayed: {}\n", line(self.command));
+        if let Some(last) = self.remembered {
+            let options: Vec<OsString> = last.options.clone();
+            let options =
+                if options.is_empty() { String::new() } else { format!(" with {}", line(&options)) };
+            text.push_str(&format!(
+                "  as typed in {}{options}: {}\n",
+                shown(&last.directory),
+                shown(&last.ended)
+            ));
+        }
+        text.push_str(&format!("  it {}\n", shown(self.result.outcome.sentence())));
+        text.push_str("  nothing was changed here: it wrote to views, which are gone\n");
+        if let Some(outside) = self.outside {
+            text.push_str(&format!("  what it sent over {outside} is not undone\n"));
+        }
+        if let Some(replay) = &self.result.replay {
+            limits_of_the_view(replay, &mut text);
+        }
+        for denial in &self.result.denials {
+            denied(denial, &mut text);
+        }
+        match (self.result.denials.len(), self.result.denials_untold) {
+            (0, 0) => text.push_str("\nnothing was refused\n"),
+            (_, 0) => {}
+            (_, more) => text.push_str(&format!("\nand {more} more, for which there was no room\n")),
+        }
+        text
+    }
+}
+
+/// What failed for no reason of the sandbox's.
+fn limits_of_the_view(replay: &Replay, text: &mut String) {
+    if replay.full {
+        text.push_str(&format!(
+            "  the view had no room left ({} bytes): what failed for that was not refused; --view-size gives more\n",
+            replay.bytes
+        ));
+    }
+    for one in &replay.only_here {
+        let errno = Errno::from_raw(one.errno);
+        text.push_str(&format!(
+            "  only in the view: {} {} ({errno:?}): {}\n",
+            one.operation.name(),
+            shown(&one.target),
+            one.why
+        ));
+    }
+}
+
+fn denied(denial: &Denial, text: &mut String) {
+    text.push_str(&format!("\ndenied: {} {}\n", denial.operation.name(), shown(&denial.target)));
+    let mut line = |name: &str, value: &str| text.push_str(&format!("  {name:<9}{value}\n"));
+    if let Some(resolved) = denial.resolved_target.as_ref().filter(|resolved| **resolved != denial.target) {
+        line("is", &shown(resolved));
+    }
+    if let Some(errno) = denial.errno {
+        line("error", &format!("{} ({errno:?})", errno.desc()));
+    }
+    if let Some(program) = &denial.program {
+        let times = if denial.count > 1 { format!(", {} times", denial.count) } else { String::new() };
+        line("by", &format!("{}{times}", shown(program)));
+    }
+    if denial.certainty == Certainty::Likely {
+        line("certainty", "likely: nobody saw the call");
+    }
+    if let Some(promise) = denial.promise {
+        line("promise", promise);
+    }
+    if let Some(rule) = &denial.rule {
+        line("rule", &format!("{} ({})", rule.setting, rule.origin));
+    }
+    if let Some(allow) = &denial.allow {
+        if let Some(flag) = &allow.flag {
+            line("allow", flag);
+        }
+        for toml in allow.toml.iter().flat_map(|toml| toml.lines()) {
+            line("or", toml);
+        }
+    }
+    if let Some(risk) = &denial.risk {
+        line(if denial.allow.is_some() { "opens" } else { "because" }, risk);
+    }
+}
+
+/// Words as a shell takes them. What it takes as it is can be shown as it is.
+fn line(words: &[OsString]) -> String {
+    let quoted: Vec<String> = words
+        .iter()
+        .map(|word| String::from_utf8_lossy(&quote(OsStr::as_bytes(word))).into_owned())
+        .collect();
+    shown(quoted.join(" "))
+}
