@@ -14,7 +14,7 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 
 use codex_tests::cases_at;
-use codex_tests::harness::{Expect, Failures, Listener, Policy, Run, Scene, require_tool};
+use codex_tests::harness::{Expect, Failures, Identity, Listener, Policy, Run, Scene, Verdict, require_tool};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
@@ -22,6 +22,7 @@ cases_at!(Namespaces;
     the_processes,
     the_mounts,
     the_devices,
+    a_device_that_is_a_stream_keeps_its_metadata,
     shared_memory_is_private,
     messages_are_private,
     sockets_work_inside,
@@ -110,6 +111,27 @@ fn the_devices(scene: &Scene) {
 }
 
 /// The host's shared memory is not there, and what is made inside is not there afterwards.
+fn a_device_that_is_a_stream_keeps_its_metadata(scene: &Scene) {
+    // Standard input is the host's `/dev/null`, which keeps the mode that it has in any case.
+    let fchmod = ["syscall", &libc::SYS_fchmod.to_string(), "0", &0o666.to_string()].map(str::to_owned);
+    let mut failures = Failures::new();
+    let control = scene.under(Policy::Bare).probe(&fchmod).run().verdict();
+    let root = scene.identity() == Identity::Root;
+    let expected = if root { Expect::Ok } else { Expect::Fails(&[Errno::EPERM]) };
+    failures.check(expected.admits(&control), || format!("the control: {control}"));
+    for policy in CONFINED {
+        let run = scene.under(policy).probe(&fchmod).run();
+        let refused = run.verdict() == Verdict::Errno(Errno::EROFS);
+        failures.check(refused, || format!("{policy:?}: {}", run.describe()));
+        let run = scene.under(policy).options(["--json"]).probe(&fchmod).run();
+        let told = run.text().contains(r#""stdout":{"text":"errno 30 EROFS\n""#);
+        failures.check(told, || format!("{policy:?}, captured: {}", run.describe()));
+        let run = scene.under(policy).shell("echo x > /dev/null; cat").run();
+        failures.check(run.code() == Some(0) && run.text().is_empty(), || run.describe());
+    }
+    failures.finish();
+}
+
 fn shared_memory_is_private(scene: &Scene) {
     let mut failures = Failures::new();
     let name = scene.root().file_name().unwrap_or_default().to_string_lossy().into_owned();

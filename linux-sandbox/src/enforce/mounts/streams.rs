@@ -2,9 +2,9 @@
 //!
 //! An open file belongs to the mount that it was opened in, and none of those outside is read-only here. From an open
 //! directory, `..` and every name lead past what lies on top of the same places here; a file that is only read can have its
-//! mode, owner and times changed, and be opened again for writing; a terminal can be opened to others. So they are opened
-//! again, by their place in the mounts of this namespace. A terminal's place is hidden with the host's `/dev`, and it gets one
-//! in the sandbox's own.
+//! mode, owner and times changed, and be opened again for writing, and so can `/dev/null`; a terminal can be opened to others.
+//! So they are opened again, by their place in the mounts of this namespace. A terminal's place is hidden with the host's
+//! `/dev`, and it gets one in the sandbox's own.
 //!
 //! What has no place here stays as it is, but for a directory: pipes, sockets, files without a name. A file that was
 //! opened for writing stays too: it can be written in any case.
@@ -37,7 +37,9 @@ pub(super) fn reopen(terminals: &[Terminal]) -> Result<(), SetupError> {
         let reading = flags & libc::O_ACCMODE == libc::O_RDONLY;
         let again = if flags & libc::O_PATH != 0 || is(&status, SFlag::S_IFDIR) {
             Some(directory(&status, flags & libc::O_PATH != 0, &path()?)?)
-        } else if is(&status, SFlag::S_IFREG) && reading {
+        } else if is(&status, SFlag::S_IFREG) && reading
+            || is(&status, SFlag::S_IFCHR) && !stream.is_terminal()
+        {
             file(stream, &status, &path()?, flags)
         } else if stream.is_terminal() {
             terminals
