@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::judge::{Judge, Operation, Refusal};
 use super::record::{Allow, Opens};
-use super::secret::is_secret;
+use super::secret::{is_run_by_itself, is_secret};
 use super::tools::TOOLS;
 use crate::config::{Origin, toml_string};
 use crate::policy::SandboxMode;
@@ -23,6 +23,9 @@ pub(super) fn for_write(judge: &Judge<'_>, operation: Operation, place: &Path, r
     let none = |why: &str| Refusal { risk: Some(why.to_owned()), ..refusal.clone() };
     if is_secret(place, judge.home) {
         return none("holds secrets: no grant is proposed");
+    }
+    if is_run_by_itself(place, judge.home) {
+        return none("is run outside by itself: no grant is proposed");
     }
     if SYSTEM.iter().any(|system| place.starts_with(system)) {
         return none("belongs to the system: no grant is proposed");
@@ -65,6 +68,7 @@ fn is_too_wide(judge: &Judge<'_>, directory: &Path) -> bool {
         || holds(judge.codex_home)
         || judge.codex_home.is_some_and(|home| directory.starts_with(home))
         || is_secret(directory, judge.home)
+        || is_run_by_itself(directory, judge.home)
 }
 
 fn allow_root(judge: &Judge<'_>, directory: &Path) -> Option<Allow> {

@@ -10,7 +10,7 @@ use codex_linux_sandbox::shown;
 use serde::Serialize;
 
 use super::record::{Certainty, Denial, Opens};
-use super::secret::is_secret;
+use super::secret::{is_run_by_itself, is_secret};
 use crate::config::{Origin, Settings, toml_string};
 use crate::policy::SandboxMode;
 
@@ -48,7 +48,8 @@ impl Lesson {
         for denial in denials {
             match &denial.allow {
                 Some(allow)
-                    if denial.certainty == Certainty::Exact && !self.holds_secrets(denial, &allow.opens) =>
+                    if denial.certainty == Certainty::Exact
+                        && !self.is_never_proposed(denial, &allow.opens) =>
                 {
                     grants.entry(&allow.opens).or_default().push(denial);
                 }
@@ -67,11 +68,12 @@ impl Lesson {
     }
 
     /// Whoever proposed the grant may have known of no home, or of another one.
-    fn holds_secrets(&self, denial: &Denial, opens: &Opens) -> bool {
+    fn is_never_proposed(&self, denial: &Denial, opens: &Opens) -> bool {
         let home = self.home.as_deref();
         let is_told = |path: &str| is_secret(Path::new(path), home);
         let named = is_told(&denial.target) || denial.resolved_target.as_deref().is_some_and(is_told);
-        named || matches!(opens, Opens::Write(directory) if is_secret(directory, home))
+        named
+            || matches!(opens, Opens::Write(directory) if is_secret(directory, home) || is_run_by_itself(directory, home))
     }
 
     fn writes(&self, grants: &Grants<'_>, lines: &mut Vec<String>) {

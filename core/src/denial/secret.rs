@@ -1,4 +1,4 @@
-//! Secrets of a user, and what speaks for one: no grant is ever proposed for these.
+//! Secrets of a user, what speaks for one, and what is run outside by itself: no grant is ever proposed for these.
 
 use std::path::{Path, PathBuf};
 
@@ -48,15 +48,88 @@ const IN_HOME: &[&str] = &[
     ".psql_history",
 ];
 
+/// What the user's shells, sessions, editors and git run or read by themselves: whoever writes there acts outside of every sandbox
+/// sooner or later. Relative to the home directory; its own dot files are covered by the home directory being too wide.
+const RUN_BY_ITSELF: &[&str] = &[
+    // Found before the system's programs on the PATH.
+    ".local/bin",
+    "bin",
+    ".cargo/bin",
+    "go/bin",
+    ".npm-global",
+    ".deno/bin",
+    ".bun/bin",
+    ".pyenv",
+    ".rbenv",
+    ".asdf",
+    ".nvm",
+    ".sdkman",
+    ".volta",
+    // Started with a session, or by the manager of services.
+    ".config/autostart",
+    ".config/systemd",
+    ".config/environment.d",
+    ".local/share/systemd",
+    ".local/share/applications",
+    ".local/share/dbus-1",
+    ".config/pam-gnupg",
+    // Read by shells, prompts and terminals when they start.
+    ".config/fish",
+    ".config/zsh",
+    ".config/nushell",
+    ".config/starship.toml",
+    ".config/direnv",
+    ".local/share/direnv",
+    ".config/tmux",
+    ".oh-my-zsh",
+    // Read by git and what it starts.
+    ".config/git",
+    ".config/lazygit",
+    // Plugins and settings of editors and agents.
+    ".config/Code",
+    ".config/Cursor",
+    ".config/JetBrains",
+    ".config/emacs",
+    ".config/nvim",
+    ".cursor",
+    ".emacs.d",
+    ".claude",
+    ".agents",
+    ".local/share/JetBrains",
+    ".local/share/nvim",
+    ".vim",
+    ".vscode",
+    ".vscode-server",
+    // Loaded by interpreters and build tools wherever they run.
+    ".config/pip",
+    ".config/uv",
+    ".ipython",
+    ".local/lib",
+    ".gradle/init.d",
+    ".config/npm",
+    ".config/yarn",
+    ".config/containers",
+    ".docker/cli-plugins",
+];
+
 /// Sockets that hold keys, or start programs outside.
 const SOCKETS: &[&str] = &["ssh-", "agent", "gnupg", "keyring", "bus", "systemd", "X11-unix", "wayland"];
 
 /// Whether a path is, lies in, or holds a secret of the user: as it is named, or where links lead from there.
 pub(super) fn is_secret(path: &Path, home: Option<&Path>) -> bool {
+    touches(IN_HOME, path, home)
+}
+
+/// Whether a path is, lies in, or holds what is run outside without anybody asking for it.
+pub(super) fn is_run_by_itself(path: &Path, home: Option<&Path>) -> bool {
+    touches(RUN_BY_ITSELF, path, home)
+}
+
+fn touches(places: &[&str], path: &Path, home: Option<&Path>) -> bool {
     let Some(home) = home else { return false };
-    IN_HOME.iter().map(|secret| home.join(secret)).any(|secret| {
-        let is = |secret: &Path| path.starts_with(secret) || secret.starts_with(path);
-        is(&secret) || followed(&secret).is_some_and(|place| is(&place))
+    places.iter().map(|place| home.join(place)).any(|place| {
+        let is = |place: &Path| path.starts_with(place) || place.starts_with(path);
+        is(&place) || followed(&place).is_some_and(|place| is(&place))
     })
 }
 
@@ -77,7 +150,7 @@ pub(super) fn is_secret_socket(path: &Path) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::{is_secret, is_secret_socket};
+    use super::{is_run_by_itself, is_secret, is_secret_socket};
 
     #[test]
     fn secrets_and_what_holds_them() {
@@ -90,6 +163,19 @@ mod tests {
         }
         assert!(is_secret_socket(Path::new("/tmp/ssh-Xa/agent.1")));
         assert!(!is_secret_socket(Path::new("/var/run/docker.sock")));
+    }
+
+    #[test]
+    fn what_is_run_outside_and_what_holds_it() {
+        let home = Some(Path::new("/home/u"));
+        for run in
+            ["/home/u/.local/bin/ls", "/home/u/bin", "/home/u/.config/autostart/x.desktop", "/home/u/.local"]
+        {
+            assert!(is_run_by_itself(Path::new(run), home), "{run}");
+        }
+        for not in ["/home/u/.cache/pip", "/home/u/.config/app", "/home/u/binary", "/home/v/bin"] {
+            assert!(!is_run_by_itself(Path::new(not), home), "{not}");
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ mod tests {
     use std::collections::HashSet;
     use std::path::Path;
 
-    use super::super::secret::is_secret;
+    use super::super::secret::{is_run_by_itself, is_secret};
     use super::TOOLS;
 
     #[test]
@@ -70,7 +70,8 @@ mod tests {
         for tool in TOOLS {
             assert!(Path::new(tool.path).is_relative() && seen.insert(tool.path), "{tool:?}");
             assert!(tool.why.len() > 10, "{tool:?}");
-            assert!(!is_secret(&home.join(tool.path), Some(home)), "{tool:?}");
+            let place = home.join(tool.path);
+            assert!(!is_secret(&place, Some(home)) && !is_run_by_itself(&place, Some(home)), "{tool:?}");
         }
     }
 }

@@ -184,7 +184,15 @@ fn grants_are_narrow_or_absent() {
     let top = directory.path().canonicalize().unwrap();
     furnish(&top);
     let home = top.join("home");
-    for place in [".cargo/registry/index", ".cache/pip", ".ssh", ".config/app", "project"] {
+    for place in [
+        ".cargo/registry/index",
+        ".cache/pip",
+        ".ssh",
+        ".config/app",
+        ".config/autostart",
+        ".local/bin",
+        "project",
+    ] {
         fs::create_dir_all(home.join(place)).unwrap();
     }
     let world = World::new(&top);
@@ -199,7 +207,15 @@ fn grants_are_narrow_or_absent() {
     assert_eq!(flag(&home.join(".cache/pip/http/x")), add(&home.join(".cache/pip")));
     assert_eq!(flag(&home.join(".config/app/settings")), add(&home.join(".config/app")));
     assert_eq!(flag(&home.join("project/new")), add(&home.join("project")));
-    for none in [".ssh/config", ".bashrc", ".aws/credentials", ".codex/config.toml", ".newfile"] {
+    for none in [
+        ".ssh/config",
+        ".bashrc",
+        ".aws/credentials",
+        ".codex/config.toml",
+        ".newfile",
+        ".local/bin/ls",
+        ".config/autostart/x.desktop",
+    ] {
         assert_eq!(flag(&home.join(none)), None, "{none}");
     }
     for none in ["/etc/hosts", "/usr/bin/new", "/new", "/proc/sys/kernel/x", "/dev/new"] {
