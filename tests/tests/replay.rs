@@ -21,6 +21,7 @@ cases_at!(
     nothing_here_changes,
     the_denials_are_those_of_an_observed_run,
     a_denial_has_its_error_and_the_line_that_would_allow_it,
+    what_a_link_of_the_commands_own_leads_to_is_denied,
     nobody_reaches_what_lies_beneath,
     what_is_not_undone_is_asked_about,
     where_no_view_can_be_had_nothing_runs,
@@ -263,6 +264,33 @@ fn a_denial_has_its_error_and_the_line_that_would_allow_it(scene: &Scene) {
     ] {
         assert!(run.text().contains(&line), "{line}\n{}", run.describe());
     }
+}
+
+fn what_a_link_of_the_commands_own_leads_to_is_denied(scene: &Scene) {
+    furnish(scene);
+    let mut failures = Failures::new();
+    for (script, target) in [
+        ("ln -s ../outside way; echo x > way/new", "workspace/way/new"),
+        ("ln -s ../outside/file way; echo x > way", "workspace/way"),
+        ("rm file; ln -s ../outside/file file; echo x > file", "workspace/file"),
+        ("rm -r tree; ln -s ../outside tree; rm tree/file", "workspace/tree/file"),
+    ] {
+        let run = explain(scene, &[], &["sh", "-c", script]).run();
+        let denials = &json(&run)["denials"];
+        let denial = &denials[0];
+        let told = (denial["errno"].clone(), text(&denial["certainty"]), text(&denial["target"]));
+        let target = scene.path(target).display().to_string();
+        let expected = (Value::from(Errno::EROFS as i32), "exact", target.as_str());
+        failures.check(run.code() == Some(1) && told == expected && denials[1].is_null(), || {
+            format!("{script}: {denials}\n{}", run.describe())
+        });
+    }
+    // What the command may write is none, whatever way it takes.
+    let script =
+        "mkdir made; ln -s made way; echo x > way/new; ln -s ../workspace/file other; echo x > other";
+    let run = explain(scene, &[], &["sh", "-c", script]).run();
+    failures.check(run.code() == Some(0) && json(&run)["exit_code"] == 0, || run.describe());
+    failures.finish();
 }
 
 /// Ways to what a view is laid over. `@` is the scene's directory.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use codex_linux_sandbox::{Act, Attempt, Plan, refused_call};
 use nix::errno::Errno;
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 
 use super::judge::{Judge, Operation, Refusal, Verdict};
 use super::oracle::{ELSEWHERE, THE_NETWORK, listens_outside};
@@ -57,9 +57,35 @@ fn writing(path: &Path) -> Operation {
 }
 
 fn file(judge: &Judge<'_>, operation: Operation, path: &Path, errno: Errno) -> Option<Denial> {
-    let Ok(Verdict::Denied(refusal)) = judge.file(operation, path) else { return None };
+    let Ok(Verdict::Denied(refusal)) = judge.file(operation, path) else {
+        return by_a_way_that_is_gone(judge, operation, path, errno);
+    };
     let is_ours = refusal.errno == Some(errno) && possible(judge, operation, path);
     is_ours.then(|| Denial::exact(operation, path.to_string_lossy().into_owned(), *refusal))
+}
+
+/// In a view, a command has made a link where nothing is, or something else: where that led is gone with the view. What is
+/// written to a view itself is never answered so, unless the tree is read-only without us.
+fn by_a_way_that_is_gone(
+    judge: &Judge<'_>,
+    operation: Operation,
+    path: &Path,
+    errno: Errno,
+) -> Option<Denial> {
+    let there = path.ancestors().find(|place| place.symlink_metadata().is_ok())?;
+    let is_ours = judge.viewed
+        && errno == Errno::EROFS
+        && judge.is_writable(path)
+        && access(there, AccessFlags::W_OK) != Err(Errno::EROFS);
+    let refusal = Refusal {
+        promise: None,
+        rule: None,
+        errno: Some(errno),
+        resolved: None,
+        allow: None,
+        risk: Some("by a link that the command made in the view, which is gone with it".to_owned()),
+    };
+    is_ours.then(|| Denial::exact(operation, path.to_string_lossy().into_owned(), refusal))
 }
 
 /// Whether it would have happened without the sandbox, or found nothing there to do it to: a read-only mount answers before
