@@ -77,6 +77,8 @@ fn word(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Str
                     }
                 }
             }
+            // A sign before the name of a program is its path, to some.
+            '=' if word.is_empty() => return None,
             plain if plain.is_alphanumeric() || PLAIN.contains(plain) => {
                 characters.next();
                 word.push(plain);
@@ -120,6 +122,8 @@ mod tests {
             "a *",
             "a ?",
             "a ~",
+            "a =b",
+            "a ''=b",
             "a # b",
             "! a",
             "'a",
