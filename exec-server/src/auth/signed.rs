@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::{hmac, signature};
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
 use super::{AuthError, read};
@@ -191,7 +191,7 @@ impl SignedTokens {
             return Err(Refused::Form);
         }
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_other| Refused::Form);
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_other| Refused::Form)?;
+        let header: Header = json(&decode(header)?)?;
         if header.alg != self.algorithm() {
             return Err(Refused::Algorithm);
         }
@@ -199,7 +199,7 @@ impl SignedTokens {
             return Err(Refused::Critical);
         }
         self.verify(signed.as_bytes(), &decode(signature)?)?;
-        let claims: Claims = serde_json::from_slice(&decode(claims)?).map_err(|_other| Refused::Form)?;
+        let claims: Claims = json(&decode(claims)?)?;
         self.judge(&claims, now)
     }
 
@@ -241,6 +241,12 @@ impl SignedTokens {
             _ => Err(Refused::Audience),
         }
     }
+}
+
+/// What JSON says. All of it is text, what is not looked at included (RFC 7515, section 4).
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
+    let text = std::str::from_utf8(bytes).map_err(|_other| Refused::Form)?;
+    serde_json::from_str(text).map_err(|_other| Refused::Form)
 }
 
 /// The key in a `PUBLIC KEY` in PEM (RFC 7468).

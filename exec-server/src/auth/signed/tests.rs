@@ -30,14 +30,14 @@ fn tokens() -> SignedTokens {
     tokens
 }
 
-fn signed(header: &str, claims: &str) -> String {
+fn signed(header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
     let text = format!("{}.{}", encode(header), encode(claims));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), text.as_bytes());
     format!("{text}.{}", encode(tag))
 }
 
 fn with(claims: &Value) -> String {
-    signed(r#"{"alg":"HS256"}"#, &claims.to_string())
+    signed(r#"{"alg":"HS256"}"#, claims.to_string())
 }
 
 fn check(token: &str, now: u64) -> Result<(), Refused> {
@@ -50,6 +50,19 @@ fn what_others_have_signed_opens() {
     let key = public_key(OPENSSL_KEY.as_bytes()).unwrap();
     let tokens = SignedTokens::with_public_key(key);
     assert_eq!(tokens.check(BY_OPENSSL.as_bytes(), at(1999)), Ok(()));
+}
+
+#[test]
+fn what_is_not_looked_at_has_to_be_text_as_well() {
+    let (header, claims) =
+        (br#"{"alg":"HS256","typ":"JWT"}"#.to_vec(), br#"{"exp":2000,"who":"me"}"#.to_vec());
+    assert_eq!(check(&signed(&header, &claims), 1), Ok(()));
+    let broken = |text: &[u8], letter: u8| {
+        let other = |byte: &u8| if *byte == letter { 0xb7 } else { *byte };
+        text.iter().map(other).collect::<Vec<_>>()
+    };
+    assert_eq!(check(&signed(broken(&header, b'J'), &claims), 1), Err(Refused::Form));
+    assert_eq!(check(&signed(&header, broken(&claims, b'm')), 1), Err(Refused::Form));
 }
 
 #[test]
