@@ -79,13 +79,14 @@ impl TelemetryOptions {
             || given("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
         let [base, own] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
         let Some((named_by, endpoint)) = first([own, base]).filter(|_| !is_off) else { return Ok(None) };
+        let endpoint =
+            Url::parse(endpoint.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let mut endpoint = endpoint.ok_or(TelemetryError::Endpoint(named_by))?;
         // The one for traces is taken as it is, the one for all has a path for each kind below it.
-        let endpoint = match named_by == own {
-            true => endpoint,
-            false => format!("{}/v1/traces", endpoint.trim_end_matches('/')),
-        };
-        let endpoint = Url::parse(&endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let endpoint = endpoint.ok_or(TelemetryError::Endpoint(named_by))?;
+        if named_by != own {
+            let below = format!("{}/v1/traces", endpoint.path().trim_end_matches('/'));
+            endpoint.set_path(&below);
+        }
         let protocol = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
         if let Some((name, protocol)) = first(protocol)
             && protocol != "http/json"

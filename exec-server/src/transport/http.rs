@@ -77,8 +77,10 @@ where
         .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
-        ended = &mut connection => return ended,
+        // First: what is to stop begins nothing more, whatever has come.
+        biased;
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        ended = &mut connection => return ended,
     }
     connection.await
 }
