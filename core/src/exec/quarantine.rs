@@ -49,9 +49,11 @@ use keeper::Keeper;
 use kept::{Configurations, Kept, check_kept};
 use watch::{Noticed, Watch};
 
-/// What the search after a call may take of the time that the call took, and in any case.
+/// What the search after a call may take of the time that the call took, and at most.
 const SHARE: u32 = 10;
-const LEAST_SEARCH: Duration = Duration::from_micros(100);
+/// How many directories it reads in any case, in all roots together: a tenth of a millisecond, and not a matter of how busy the
+/// machine is.
+const LEAST_SEARCH: usize = 64;
 const LONGEST_SEARCH: Duration = Duration::from_millis(500);
 
 /// Watches over the protected names of one call.
@@ -153,15 +155,15 @@ impl Guard {
     /// Checks after the command has ended, with everything that it had started: moves away what came to be at protected
     /// names, puts links back, and makes new repositories harmless.
     ///
-    /// The search for new repositories takes a tenth of the time that the call took, at most. What it does not reach is
-    /// left to [`refresh`].
+    /// The search for new repositories takes a tenth of the time that the call took, at most, but for what is small. What it
+    /// does not reach is left to [`refresh`].
     #[must_use]
     pub(super) fn finish(self) -> Vec<Quarantined> {
-        let share = self.started.elapsed() / SHARE;
-        self.finish_within(share.clamp(LEAST_SEARCH, LONGEST_SEARCH))
+        let time = (self.started.elapsed() / SHARE).min(LONGEST_SEARCH);
+        self.finish_within(Bounds { directories: usize::MAX, least: LEAST_SEARCH, time })
     }
 
-    fn finish_within(mut self, time: Duration) -> Vec<Quarantined> {
+    fn finish_within(mut self, bounds: Bounds) -> Vec<Quarantined> {
         let roots = std::mem::take(&mut self.roots);
         let mut found = std::mem::take(&mut self.found);
         let interval = Interval { from: self.from, until: None };
@@ -172,7 +174,7 @@ impl Guard {
         let until = SystemTime::now();
         let mut searched = true;
         if self.duties.git != GitProtection::Open {
-            searched = self.search(&roots, time, interval, &unchanged, &mut found);
+            searched = self.search(&roots, bounds, interval, &unchanged, &mut found);
         }
         let stuck = found.iter().any(|one| one.stuck.is_some());
         if let (Some(journal), Some(home)) = (self.journal, &self.codex_home)
@@ -192,7 +194,7 @@ impl Guard {
     fn search(
         &mut self,
         roots: &[Root],
-        time: Duration,
+        mut bounds: Bounds,
         interval: Interval,
         unchanged: &Unchanged,
         found: &mut Vec<Quarantined>,
@@ -202,13 +204,12 @@ impl Guard {
         let is_same = |one: &&Kept| one.is_still_there(unchanged) || !one.is_replaced(roots);
         let same = self.repositories.iter().filter(is_same);
         let known: HashSet<PathBuf> = same.map(|one| one.path.clone()).collect();
-        let mut left = time;
         let mut complete = true;
         for root in roots {
             let walked = walk_closed(root, &intervals, |root| {
-                let bounds = Bounds { directories: usize::MAX, time: left };
                 let walked = walk(root.place.as_fd(), bounds, &mut || false);
-                left = left.saturating_sub(walked.cost);
+                bounds.time = bounds.time.saturating_sub(walked.cost);
+                bounds.least = bounds.least.saturating_sub(walked.directories);
                 walked
             });
             complete &= walked.complete;

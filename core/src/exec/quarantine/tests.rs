@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Guard, Quarantined, Why, recover, refresh};
+use super::{Guard, LEAST_SEARCH, Quarantined, Why, recover, refresh};
 use crate::policy::protected::protect_and_see;
 use crate::policy::protected::seen::Seen;
+use crate::policy::protected::walk::Bounds;
 use crate::policy::{GitProtection, ProtectionSettings, RootOrigin, WritableRoot, protect};
 
 /// Time for a search, so that no test depends on how long it took itself.
-const AMPLE: Duration = Duration::from_secs(60);
+const AMPLE: Bounds = Bounds { directories: usize::MAX, least: 0, time: Duration::from_secs(60) };
+/// No time, and nothing that is read in any case.
+const NONE: Bounds = Bounds { directories: usize::MAX, least: 0, time: Duration::ZERO };
 
 /// A writable root and a home of the configuration. What a test does to the root is what a command would do.
 struct Scene {
@@ -408,7 +411,7 @@ fn what_a_short_call_has_no_time_to_search_is_found_later() {
         let guard = scene.begin();
         scene.init("a/b/made");
         scene.program("a/b/made/.git/hooks/post-checkout");
-        assert_eq!(guard.finish_within(Duration::ZERO), []);
+        assert_eq!(guard.finish_within(NONE), []);
         assert_eq!(scene.pending(), 1);
     }
     // One that is stopped at once finds nothing, and forgets nothing.
@@ -424,12 +427,23 @@ fn what_a_short_call_has_no_time_to_search_is_found_later() {
 }
 
 #[test]
+fn what_is_small_is_searched_whatever_the_time_is() {
+    let scene = Scene::new();
+    let guard = scene.begin();
+    scene.init("a/b/c/d/e/f/g/h/i/j/k/l");
+    scene.program("a/b/c/d/e/f/g/h/i/j/k/l/.git/hooks/post-checkout");
+    let found = guard.finish_within(Bounds { least: LEAST_SEARCH, ..NONE });
+    assert_eq!(scene.moved(&found), ["a/b/c/d/e/f/g/h/i/j/k/l/.git/hooks/post-checkout"]);
+    assert_eq!(scene.pending(), 0);
+}
+
+#[test]
 fn what_the_next_call_finds_first_is_no_more_trusted_for_it() {
     let scene = Scene::new();
     let guard = scene.begin();
     scene.init("near");
     scene.program("near/.git/hooks/post-checkout");
-    assert_eq!(guard.finish_within(Duration::ZERO), []);
+    assert_eq!(guard.finish_within(NONE), []);
     let guard = scene.begin();
     let near = scene.path("near/.git");
     assert!(guard.repositories.iter().any(|known| known.path == near));
@@ -443,7 +457,7 @@ fn what_the_next_call_finds_last_is_no_more_trusted_for_it() {
     let guard = scene.begin();
     scene.init("a/b/made");
     scene.program("a/b/made/.git/hooks/post-checkout");
-    assert_eq!(guard.finish_within(Duration::ZERO), []);
+    assert_eq!(guard.finish_within(NONE), []);
     let mut guard = scene.begin();
     // What was made right before its start would count as made by it.
     guard.from = SystemTime::now();

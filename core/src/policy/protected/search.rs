@@ -12,9 +12,9 @@ use super::note::ProtectionNote;
 use super::walk::{Bounds, Place, Top, Walked, walk};
 
 /// The walk that a call waits for, once.
-const FIRST: Bounds = Bounds { directories: 100_000, time: Duration::from_secs(2) };
+const FIRST: Bounds = Bounds { directories: 100_000, least: 0, time: Duration::from_secs(2) };
 /// The walk that nobody waits for.
-const AT_LEISURE: Bounds = Bounds { directories: 2_000_000, time: Duration::from_secs(120) };
+const AT_LEISURE: Bounds = Bounds { directories: 2_000_000, least: 0, time: Duration::from_secs(120) };
 /// A tree is walked again at leisure after this time, or after so many times the time that it took, whichever is longer.
 const REST: Duration = Duration::from_secs(10);
 const REST_FACTOR: u32 = 20;

@@ -36,6 +36,8 @@ pub(crate) struct Place {
 pub(crate) struct Bounds {
     /// Directories to read, and to remember for reading.
     pub(crate) directories: usize,
+    /// Directories that are read whatever the time is: a clock goes on while others have the processor.
+    pub(crate) least: usize,
     pub(crate) time: Duration,
 }
 
@@ -61,9 +63,9 @@ pub(crate) fn walk(root: BorrowedFd<'_>, bounds: Bounds, stop: &mut dyn FnMut() 
     let started = Instant::now();
     let mut walked = Walked { complete: true, ..Walked::default() };
     let mut queue = VecDeque::from([PathBuf::new()]);
-    let mut late = || started.elapsed() > bounds.time || stop();
+    let mut ends = |in_time: bool| stop() || !in_time && started.elapsed() > bounds.time;
     while let Some(relative) = queue.pop_front() {
-        if walked.directories >= bounds.directories || late() {
+        if walked.directories >= bounds.directories || ends(walked.directories < bounds.least) {
             walked.complete = false;
             break;
         }
@@ -76,7 +78,7 @@ pub(crate) fn walk(root: BorrowedFd<'_>, bounds: Bounds, stop: &mut dyn FnMut() 
                 continue;
             }
         };
-        let listing = list(&mut directory, &mut late);
+        let listing = list(&mut directory, &mut || ends(false));
         walked.complete &= listing.complete;
         if listing.git {
             walked.places.push(Place { relative: relative.clone(), kind: Kind::WorkTree });
@@ -230,7 +232,8 @@ mod tests {
         fs::create_dir_all(scratch.path().join("d0/.git")).unwrap();
         let root = open_root(scratch.path()).unwrap();
         let go = |directories, seconds, stop: bool| {
-            walk(root.as_fd(), Bounds { directories, time: Duration::from_secs(seconds) }, &mut || stop)
+            let bounds = Bounds { directories, least: 0, time: Duration::from_secs(seconds) };
+            walk(root.as_fd(), bounds, &mut || stop)
         };
         let whole = go(1000, 60, false);
         assert!(whole.complete && whole.unreadable.is_empty());
@@ -240,5 +243,15 @@ mod tests {
         assert!(!few.complete);
         assert_eq!((few.directories, few.places.len()), (21, 1));
         assert!(!go(1000, 60, true).complete && !go(1000, 0, false).complete);
+        // What is small is walked whole, however late it is.
+        let late = |least, stop: bool| {
+            let bounds = Bounds { directories: 1000, least, time: Duration::ZERO };
+            let walked = walk(root.as_fd(), bounds, &mut || stop);
+            (walked.directories, walked.complete)
+        };
+        assert_eq!(late(61, false), (61, true));
+        assert_eq!(late(60, false), (60, false));
+        assert_eq!(late(0, false), (0, false));
+        assert_eq!(late(61, true), (0, false));
     }
 }
