@@ -20,6 +20,9 @@ fn main() {
         let order = Path::new(&variable("CARGO_MANIFEST_DIR")).join("order.txt");
         println!("cargo::rustc-link-arg-bin=codex=-Wl,--symbol-ordering-file={}", order.display());
         println!("cargo::rustc-link-arg-bin=codex=-Wl,--no-warn-symbol-ordering");
+        // Functions that came out the same, as generic ones do for many types, are kept once. Nothing here tells functions apart by
+        // their addresses.
+        println!("cargo::rustc-link-arg-bin=codex=-Wl,--icf=all");
     }
 }
 
