@@ -29,6 +29,7 @@
 mod attempt;
 mod call;
 mod look;
+mod place;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -56,6 +57,7 @@ use crate::report::Observation;
 use crate::sys;
 use crate::sys::trace::{self, Called, Resume, Stop};
 pub(crate) use attempt::Log;
+use attempt::What;
 pub use attempt::{Attempt, MOST_ATTEMPTS};
 pub use call::Act;
 use look::Look;
@@ -86,15 +88,16 @@ pub fn observer_sockets() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 /// The observer's arguments, without the program's name: the numbers of its end of the socket and of the file to write to,
-/// whose end ends it, and below what a thing that is not there may be hidden.
+/// whose end ends it, whether what is written goes to views, and below what a thing that is not there may be hidden.
 #[must_use]
 pub fn observer_arguments(
     socket: RawFd,
     log: RawFd,
     parent: i32,
+    viewed: bool,
     hidden: impl IntoIterator<Item = PathBuf>,
 ) -> Vec<OsString> {
-    let numbers = [socket, log, parent].map(|number| number.to_string().into());
+    let numbers = [socket, log, parent, i32::from(viewed)].map(|number| number.to_string().into());
     let hidden = hidden.into_iter().map(PathBuf::into_os_string);
     std::iter::once(OPTION.into()).chain(numbers).chain(hidden).collect()
 }
@@ -108,8 +111,9 @@ pub(crate) fn asked(arguments: &[OsString]) -> Option<&[OsString]> {
 /// The observer, from its first instruction to its last.
 pub(crate) fn observe(arguments: &[OsString]) -> Result<(), SetupError> {
     let failed = |call: &'static str| move |errno| SetupError::call(Step::Start, call, errno);
-    let [socket, log, parent, hidden @ ..] = arguments else {
-        return Err(SetupError::condition(Step::Arguments, OPTION, "needs a socket, a file and a parent"));
+    let [socket, log, parent, viewed, hidden @ ..] = arguments else {
+        let needs = "needs a socket, a file, a parent, and whether there is a view";
+        return Err(SetupError::condition(Step::Arguments, OPTION, needs));
     };
     let number = |text: &OsString| text.to_str().and_then(|text| text.parse::<i32>().ok()).unwrap_or(-1);
     let socket = sys::take_descriptor(number(socket)).map_err(failed("fcntl"))?;
@@ -137,7 +141,9 @@ pub(crate) fn observe(arguments: &[OsString]) -> Result<(), SetupError> {
     };
     followed.or_else(gone).map_err(failed("ptrace"))?;
     let hidden = hidden.iter().map(PathBuf::from).collect();
-    Observer { log: Log::new(log.into()), hidden, entered: HashMap::new(), started: Instant::now() }
+    let viewed = number(viewed) == i32::from(true);
+    let log = Log::new(log.into());
+    Observer { log, hidden, viewed, entered: HashMap::new(), started: Instant::now() }
         .follow()
         .map_err(failed("waitpid"))
 }
@@ -244,6 +250,8 @@ struct Observer {
     log: Log,
     /// Below what a thing that is not there may be one that is hidden.
     hidden: Vec<PathBuf>,
+    /// Whether links that the command makes go with it, so that it is seen now where they lead.
+    viewed: bool,
     /// Calls that have begun, by their thread, and what they named then.
     entered: HashMap<Pid, (Called, Look)>,
     started: Instant,
@@ -329,13 +337,16 @@ impl Observer {
         }
         // Where it names something else by now, nobody knows what the kernel has read.
         let Some(look) = Look::at(thread, &called).filter(|now| *now == before) else { return };
-        let Some((act, target, second)) = look.resolve(thread) else { return };
+        let Some(what) = look.resolve(thread, self.viewed) else { return };
         let may_be_hidden =
             |path: &OsString| self.hidden.iter().any(|hidden| PathBuf::from(path).starts_with(hidden));
-        if errno == Errno::ENOENT && !may_be_hidden(&target) {
+        if errno == Errno::ENOENT
+            && !may_be_hidden(&what.target)
+            && !what.places.iter().flatten().any(may_be_hidden)
+        {
             return;
         }
-        self.tell(thread, (act, target, second), errno);
+        self.tell(thread, what, errno);
     }
 
     /// A filter refused a call, and the kernel is about to say so by a signal. Whether it was ours.
@@ -351,11 +362,11 @@ impl Observer {
         }
         let words: Vec<String> =
             std::iter::once(number.to_string()).chain(arguments.map(|word| word.to_string())).collect();
-        self.tell(thread, (Act::Call, words.join(" ").into(), None), Errno::EPERM);
+        self.tell(thread, What::new(Act::Call, words.join(" ").into()), Errno::EPERM);
         true
     }
 
-    fn tell(&mut self, thread: Pid, what: (Act, OsString, Option<OsString>), errno: Errno) {
+    fn tell(&mut self, thread: Pid, what: What, errno: Errno) {
         let first = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.log.add(what, errno, first, || look::who(thread));
     }

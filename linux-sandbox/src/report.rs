@@ -329,6 +329,7 @@ impl Record {
                     .find(|act| field("act").is_some_and(|name| name == act.name().as_bytes()))?,
                 target: OsString::from_vec(field("target")?.clone()),
                 second: None,
+                places: [None, None],
                 errno: errno()??,
                 process: number("process")?.try_into().ok()?,
                 program: OsString::from_vec(field("program")?.clone()),

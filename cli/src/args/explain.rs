@@ -20,8 +20,9 @@ The command runs in views of the directories that it may write, which end with i
 here. It has no input. What it sends over a network that the policy opens is not undone.
 
 Exit codes:
-      0 nothing was refused; 1 something was; 124 it did not end in time; 126 and 127 it could not
-      be executed; 130 interrupted; 125 it was not run; 2 usage or configuration";
+      0 nothing was seen to be refused; 1 something was, or may have been; 124 it did not end in time;
+      126 and 127 it could not be executed; 130 interrupted; 125 it was not run; 2 usage or
+      configuration";
 
 /// What was typed.
 #[derive(Args, Debug)]

@@ -83,9 +83,11 @@ impl Report<'_> {
             denied(denial, &mut text);
         }
         match (self.result.denials.len(), self.result.denials_untold) {
-            (0, 0) => text.push_str("\nnothing was refused\n"),
+            (0, 0) => text.push_str("\nnothing was seen to be refused\n"),
             (_, 0) => {}
-            (_, more) => text.push_str(&format!("\nand {more} more, for which there was no room\n")),
+            (_, more) => text.push_str(&format!(
+                "\nand {more} more that may have been refused, of which no more is known\n"
+            )),
         }
         text
     }

@@ -131,6 +131,11 @@ impl Judge<'_> {
         files::judge(self, operation, path)
     }
 
+    /// The same of a place: an absolute path on which nothing is a link for the command, whatever is there now.
+    pub(super) fn file_at(&self, operation: Operation, place: PathBuf) -> Verdict {
+        files::judge_at(self, operation, place)
+    }
+
     /// Whether a command may connect to a port of a host, named or numeric.
     #[must_use]
     pub fn connect(&self, host: &str, port: Option<u16>) -> Verdict {

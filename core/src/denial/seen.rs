@@ -28,16 +28,21 @@ pub struct Seen {
 pub fn confirm(seen: &Seen, judge: &Judge<'_>, plan: &Plan) -> Option<Denial> {
     let attempt = &seen.attempt;
     let path = Path::new(&attempt.target);
+    let [place, second_place] = attempt.places.each_ref().map(|place| place.as_deref().map(Path::new));
+    let named = File { path, place };
     let text = || attempt.target.to_string_lossy().into_owned();
     let denial = match attempt.act {
-        Act::Read => file(judge, Operation::Read, path, attempt.errno),
-        Act::Write => file(judge, Operation::Write, path, attempt.errno),
-        Act::WriteOrCreate => file(judge, writing(path), path, attempt.errno),
-        Act::Create => file(judge, Operation::Create, path, attempt.errno),
-        Act::CreateIn => in_directory(judge, path, attempt.errno),
-        Act::Remove => file(judge, Operation::Remove, path, attempt.errno),
-        Act::Metadata => file(judge, Operation::Metadata, path, attempt.errno),
-        Act::Rename => rename(judge, path, Path::new(attempt.second.as_ref()?), attempt.errno),
+        Act::Read => file(judge, Operation::Read, named, attempt.errno),
+        Act::Write => file(judge, Operation::Write, named, attempt.errno),
+        Act::WriteOrCreate => file(judge, writing(named), named, attempt.errno),
+        Act::Create => file(judge, Operation::Create, named, attempt.errno),
+        Act::CreateIn => in_directory(judge, named, attempt.errno),
+        Act::Remove => file(judge, Operation::Remove, named, attempt.errno),
+        Act::Metadata => file(judge, Operation::Metadata, named, attempt.errno),
+        Act::Rename => {
+            let to = File { path: Path::new(attempt.second.as_ref()?), place: second_place };
+            rename(judge, named, to, attempt.errno)
+        }
         Act::Connect => host(judge, &text(), attempt.errno),
         Act::Unix => unix(judge, path, attempt.errno),
         Act::Signal => signal(judge, &text(), attempt.errno),
@@ -52,20 +57,47 @@ pub fn confirm(seen: &Seen, judge: &Judge<'_>, plan: &Plan) -> Option<Denial> {
     })
 }
 
-fn writing(path: &Path) -> Operation {
-    if path.symlink_metadata().is_ok() { Operation::Write } else { Operation::Create }
+/// A file by its name, and where that led when it was tried, if somebody looked: links may be gone since.
+#[derive(Clone, Copy)]
+struct File<'a> {
+    path: &'a Path,
+    place: Option<&'a Path>,
 }
 
-fn file(judge: &Judge<'_>, operation: Operation, path: &Path, errno: Errno) -> Option<Denial> {
-    let Ok(Verdict::Denied(refusal)) = judge.file(operation, path) else {
-        return by_a_way_that_is_gone(judge, operation, path, errno);
-    };
-    let is_ours = refusal.errno == Some(errno) && possible(judge, operation, path);
-    is_ours.then(|| Denial::exact(operation, path.to_string_lossy().into_owned(), *refusal))
+impl File<'_> {
+    fn at(&self) -> &Path {
+        self.place.unwrap_or(self.path)
+    }
+
+    fn verdict(&self, judge: &Judge<'_>, operation: Operation) -> Result<Verdict, Errno> {
+        match self.place {
+            Some(place) => Ok(judge.file_at(operation, place.to_owned())),
+            None => judge.file(operation, self.path),
+        }
+    }
+
+    fn denied(&self, operation: Operation, refusal: Refusal) -> Denial {
+        Denial::exact(operation, self.path.to_string_lossy().into_owned(), refusal)
+    }
 }
 
-/// In a view, a command has made a link where nothing is, or something else: where that led is gone with the view. What is
-/// written to a view itself is never answered so, unless the tree is read-only without us.
+fn writing(file: File<'_>) -> Operation {
+    if file.at().symlink_metadata().is_ok() { Operation::Write } else { Operation::Create }
+}
+
+fn file(judge: &Judge<'_>, operation: Operation, file: File<'_>, errno: Errno) -> Option<Denial> {
+    match file.verdict(judge, operation) {
+        Ok(Verdict::Denied(refusal)) => {
+            let is_ours = refusal.errno == Some(errno) && possible(judge, operation, file);
+            is_ours.then(|| file.denied(operation, *refusal))
+        }
+        _ if file.place.is_none() => by_a_way_that_is_gone(judge, operation, file.path, errno),
+        _ => None,
+    }
+}
+
+/// In a view, a command has made a link where nothing is, or something else: where that led is gone with the view, and could
+/// not be told then. What is written to a view itself is never answered so, unless the tree is read-only without us.
 fn by_a_way_that_is_gone(
     judge: &Judge<'_>,
     operation: Operation,
@@ -90,32 +122,39 @@ fn by_a_way_that_is_gone(
 
 /// Whether it would have happened without the sandbox, or found nothing there to do it to: a read-only mount answers before
 /// anybody looks. What a command made in a view was its own.
-fn possible(judge: &Judge<'_>, operation: Operation, path: &Path) -> bool {
+fn possible(judge: &Judge<'_>, operation: Operation, file: File<'_>) -> bool {
+    let path = file.at();
     if judge.viewed && path.symlink_metadata().is_err() && judge.is_writable(path) {
         return true;
     }
     let finds_nothing =
         matches!(operation, Operation::Remove | Operation::Rename) && path.symlink_metadata().is_err();
     let operation = if finds_nothing { Operation::Create } else { operation };
-    judge.possible_outside(operation, path)
+    match file.place {
+        Some(place) => judge.possible_at(operation, place),
+        None => judge.possible_outside(operation, path),
+    }
 }
 
 /// One name may be where nothing changes, or both. What is mounted apart from the rest answers first that it is elsewhere
 /// (`EXDEV`), though it is not.
-fn rename(judge: &Judge<'_>, from: &Path, to: &Path, errno: Errno) -> Option<Denial> {
-    let onto = if to.symlink_metadata().is_ok() { Operation::Rename } else { Operation::Create };
+fn rename(judge: &Judge<'_>, from: File<'_>, to: File<'_>, errno: Errno) -> Option<Denial> {
+    let onto = if to.at().symlink_metadata().is_ok() { Operation::Rename } else { Operation::Create };
     if errno != Errno::EXDEV {
         let refused = file(judge, Operation::Rename, from, errno);
         return refused.or_else(|| file(judge, onto, to, errno));
     }
-    let together = device(judge, from).is_some() && device(judge, from) == device(judge, to.parent()?);
-    let (operation, path) = [(Operation::Rename, from), (onto, to)]
-        .into_iter()
-        .find(|(operation, path)| matches!(judge.file(*operation, path), Ok(Verdict::Denied(_))))?;
-    let Ok(Verdict::Denied(refusal)) = judge.file(operation, path) else { return None };
+    let lies_on = device(judge, from.at());
+    let together = lies_on.is_some() && lies_on == device(judge, to.at().parent()?);
+    let (operation, file, refusal) =
+        [(Operation::Rename, from), (onto, to)].into_iter().find_map(|(operation, file)| {
+            match file.verdict(judge, operation) {
+                Ok(Verdict::Denied(refusal)) => Some((operation, file, refusal)),
+                _ => None,
+            }
+        })?;
     let is_ours = together && possible(judge, Operation::Rename, from) && possible(judge, onto, to);
-    let refusal = Refusal { errno: Some(errno), ..*refusal };
-    is_ours.then(|| Denial::exact(operation, path.to_string_lossy().into_owned(), refusal))
+    is_ours.then(|| file.denied(operation, Refusal { errno: Some(errno), ..*refusal }))
 }
 
 /// The file system that something lies on, links not followed. What was in a view lay where its directory does.
@@ -127,12 +166,14 @@ fn device(judge: &Judge<'_>, path: &Path) -> Option<u64> {
 }
 
 /// A file without a name was to be made in a directory.
-fn in_directory(judge: &Judge<'_>, directory: &Path, errno: Errno) -> Option<Denial> {
-    let denial = file(judge, Operation::Create, &directory.join("…"), errno)?;
+fn in_directory(judge: &Judge<'_>, directory: File<'_>, errno: Errno) -> Option<Denial> {
+    let inside = |directory: &Path| directory.join("…");
+    let (path, place) = (inside(directory.path), directory.place.map(inside));
+    let denial = file(judge, Operation::Create, File { path: &path, place: place.as_deref() }, errno)?;
     let resolved = denial.resolved_target.as_deref().and_then(|place| Path::new(place).parent());
     Some(Denial {
         resolved_target: resolved.map(|place| place.to_string_lossy().into_owned()),
-        target: directory.to_string_lossy().into_owned(),
+        target: directory.path.to_string_lossy().into_owned(),
         ..denial
     })
 }

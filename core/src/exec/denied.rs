@@ -64,8 +64,8 @@ impl Tried {
     }
 }
 
-/// Everything that is known to have been refused, and how often there was more than is kept. A call that succeeded, that nobody observed and of which nothing was moved
-/// away costs nothing.
+/// Everything that is known to have been refused, and how often there was more than is kept. A call that succeeded, that nobody
+/// observed and of which nothing was moved away costs nothing.
 pub(super) async fn denials(
     result: &ExecResult,
     request: &ExecRequest,
@@ -86,7 +86,7 @@ pub(super) async fn denials(
         return (Vec::new(), tried.untold);
     }
     let settings = sandbox.settings();
-    let (mut fold, untold) = (Fold::default(), tried.untold);
+    let (mut fold, mut untold) = (Fold::default(), tried.untold);
     for moved in &result.quarantined {
         fold.push(of_quarantined(moved, settings));
     }
@@ -97,9 +97,12 @@ pub(super) async fn denials(
     if (speaks || !tried.seen.is_empty()) && rung.expected.level != Level::None {
         // Places are looked up that the command named, and the disk may let wait.
         let said = Said::of(result, request, sandbox, rung, protection);
-        let found = off_the_runtime(request.stdio, move || said.explain(&tried, speaks)).await;
-        // What can't be looked up is not told.
-        found.unwrap_or_default().into_iter().for_each(|denial| fold.push(denial));
+        let attempts = tried.seen.iter().fold(0, |sum: u64, seen| sum.saturating_add(seen.attempt.count));
+        match off_the_runtime(request.stdio, move || said.explain(&tried, speaks)).await {
+            Ok(found) => found.into_iter().for_each(|denial| fold.push(denial)),
+            // What can't be looked up may have been refused.
+            Err(_no_thread) => untold = untold.saturating_add(attempts),
+        }
     }
     let untold = untold.saturating_add(fold.dropped());
     (fold.finish(), untold)

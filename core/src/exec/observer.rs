@@ -20,8 +20,8 @@ use super::{spawn, sys};
 /// The descriptors at which the observer finds its end of the socket, and the file that it writes to.
 const SOCKET: i32 = 3;
 const LOG: i32 = 4;
-/// As much as is read of what it has written: more than it writes, unless every path is as long as can be.
-const MOST_READ: usize = 4 * 1024 * 1024;
+/// As much as is read of what it has written: more than it writes.
+const MOST_READ: usize = 16 * 1024 * 1024;
 
 /// An observer. It ends by itself when nobody is left whom it follows, or nobody came.
 #[derive(Debug)]
@@ -40,13 +40,14 @@ impl Observer {
             .map_err(spawn::preparing("memfd_create"))?;
         let log = File::from(log);
         let theirs = log.try_clone().map_err(|_full| spawn::preparing("fcntl")(Errno::EMFILE))?;
-        let arguments = observer_arguments(SOCKET, LOG, getpid().as_raw(), hidden_by(plan));
+        let arguments =
+            observer_arguments(SOCKET, LOG, getpid().as_raw(), plan.view.is_some(), hidden_by(plan));
         let pid = spawn::observe(helper, [(observers, SOCKET), (theirs.into(), LOG)], arguments)?;
         Ok((Self { pid, log, started: Instant::now() }, commands))
     }
 
-    /// What was seen so far, and how often there was no room for more. All that a process tried before it ended is among it: it could not go on before it was
-    /// written down.
+    /// What was seen so far, and how often there was no room for more. All that a process tried before it ended is among it: it
+    /// could not go on before it was written down.
     pub(super) fn attempts(&self) -> (Vec<Attempt>, u64) {
         let length = self.log.metadata().map_or(0, |status| status.len());
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(MOST_READ).min(MOST_READ)];

@@ -305,7 +305,8 @@ pub struct ExecResult {
     pub notes: Vec<ProtectionNote>,
     /// What the sandbox refused, as far as our own code decided it or the command spoke of it.
     pub denials: Vec<Denial>,
-    /// How often more something was refused, or failed in a way that could be a refusal, than there is room for in `denials`.
+    /// How often more something was refused, or failed in a way that could be a refusal, than there is room for in `denials`, or
+    /// could be looked up.
     pub denials_untold: u64,
 }
 

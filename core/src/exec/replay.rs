@@ -52,8 +52,9 @@ impl Replay {
 }
 
 fn of(attempt: &Attempt, plan: &Plan) -> Option<OnlyHere> {
-    let place = Path::new(&attempt.target);
-    let second = attempt.second.as_deref().map(Path::new);
+    let [place, second] = &attempt.places;
+    let place = Path::new(place.as_ref().unwrap_or(&attempt.target));
+    let second = second.as_deref().or(attempt.second.as_deref()).map(Path::new);
     let why = match attempt.errno {
         Errno::EOVERFLOW if viewed(plan, place).is_some() => {
             "it belongs to another user or group, whose files only root can change in a view"

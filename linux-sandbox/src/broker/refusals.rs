@@ -60,6 +60,7 @@ impl Refusals {
                 act,
                 target: target.clone(),
                 second: None,
+                places: [None, None],
                 errno,
                 process,
                 program,

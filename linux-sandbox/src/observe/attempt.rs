@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! untold NUL
-//! count NUL act NUL errno NUL process NUL first NUL program NUL target NUL second NUL    (once more for each)
+//! count NUL act NUL errno NUL process NUL first NUL program NUL target NUL second NUL place NUL place NUL    (once more for each)
 //! ```
 //!
 //! Both counts have so many digits always, so that they are counted in place. The first is of what there was no room for.
@@ -22,7 +22,7 @@ pub const MOST_ATTEMPTS: usize = 512;
 /// How long a text in one may be: a path has at most as many bytes.
 const LONGEST: usize = 4096;
 const DIGITS: usize = 20;
-const FIELDS: usize = 8;
+const FIELDS: usize = 10;
 
 /// Something that was tried, and failed with an error by which a sandbox may refuse.
 ///
@@ -35,6 +35,8 @@ pub struct Attempt {
     pub target: OsString,
     /// The other path of a rename.
     pub second: Option<OsString>,
+    /// Where both led, links followed, as far as that was looked up then: they may lead elsewhere since.
+    pub places: [Option<OsString>; 2],
     /// The kernel's answer.
     pub errno: Errno,
     /// The process that tried first, by its number where it was seen from.
@@ -47,8 +49,24 @@ pub struct Attempt {
     pub first: u64,
 }
 
+/// What was tried, on what: the fields of an [`Attempt`] of these names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct What {
+    pub(crate) act: Act,
+    pub(crate) target: OsString,
+    pub(crate) second: Option<OsString>,
+    pub(crate) places: [Option<OsString>; 2],
+}
+
+impl What {
+    /// On one thing, of which no more is known.
+    pub(crate) const fn new(act: Act, target: OsString) -> Self {
+        Self { act, target, second: None, places: [None, None] }
+    }
+}
+
 /// What makes two attempts the same.
-type Key = (Act, i32, OsString, Option<OsString>);
+type Key = (What, i32);
 
 /// The file, for who writes it.
 #[derive(Debug)]
@@ -77,12 +95,12 @@ impl Log {
     /// than all the rest.
     pub(crate) fn add(
         &mut self,
-        (act, target, second): (Act, OsString, Option<OsString>),
+        what: What,
         errno: Errno,
         first: u64,
         who: impl FnOnce() -> (i32, OsString),
     ) {
-        let key = (act, errno as i32, target, second);
+        let key = (what, errno as i32);
         if let Some((place, count)) = self.known.get_mut(&key) {
             *count += 1;
             // As above.
@@ -94,9 +112,9 @@ impl Log {
             return self.write_untold();
         }
         let (process, program) = who();
-        let (act, errno, target, second) = &key;
+        let (What { act, target, second, places: [place, second_place] }, errno) = &key;
         let mut entry = Vec::new();
-        let second = second.as_deref().map(|path| path.as_bytes()).unwrap_or_default();
+        let or_empty = |path: &Option<OsString>| path.clone().unwrap_or_default();
         for text in [
             digits(1).as_bytes(),
             act.name().as_bytes(),
@@ -105,7 +123,9 @@ impl Log {
             first.to_string().as_bytes(),
             program.as_bytes(),
             target.as_bytes(),
-            second,
+            or_empty(second).as_bytes(),
+            or_empty(place).as_bytes(),
+            or_empty(second_place).as_bytes(),
         ] {
             entry.extend(text.iter().take(LONGEST).filter(|byte| **byte != 0));
             entry.push(0);
@@ -142,12 +162,16 @@ impl Attempt {
     }
 
     fn read(texts: &[&[u8]]) -> Option<Self> {
-        let [count, act, errno, process, first, program, target, second] = texts else { return None };
+        let [count, act, errno, process, first, program, target, second, place, second_place] = texts else {
+            return None;
+        };
         let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let path = |bytes: &[u8]| (!bytes.is_empty()).then(|| text(bytes));
         Some(Self {
             act: Act::ALL.into_iter().find(|known| known.name().as_bytes() == *act)?,
             target: text(target),
-            second: (!second.is_empty()).then(|| text(second)),
+            second: path(second),
+            places: [path(place), path(second_place)],
             errno: Errno::from_raw(i32::try_from(number(errno)?).ok()?),
             process: i32::try_from(number(process)?).ok()?,
             program: text(program),
@@ -166,13 +190,14 @@ mod tests {
     use nix::sys::memfd::{MFdFlags, memfd_create};
     use proptest::prelude::*;
 
-    use super::{Act, Attempt, Log, MOST_ATTEMPTS};
+    use super::{Act, Attempt, Log, MOST_ATTEMPTS, What};
 
     fn attempt(target: &str) -> Attempt {
         Attempt {
             act: Act::Create,
             target: target.into(),
             second: None,
+            places: [None, None],
             errno: Errno::EROFS,
             process: 7,
             program: "sh".into(),
@@ -182,8 +207,8 @@ mod tests {
     }
 
     fn add(log: &mut Log, attempt: Attempt) {
-        let Attempt { act, target, second, errno, process, program, first, .. } = attempt;
-        log.add((act, target, second), errno, first, || (process, program));
+        let Attempt { act, target, second, places, errno, process, program, first, .. } = attempt;
+        log.add(What { act, target, second, places }, errno, first, || (process, program));
     }
 
     fn log() -> (Log, File) {
@@ -205,10 +230,14 @@ mod tests {
         add(&mut log, attempt("/a"));
         add(&mut log, Attempt { act: Act::Rename, second: Some("/c".into()), ..attempt("/b\n") });
         add(&mut log, attempt("/a"));
+        // Where it leads is a part of what it is.
+        let placed = Attempt { places: [Some("/p".into()), Some("/q".into())], ..attempt("/a") };
+        add(&mut log, placed.clone());
         let (read, untold) = Attempt::read_all(&read(&file));
         assert_eq!(read[0], Attempt { count: 2, ..attempt("/a") });
         assert_eq!(read[1], Attempt { act: Act::Rename, second: Some("/c".into()), ..attempt("/b\n") });
-        assert_eq!((read.len(), untold), (2, 0));
+        assert_eq!(read[2], placed);
+        assert_eq!((read.len(), untold), (3, 0));
     }
 
     #[test]

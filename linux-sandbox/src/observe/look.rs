@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
+use super::attempt::What;
 use super::call::{self, Act, Named, Object};
+use super::place::place;
 use crate::sys::trace::Called;
 
 /// `PATH_MAX` of `linux/limits.h`: the kernel reads no longer path.
@@ -62,17 +64,27 @@ impl Look {
         Some(Self { act, seen })
     }
 
-    /// Where that is: absolute paths, as the thread would find them now.
-    pub(super) fn resolve(self, thread: Pid) -> Option<(Act, OsString, Option<OsString>)> {
+    /// Where that is: absolute paths, as the thread would find them now. Links are followed where they may be gone later.
+    pub(super) fn resolve(self, thread: Pid, links_go: bool) -> Option<What> {
         let Self { act, seen } = self;
+        let follow = !matches!(act, Act::Remove | Act::Rename);
+        let placed = |path: &OsString| place(thread, Path::new(path), follow).map(PathBuf::into_os_string);
+        let placed = |path: &OsString| links_go.then(|| placed(path)).flatten();
         Some(match seen {
-            Seen::File(file) => (act, file.resolve(thread)?, None),
-            Seen::Files(first, second) => (act, first.resolve(thread)?, Some(second.resolve(thread)?)),
+            Seen::File(file) => {
+                let target = file.resolve(thread)?;
+                What { places: [placed(&target), None], ..What::new(act, target) }
+            }
+            Seen::Files(first, second) => {
+                let (target, second) = (first.resolve(thread)?, second.resolve(thread)?);
+                let places = [placed(&target), placed(&second)];
+                What { second: Some(second), places, ..What::new(act, target) }
+            }
             Seen::Address(address) => {
                 let (act, target) = address_named(act, &address, thread)?;
-                (act, target, None)
+                What::new(act, target)
             }
-            Seen::Process(number) => (act, number.to_string().into(), None),
+            Seen::Process(number) => What::new(act, number.to_string().into()),
         })
     }
 }

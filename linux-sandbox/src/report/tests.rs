@@ -59,6 +59,7 @@ fn a_refusal_survives_the_pipe() {
         act: Act::Unix,
         target: "/run/a socket\n".into(),
         second: None,
+        places: [None, None],
         errno: Errno::EACCES,
         process: 0,
         program: "curl".into(),

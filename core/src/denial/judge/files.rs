@@ -27,9 +27,13 @@ pub(super) fn judge(judge: &Judge<'_>, operation: Operation, path: &Path) -> Res
     if judge.level == Level::None || OWN.iter().any(|own| path.starts_with(own)) {
         return Ok(allowed());
     }
-    let place = locate(path, !acts_on_the_name(operation))?;
+    Ok(judge_at(judge, operation, locate(path, !acts_on_the_name(operation))?))
+}
+
+/// The same where links were followed.
+pub(super) fn judge_at(judge: &Judge<'_>, operation: Operation, place: PathBuf) -> Verdict {
     if let Some(verdict) = hidden(judge, operation, &place) {
-        return Ok(verdict);
+        return verdict;
     }
     let namespaces = judge.level == Level::Namespaces;
     if let (true, Ok(name)) = (namespaces && judge.confines_files(), place.strip_prefix("/dev"))
@@ -40,23 +44,23 @@ pub(super) fn judge(judge: &Judge<'_>, operation: Operation, path: &Path) -> Res
         && operation != Operation::Create
     {
         // The sandbox has a /dev of its own.
-        return Ok(judge.refused("P1", None, Errno::ENOENT, place, "devices are not opened"));
+        return judge.refused("P1", None, Errno::ENOENT, place, "devices are not opened");
     }
     if operation == Operation::Read {
-        return Ok(allowed());
+        return allowed();
     }
     if !judge.confines_files() {
-        return Ok(allowed());
+        return allowed();
     }
     if operation == Operation::Metadata && !namespaces {
-        return Ok(Verdict::Allowed { note: Some(UNPROMISED) });
+        return Verdict::Allowed { note: Some(UNPROMISED) };
     }
     if operation == Operation::Write
         && (DEVICES.iter().any(|device| place == Path::new(device)) || place.starts_with("/dev/pts/"))
     {
-        return Ok(allowed());
+        return allowed();
     }
-    Ok(change(judge, operation, place))
+    change(judge, operation, place)
 }
 
 /// A change of content, name or metadata at a place that can be seen.
@@ -237,24 +241,28 @@ impl Judge<'_> {
     /// refuse is no denial of ours.
     #[must_use]
     pub fn possible_outside(&self, operation: Operation, path: &Path) -> bool {
-        let Ok(place) = locate(path, !acts_on_the_name(operation)) else { return false };
+        locate(path, !acts_on_the_name(operation)).is_ok_and(|place| self.possible_at(operation, &place))
+    }
+
+    /// The same of a place.
+    pub(in super::super) fn possible_at(&self, operation: Operation, place: &Path) -> bool {
         let may = |place: &Path, how| access(place, how).is_ok();
-        let parent = place.parent().unwrap_or(&place);
+        let parent = place.parent().unwrap_or(place);
         match operation {
-            Operation::Read => may(&place, AccessFlags::R_OK),
-            Operation::Write => may(&place, AccessFlags::W_OK),
+            Operation::Read => may(place, AccessFlags::R_OK),
+            Operation::Write => may(place, AccessFlags::W_OK),
             Operation::Metadata => place
                 .symlink_metadata()
                 .is_ok_and(|status| geteuid().is_root() || status.uid() == geteuid().as_raw()),
             Operation::Create => {
                 let there = place.ancestors().skip(1).find(|above| above.exists());
                 let into = there.is_some_and(|above| may(above, AccessFlags::W_OK | AccessFlags::X_OK));
-                if place.exists() { may(&place, AccessFlags::W_OK) || into } else { into }
+                if place.exists() { may(place, AccessFlags::W_OK) || into } else { into }
             }
             Operation::Remove | Operation::Rename => {
                 place.symlink_metadata().is_ok() && may(parent, AccessFlags::W_OK | AccessFlags::X_OK)
             }
-            Operation::Unix => may(&place, AccessFlags::W_OK),
+            Operation::Unix => may(place, AccessFlags::W_OK),
             Operation::Connect | Operation::Signal | Operation::Call | Operation::Use => true,
         }
     }

@@ -14,6 +14,7 @@ fn seen(act: Act, target: &Path, second: Option<&Path>, errno: Errno) -> Seen {
         act,
         target: target.into(),
         second: second.map(Into::into),
+        places: [None, None],
         errno,
         process: 7,
         program: "mv".into(),
