@@ -3,17 +3,26 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a suite reports by failing")]
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+#[path = "replay/beneath.rs"]
+mod beneath;
+#[path = "replay/left.rs"]
+mod left;
+#[path = "replay/links.rs"]
+mod links;
+#[path = "replay/remembered.rs"]
+mod remembered;
 
+use std::fs;
+
+use beneath::nobody_reaches_what_lies_beneath;
 use codex_tests::cases_at;
 use codex_tests::harness::{
     Failures, Identity, Invocation, Listener, Policy, Run, Scene, Snapshot, require_tool,
 };
+use left::nothing_is_left_and_an_interrupt_ends_it;
+use links::what_a_link_of_the_commands_own_leads_to_is_denied;
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
+use remembered::the_last_command_that_failed_is_remembered;
 use serde_json::Value;
 
 cases_at!(
@@ -31,8 +40,6 @@ cases_at!(
     the_last_command_that_failed_is_remembered,
 );
 
-/// How long a command may take to come as far as it should.
-const PATIENCE: Duration = Duration::from_secs(60);
 const NO_SLASH_TMP: &str = "sandbox_workspace_write.exclude_slash_tmp=true";
 
 /// The verb under `workspace-write`, in the workspace.
@@ -266,109 +273,6 @@ fn a_denial_has_its_error_and_the_line_that_would_allow_it(scene: &Scene) {
     }
 }
 
-fn what_a_link_of_the_commands_own_leads_to_is_denied(scene: &Scene) {
-    furnish(scene);
-    let mut failures = Failures::new();
-    for (script, target) in [
-        ("ln -s ../outside way; echo x > way/new", "workspace/way/new"),
-        ("ln -s ../outside/file way; echo x > way", "workspace/way"),
-        ("rm file; ln -s ../outside/file file; echo x > file", "workspace/file"),
-        ("rm -r tree; ln -s ../outside tree; rm tree/file", "workspace/tree/file"),
-    ] {
-        let run = explain(scene, &[], &["sh", "-c", script]).run();
-        let denials = &json(&run)["denials"];
-        let denial = &denials[0];
-        let told = (denial["errno"].clone(), text(&denial["certainty"]), text(&denial["target"]));
-        let target = scene.path(target).display().to_string();
-        let expected = (Value::from(Errno::EROFS as i32), "exact", target.as_str());
-        failures.check(run.code() == Some(1) && told == expected && denials[1].is_null(), || {
-            format!("{script}: {denials}\n{}", run.describe())
-        });
-    }
-    // What the command may write is none, whatever way it takes.
-    let script =
-        "mkdir made; ln -s made way; echo x > way/new; ln -s ../workspace/file other; echo x > other";
-    let run = explain(scene, &[], &["sh", "-c", script]).run();
-    failures.check(run.code() == Some(0) && json(&run)["exit_code"] == 0, || run.describe());
-    failures.finish();
-}
-
-/// Ways to what a view is laid over. `@` is the scene's directory.
-const DETOURS: [(&str, &[&str]); 9] = [
-    ("the root of the first process", &["write", "/proc/1/root@/workspace/file", "WRONLY"]),
-    ("the root of whoever asks", &["write", "/proc/self/root@/workspace/file", "WRONLY"]),
-    ("its working directory", &["write", "/proc/self/cwd/file", "WRONLY"]),
-    ("a handle", &["by-handle", "@/workspace/file"]),
-    ("the layers, by the name of their place", &["write", "/proc/view/0/upper/file", "WRONLY"]),
-    ("the place of the layers, uncovered", &["syscall", "umount2", "text:/proc", "2"]),
-    ("the tree, uncovered", &["syscall", "umount2", "text:@/workspace", "2"]),
-    ("a second link from outside", &["write", "@/outside/twin", "WRONLY"]),
-    ("the layers, by what is open", &["write", "/proc/1/fd/3/file", "WRONLY"]),
-];
-
-fn nobody_reaches_what_lies_beneath(scene: &Scene) {
-    let numbers = [("umount2", libc::SYS_umount2.to_string())];
-    let mut failures = Failures::new();
-    for (index, (way, act)) in DETOURS.into_iter().enumerate() {
-        let scene = scene.fresh(&index.to_string());
-        furnish(&scene);
-        fs::hard_link(scene.path("workspace/file"), scene.path("outside/twin")).expect("link a file");
-        let root = scene.root().display().to_string();
-        let words: Vec<String> = act
-            .iter()
-            .map(|word| {
-                let number = numbers.iter().find(|(name, _)| name == word);
-                number.map_or_else(|| word.replace('@', &root), |(_, number)| number.clone())
-            })
-            .collect();
-        let probe = scene.probe_program().display().to_string();
-        let all: Vec<&str> =
-            std::iter::once(probe.as_str()).chain(words.iter().map(String::as_str)).collect();
-        let file = scene.path("workspace/file");
-        let state = || {
-            let status = file.metadata().expect("the file is there");
-            (fs::read(&file).expect("read it"), status.mtime_nsec(), status.ctime_nsec(), status.ino())
-        };
-        let before = state();
-        // What is done by the way of `write` is seen by its content.
-        let run = explain(&scene, &[], &all).run();
-        failures.check(run.code().is_some_and(|code| code < 2), || format!("{way}: {}", run.describe()));
-        failures.check(state() == before, || format!("{way} leads to the tree:\n{}", run.describe()));
-    }
-    if scene.identity() == Identity::Root && require_tool("unshare").is_some() {
-        // Another mount of the same file system, in which the tree has a second name.
-        let scene = scene.fresh("bound");
-        furnish(&scene);
-        scene.directory("bound");
-        let (root, codex) = (scene.root().display().to_string(), scene.codex_program().display().to_string());
-        let probe = scene.probe_program().display().to_string();
-        let script = format!(
-            "mount --bind {root}/workspace {root}/bound && cd {root}/workspace && \"$@\" {probe} write {root}/bound/file WRONLY"
-        );
-        let before = trees(&scene);
-        let all = ["-m", "sh", "-c", &script, "sh"];
-        let verb = [&codex, "debug", "explain", "--json", "--full-auto", "-c", NO_SLASH_TMP, "--"];
-        let run = scene.under(Policy::Bare).command("unshare", all.iter().chain(&verb)).run();
-        failures.check(json(&run)["denials"][0]["errno"] == Errno::EROFS as i32, || run.describe());
-        failures.check(trees(&scene) == before, || run.describe());
-        let all = ["-m", "sh", "-c", &script, "sh", "env"];
-        let run = scene.under(Policy::Bare).command("unshare", all).run();
-        failures
-            .check(trees(&scene) != before, || format!("the control changes nothing: {}", run.describe()));
-    }
-    // The control: the way by which the view itself is written leads to the file without one.
-    let control = scene.fresh("control");
-    furnish(&control);
-    let file = control.path("workspace/file");
-    let run = control
-        .under(Policy::WorkspaceWrite)
-        .probe(["write", &format!("/proc/self/root{}", file.display()), "WRONLY"])
-        .run();
-    failures
-        .check(run.verdict().is_ok() && fs::read(&file).is_ok_and(|text| text != b"x\n"), || run.describe());
-    failures.finish();
-}
-
 fn what_is_not_undone_is_asked_about(scene: &Scene) {
     furnish(scene);
     let unix = Listener::unix_stream(scene);
@@ -483,100 +387,4 @@ fn a_view_that_is_full_is_told(scene: &Scene) {
     assert_eq!(full("1MiB"), (true.into(), 1.into(), none.clone()));
     assert_eq!(full("8MiB"), (false.into(), 0.into(), none));
     assert!(!scene.path("workspace/large").exists());
-}
-
-fn nothing_is_left_and_an_interrupt_ends_it(scene: &Scene) {
-    furnish(scene);
-    let mounts = || fs::read_to_string("/proc/self/mountinfo").expect("read the mounts");
-    let of_ours = |list: String| list.lines().filter(|line| line.contains(" overlay ")).count();
-    let (before, overlays) = (trees(scene), of_ours(mounts()));
-    let script = "echo x > file; (sleep 1000 & ) ; sleep 1000";
-    let running = explain(scene, &[], &["sh", "-c", script]).start();
-    let inside = wait_for_sleepers(running.pid().as_raw());
-    running.signal(Signal::SIGINT);
-    let run = running.finish();
-    assert_eq!(run.code(), Some(130), "{}", run.describe());
-    assert_eq!(json(&run)["outcome"], "cancelled", "{}", run.describe());
-    for process in inside {
-        assert!(!is_sleeping(process), "{process} is left: {}", run.describe());
-    }
-    assert_eq!(of_ours(mounts()), overlays);
-    let after = trees(scene);
-    assert_eq!(before, after, "{}", before[0].difference(&after[0]));
-}
-
-/// Waits until both sleepers of a call are there, wherever below a process, and says their numbers.
-fn wait_for_sleepers(top: i32) -> Vec<i32> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let found: Vec<i32> = below(top).into_iter().filter(|pid| is_sleeping(*pid)).collect();
-        if found.len() >= 2 {
-            return found;
-        }
-        assert!(Instant::now() < end, "nobody sleeps below {top}: {found:?}");
-        std::thread::yield_now();
-    }
-}
-
-fn is_sleeping(pid: i32) -> bool {
-    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"sleep\0"))
-}
-
-fn below(top: i32) -> Vec<i32> {
-    let list = |task: PathBuf| fs::read_to_string(task.join("children")).unwrap_or_default();
-    let tasks = fs::read_dir(format!("/proc/{top}/task")).into_iter().flatten().flatten();
-    let children: Vec<i32> = tasks
-        .flat_map(|task| list(task.path()).split_whitespace().flat_map(str::parse).collect::<Vec<i32>>())
-        .collect();
-    children.iter().flat_map(|child| below(*child)).chain(children.iter().copied()).collect()
-}
-
-fn the_last_command_that_failed_is_remembered(scene: &Scene) {
-    furnish(scene);
-    let explain = |options: &[&str]| scene.codex(["debug", "explain", "--json"].iter().chain(options)).run();
-    let run = explain(&[]);
-    assert_eq!(run.code(), Some(125), "{}", run.describe());
-    assert!(run.error_text().contains("there is no command to explain"), "{}", run.describe());
-
-    let file = scene.path("outside/new").display().to_string();
-    let script = format!("echo x > {file}; echo \"$NOTE_OF_MINE\"; pwd; exit 3");
-    let failing = scene.under(Policy::WorkspaceWrite).shell(&script).directory(scene.path("workspace/tree"));
-    failing.env("NOTE_OF_MINE", "not to be kept").run().expect_code(3);
-    let record = scene.path("codex-home/last-failed.json");
-    let status = record.metadata().expect("it is remembered");
-    assert_eq!(
-        (status.permissions().mode() & 0o7777, status.uid()),
-        (0o600, scene.identity().uid().as_raw())
-    );
-    assert!(!fs::read_to_string(&record).expect("read it").contains("not to be kept"));
-    // What succeeds afterwards, or can't be set up, is not what is asked about.
-    scene.under(Policy::WorkspaceWrite).shell("exit 0").run().expect_code(0);
-
-    let run = explain(&[]);
-    let whole = json(&run);
-    assert_eq!((run.code(), &whole["exit_code"]), (Some(1), &3.into()), "{}", run.describe());
-    assert_eq!(whole["denials"][0]["target"], file.as_str(), "{}", run.describe());
-    assert_eq!(whole["command"][2], script.as_str(), "{}", run.describe());
-    assert_eq!(whole["remembered"]["ended"], "exited with code 3", "{}", run.describe());
-    let place = scene.path("workspace/tree").display().to_string();
-    assert_eq!(whole["stdout"]["text"], format!("\n{place}\n"), "{}", run.describe());
-    // A grant on top of what was typed then.
-    let outside = scene.outside().display().to_string();
-    let run = explain(&["--add-dir", &outside]);
-    assert_eq!(
-        (run.code(), &json(&run)["denials"]),
-        (Some(0), &Value::Array(Vec::new())),
-        "{}",
-        run.describe()
-    );
-    assert!(!scene.path("outside/new").exists());
-    // Under `never` nothing is kept, and what restricts nothing has nothing to explain.
-    fs::remove_file(&record).expect("remove it");
-    for sandbox in [
-        scene.under(Policy::WorkspaceWrite).options(["-c", "sandbox.explain=\"never\""]),
-        scene.under(Policy::DangerFullAccess),
-    ] {
-        sandbox.shell("exit 3").run().expect_code(3);
-        assert!(!record.exists());
-    }
 }
