@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{ClientBuilder, Method, Response, StatusCode, Url};
+use rustls::ClientConfig;
 
-pub(crate) use gate::{Gate, Gated};
+pub(crate) use gate::{Gate, Gated, read_certificates};
 
 /// How long it may take to reach a server.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -80,17 +81,11 @@ impl Request {
     pub(crate) async fn hop(&self, gate: &Gate) -> Result<Response, HttpError> {
         let (host, port) = host_and_port(&self.url).ok_or_else(|| HttpError::Location(shown(&self.url)))?;
         let addresses = gate.addresses(&host, port).await?;
-        let builder = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
+        let builder = builder(&self.url, gate.tls())
+            .await?
             .connect_timeout(CONNECT)
             // To these and to no others; the port is the URL's.
             .resolve_to_addrs(&host, &addresses);
-        let builder = match self.url.scheme() {
-            "https" => builder.tls_backend_preconfigured(gate.tls().await?),
-            // No certificate is needed, and none looked for.
-            _ => builder.tls_certs_only([]),
-        };
         let client = builder.build().map_err(|error| HttpError::Failed(chain(&error)))?;
         let request = client.request(self.method.clone(), self.url.clone()).headers(self.headers.clone());
         let request = if self.body.is_empty() { request } else { request.body(self.body.clone()) };
@@ -132,6 +127,19 @@ impl Request {
         }
         self.url = next;
     }
+}
+
+/// A client that goes where its URL leads and nowhere else: by no proxy, and not where it is redirected to.
+pub(crate) async fn builder(
+    url: &Url,
+    certificates: impl Future<Output = Result<ClientConfig, HttpError>>,
+) -> Result<ClientBuilder, HttpError> {
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    Ok(match url.scheme() {
+        "https" => builder.tls_backend_preconfigured(certificates.await?),
+        // No certificate is needed, and none looked for.
+        _ => builder.tls_certs_only([]),
+    })
 }
 
 /// Where a response leads on to. Nothing where it does not.

@@ -18,6 +18,8 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::http::{builder, read_certificates, shown};
+
 /// How many spans wait to be sent. Beyond it, they are dropped.
 const WAITING: usize = 2048;
 /// How many are sent at a time.
@@ -61,7 +63,7 @@ pub struct TelemetryOptions {
 impl std::fmt::Debug for TelemetryOptions {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The rest may be a secret.
-        write!(formatter, "TelemetryOptions({})", crate::http::shown(&self.endpoint))
+        write!(formatter, "TelemetryOptions({})", shown(&self.endpoint))
     }
 }
 
@@ -155,11 +157,10 @@ pub(crate) fn exporter(
 }
 
 async fn export(options: TelemetryOptions, mut waiting: mpsc::Receiver<Span>, stop: CancellationToken) {
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(PATIENCE)
-        .build();
+    let client = match builder(&options.endpoint, read_certificates()).await {
+        Ok(builder) => builder.timeout(PATIENCE).build().map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
     let client = match client {
         Ok(client) => client,
         Err(error) => return tracing::error!("spans can't be sent: {error}"),

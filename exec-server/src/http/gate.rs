@@ -48,6 +48,23 @@ impl std::fmt::Display for Literal {
     }
 }
 
+/// How `https:` is spoken, by the machine's certificates.
+pub(crate) async fn read_certificates() -> Result<ClientConfig, HttpError> {
+    let read = tokio::task::spawn_blocking(|| {
+        let mut config = ClientConfig::builder().with_platform_verifier()?.with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok::<_, rustls::Error>(config)
+    });
+    let read = read.await.map_err(|error| HttpError::Failed(error.to_string()))?;
+    read.map_err(|error| {
+        HttpError::Failed(format!(
+            "the certificates by which https is trusted can't be read: {}; a package like ca-certificates has them, and \
+             SSL_CERT_FILE may name others",
+            shown(error.to_string())
+        ))
+    })
+}
+
 /// What may be asked.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -72,19 +89,7 @@ impl Gate {
         if let Some(known) = self.tls.get() {
             return Ok(known.clone());
         }
-        let read = tokio::task::spawn_blocking(|| {
-            let mut config = ClientConfig::builder().with_platform_verifier()?.with_no_client_auth();
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            Ok::<_, rustls::Error>(config)
-        });
-        let read = read.await.map_err(|error| HttpError::Failed(error.to_string()))?;
-        let config = read.map_err(|error| {
-            HttpError::Failed(format!(
-                "the certificates by which https is trusted can't be read: {}; a package like ca-certificates has them, and \
-                 SSL_CERT_FILE may name others",
-                shown(error.to_string())
-            ))
-        })?;
+        let config = read_certificates().await?;
         Ok(self.tls.get_or_init(|| config).clone())
     }
 
