@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+
+use crate::protocol::encode_notification;
 
 /// What room is counted in. A message takes one at least.
 const UNIT: usize = 1024;
@@ -60,6 +63,17 @@ impl Outgoing {
             () = self.gone.cancelled() => return Err(Gone),
         };
         self.queue.send(Queued::Message { text, room }).map_err(|_closed| Gone)
+    }
+
+    /// Queues a notification. One that has no form in JSON is a mistake of ours, which ends nothing.
+    pub(crate) async fn tell(&self, method: &str, params: impl Serialize) -> Result<(), Gone> {
+        match encode_notification(method, params) {
+            Ok(text) => self.send(text).await,
+            Err(error) => {
+                tracing::error!(%error, method, "a notification has no form in JSON");
+                Ok(())
+            }
+        }
     }
 
     /// Ends the connection behind what is queued.

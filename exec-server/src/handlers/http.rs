@@ -17,7 +17,6 @@ use crate::noted;
 use crate::outgoing::{Gone, Outgoing};
 use crate::protocol::{
     Base64, BodyDeltaParams, HttpHeader, HttpParams, HttpResult, Id, RedirectPolicy, RpcError,
-    encode_notification,
 };
 
 /// How long an answer may take where the client does not say.
@@ -238,10 +237,7 @@ impl Stream {
             done,
             error,
         };
-        match encode_notification("http/request/bodyDelta", delta) {
-            Ok(text) => self.out.send(text).await?,
-            Err(error) => tracing::error!(%error, "a notification has no form in JSON"),
-        }
+        self.out.tell("http/request/bodyDelta", delta).await?;
         // One that was given up while it waited to be sent has no number.
         self.seq += 1;
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::files::{grant, short};
 use super::{Answer, Context, Later, Params, Rest, answer, now, refused};
-use crate::protocol::{MissingChangedParams, RpcError, WatchParams, WatchResult, encode_notification};
+use crate::protocol::{MissingChangedParams, RpcError, WatchParams, WatchResult};
 
 /// How many paths a watch may have, and how many bytes they may have together.
 const MOST: (usize, usize) = (256, 64 * 1024);
@@ -46,13 +46,8 @@ pub(super) fn watch_missing(context: &Context, params: Params) -> Result<Rest, R
                     () = out.gone() => return,
                     () = watcher.changed() => {}
                 }
-                match encode_notification("fs/missingChanged", MissingChangedParams { watch_id }) {
-                    Ok(text) => {
-                        if out.send(text).await.is_err() {
-                            tracing::debug!("a client that is gone does not hear what has changed");
-                        }
-                    }
-                    Err(error) => tracing::error!(%error, "a notification has no form in JSON"),
+                if out.tell("fs/missingChanged", MissingChangedParams { watch_id }).await.is_err() {
+                    tracing::debug!("a client that is gone does not hear what has changed");
                 }
             })
         }));

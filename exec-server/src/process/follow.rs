@@ -10,15 +10,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use codex_core::output::FeedReader;
 use codex_core::output::feed::{FeedChunk, FeedRead, Missed};
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Entry, stream};
 use crate::metrics::Metrics;
 use crate::outgoing::{Gone, Outgoing};
-use crate::protocol::{
-    Base64, Chunk, ClosedParams, ExitedParams, GapParams, MissedBytes, Stream, encode_notification,
-};
+use crate::protocol::{Base64, Chunk, ClosedParams, ExitedParams, GapParams, MissedBytes, Stream};
 
 /// How much is taken from the feed at a time.
 const AT_A_TIME: usize = 256 * 1024;
@@ -145,17 +142,18 @@ impl Teller {
         }
         self.exited = true;
         let exit_code = self.following.entry.exit_code().await;
-        self.send(
-            "process/exited",
-            ExitedParams {
-                process_id: self.following.entry.id.clone(),
-                seq,
-                exit_code,
-                sandbox_denied: false,
-                session_id: self.following.session.clone(),
-            },
-        )
-        .await
+        self.out
+            .tell(
+                "process/exited",
+                ExitedParams {
+                    process_id: self.following.entry.id.clone(),
+                    seq,
+                    exit_code,
+                    sandbox_denied: false,
+                    session_id: self.following.session.clone(),
+                },
+            )
+            .await
     }
 
     async fn close(&mut self, seq: u64) -> Result<(), Gone> {
@@ -164,16 +162,17 @@ impl Teller {
             return Ok(());
         }
         let result = if self.following.extended { self.result().await } else { None };
-        self.send(
-            "process/closed",
-            ClosedParams {
-                process_id: self.following.entry.id.clone(),
-                seq,
-                result,
-                session_id: self.following.session.clone(),
-            },
-        )
-        .await
+        self.out
+            .tell(
+                "process/closed",
+                ClosedParams {
+                    process_id: self.following.entry.id.clone(),
+                    seq,
+                    result,
+                    session_id: self.following.session.clone(),
+                },
+            )
+            .await
     }
 
     /// How it ended, in the words of the JSON result, without the streams.
@@ -198,7 +197,7 @@ impl Teller {
         self.metrics.missed_bytes.add(bytes);
         if self.following.extended {
             self.after = told.to_seq;
-            return self.send("process/gap", told).await;
+            return self.out.tell("process/gap", told).await;
         }
         let (stream, line) =
             if self.following.entry.tty { (Stream::Pty, "\r\n") } else { (Stream::Stderr, "\n") };
@@ -213,15 +212,5 @@ impl Teller {
             }
         }
         Ok(())
-    }
-
-    async fn send(&self, method: &str, params: impl Serialize) -> Result<(), Gone> {
-        match encode_notification(method, params) {
-            Ok(text) => self.out.send(text).await,
-            Err(error) => {
-                tracing::error!(%error, method, "a notification has no form in JSON");
-                Ok(())
-            }
-        }
     }
 }
