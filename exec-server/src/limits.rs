@@ -43,7 +43,8 @@ pub struct ServerLimits {
     pub retained_bytes: usize,
     /// For how long, in the whole life of a process, its output waits for slow readers before they miss some of it.
     pub stall: Duration,
-    /// How many bytes wait for a process to read them. Beyond it, `process/write` is answered when they are written.
+    /// How many bytes wait for a process to read them. Beyond it, `process/write` is answered when they are written; and where
+    /// [`in_flight_bytes`](Self::in_flight_bytes) wait on top, from connections that were lost, it is refused.
     pub input_bytes: usize,
     /// The longest time that `process/read` waits.
     pub longest_wait: Duration,

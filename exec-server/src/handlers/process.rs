@@ -47,7 +47,9 @@ pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError>
         (params.policy, params.limits, params.detach, params.size) = (None, None, None, None);
     }
     let has_input = params.tty || params.pipe_stdin == Some(true);
-    let (lane, pieces) = match has_input.then(|| InputLane::new(context.server.limits.input_bytes)) {
+    let limits = &context.server.limits;
+    let lane = has_input.then(|| InputLane::new(limits.input_bytes, limits.in_flight_bytes));
+    let (lane, pieces) = match lane {
         Some((lane, pieces)) => (Some(lane), Some(pieces)),
         None => (None, None),
     };
@@ -219,6 +221,9 @@ pub(super) fn write(context: &Context, params: Params) -> Result<Rest, RpcError>
             drop(written.await);
             answer(WriteResult { status: WriteStatus::Accepted })
         })),
+        Put::Full(waiting) => Err(RpcError::invalid(format!(
+            "{waiting} bytes wait for the process, and no more are taken; write them again when it has read"
+        ))),
     }
 }
 

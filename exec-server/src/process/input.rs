@@ -26,7 +26,9 @@ pub(crate) struct InputLane {
     state: Mutex<State>,
     /// Bytes that wait.
     waiting: Arc<AtomicUsize>,
+    /// How many may wait before who writes more has to, and how many before no more are taken.
     most: usize,
+    full: usize,
 }
 
 #[derive(Debug)]
@@ -51,15 +53,24 @@ pub(crate) enum Put {
     Now(WriteStatus),
     /// It waits for the process to read what came before; then it is accepted.
     Later(oneshot::Receiver<()>),
+    /// So many bytes wait that it is not taken. It is as if it had never come.
+    Full(usize),
 }
 
 impl InputLane {
-    /// A lane in which so many bytes may wait.
-    pub(crate) fn new(most: usize) -> (Self, Pieces) {
+    /// A lane in which so many bytes may wait while nobody does, and in which so many more may be of requests that wait for them.
+    /// A request that is lost with its connection leaves its bytes: that there are more is no request's to wait for.
+    pub(crate) fn new(most: usize, requested: usize) -> (Self, Pieces) {
         let (sender, pieces) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let state = State { pieces: Some(sender), written: HashSet::new(), order: VecDeque::new() };
-        (Self { state: Mutex::new(state), waiting: Arc::clone(&waiting), most }, Pieces { pieces, waiting })
+        let lane = Self {
+            state: Mutex::new(state),
+            waiting: Arc::clone(&waiting),
+            most,
+            full: most.saturating_add(requested),
+        };
+        (lane, Pieces { pieces, waiting })
     }
 
     /// Puts bytes behind what was put before, unless a piece of that id was.
@@ -69,6 +80,10 @@ impl InputLane {
             return Put::Now(WriteStatus::Accepted);
         }
         let Some(pieces) = &state.pieces else { return Put::Now(WriteStatus::StdinClosed) };
+        let before = self.waiting.load(Ordering::Relaxed);
+        if before >= self.full && !pieces.is_closed() {
+            return Put::Full(before);
+        }
         let count = bytes.len();
         let (done, written) = oneshot::channel();
         // Nobody takes it where the process has ended; that is no fault of whoever writes.
@@ -114,5 +129,31 @@ impl Pieces {
                 Some(Piece::End) | None => return process.close_input(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InputLane, Put};
+    use crate::protocol::WriteStatus;
+
+    #[test]
+    fn requests_that_are_lost_leave_no_more_than_there_is_room_for() {
+        let (lane, pieces) = InputLane::new(8, 16);
+        let put = |id: usize| lane.put(id.to_string(), vec![0; 4]);
+        for id in 0..2 {
+            assert!(matches!(put(id), Put::Now(WriteStatus::Accepted)), "{id}");
+        }
+        // Each of them is given up by whoever waited for it, and is written all the same.
+        for id in 2..6 {
+            assert!(matches!(put(id), Put::Later(_)), "{id}");
+        }
+        assert!(matches!(put(6), Put::Full(24)));
+        // What was put is known, and what was not taken is not.
+        assert!(matches!(put(5), Put::Now(WriteStatus::Accepted)));
+        assert!(matches!(put(6), Put::Full(24)));
+        // After the end of the process nothing waits.
+        drop(pieces);
+        assert!(matches!(put(6), Put::Now(WriteStatus::Accepted)));
     }
 }
