@@ -17,6 +17,8 @@ pub use signed::{DEFAULT_SKEW, LONGEST_SKEW, Refused, SignedTokens};
 
 /// The largest file that a secret or a key is read from, in bytes.
 const LARGEST_FILE: u64 = 64 * 1024;
+/// What nobody may do with the file of a token.
+const TOKEN: u32 = 0o027;
 /// The shortest token that is taken: 128 bits as hexadecimal digits, or 192 as base64.
 const SHORTEST: usize = 32;
 
@@ -123,7 +125,7 @@ impl TokenDigest {
     ///
     /// [`AuthError`].
     pub fn of_file(path: &Path) -> Result<Self, AuthError> {
-        let text = read("token", path, 0o027)?;
+        let text = read("token", path, TOKEN)?;
         let token = text.trim_ascii();
         if token.len() < SHORTEST || token.iter().any(|byte| !byte.is_ascii_graphic()) {
             return Err(AuthError::Short(path.to_owned()));
@@ -161,6 +163,20 @@ impl TokenDigest {
     }
 }
 
+/// The token that is in a file, for whoever shows it. The file is as [`TokenDigest::of_file`] wants it, and the token any text.
+///
+/// # Errors
+///
+/// [`AuthError`].
+pub fn token_of_file(path: &Path) -> Result<String, AuthError> {
+    let text = String::from_utf8(read("token", path, TOKEN)?).map_err(|other| AuthError::Unreadable {
+        kind: "token",
+        path: path.to_owned(),
+        error: std::io::Error::new(std::io::ErrorKind::InvalidData, other.utf8_error()),
+    })?;
+    Ok(text.trim().to_owned())
+}
+
 /// Reads a file that has a secret or a key in it, where nobody has these rights to it and it belongs to us or root.
 fn read(kind: &'static str, path: &Path, forbidden: u32) -> Result<Vec<u8>, AuthError> {
     let unreadable = |error| AuthError::Unreadable { kind, path: path.to_owned(), error };
@@ -182,7 +198,7 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt as _, chown};
 
-    use super::{AuthError, TokenDigest};
+    use super::{AuthError, TokenDigest, token_of_file};
 
     #[test]
     fn the_token_opens_and_nothing_else_does() {
@@ -214,11 +230,14 @@ mod tests {
         };
         for mode in [0o400, 0o600, 0o640, 0o700] {
             assert!(with(mode).is_ok(), "{mode:o}");
+            assert_eq!(token_of_file(&file).unwrap(), "0123456789abcdef0123456789abcdef");
         }
         for mode in [0o604, 0o602, 0o601, 0o620, 0o644, 0o666, 0o777] {
             let refused = with(mode).unwrap_err();
             assert!(matches!(refused, AuthError::Exposed { mode: found, .. } if found == mode), "{refused}");
             assert!(refused.to_string().starts_with("the token file "), "{refused}");
+            // Nor is it shown to anybody.
+            assert_eq!(token_of_file(&file).unwrap_err().to_string(), refused.to_string());
         }
         // Another user's could be another one tomorrow. Only root can give it away.
         if nix::unistd::geteuid().is_root() {

@@ -34,7 +34,9 @@ mod telemetry;
 mod transport;
 mod turns;
 
-pub use auth::{AuthError, Credential, DEFAULT_SKEW, LONGEST_SKEW, Refused, SignedTokens, TokenDigest};
+pub use auth::{
+    AuthError, Credential, DEFAULT_SKEW, LONGEST_SKEW, Refused, SignedTokens, TokenDigest, token_of_file,
+};
 pub use ceiling::{CeilingOptions, Refusal};
 pub use limits::ServerLimits;
 pub use mcp::McpOptions;

@@ -1,10 +1,11 @@
 //! `codex debug remote`: a command on a server, with live streams.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use codex_exec_server::client::{ClientError, Endpoint, Event, ExecServerClient};
 use codex_exec_server::protocol::{FileUri, NamedPolicy, StartParams, Stream};
+use codex_exec_server::{AuthError, token_of_file};
 use codex_linux_sandbox::shown;
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -21,8 +22,8 @@ const CHUNKS: usize = 4;
 enum Failure {
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("the token file {path}: {error}", path = shown(.path))]
-    Token { path: PathBuf, error: std::io::Error },
+    #[error(transparent)]
+    Token(#[from] AuthError),
     #[error("{0} is no absolute path")]
     Relative(String),
     #[error("the run can't be prepared: {0}")]
@@ -100,10 +101,9 @@ async fn run(args: RemoteArgs) -> Result<i32, Failure> {
 
 fn with_token(server: Endpoint, file: Option<&Path>) -> Result<Endpoint, Failure> {
     let Some(path) = file else { return Ok(server) };
-    let unreadable = |error| Failure::Token { path: path.to_owned(), error };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let token = Some(token_of_file(path)?);
     Ok(match server {
-        Endpoint::WebSocket { host, .. } => Endpoint::WebSocket { host, token: Some(text.trim().to_owned()) },
+        Endpoint::WebSocket { host, .. } => Endpoint::WebSocket { host, token },
         other => other,
     })
 }

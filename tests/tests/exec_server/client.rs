@@ -1,7 +1,9 @@
 //! Our own client, and the verb that uses it.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
@@ -166,6 +168,14 @@ fn debug_remote_is_the_command() {
     let (code, _, told) = remote(&["-s", "danger-full-access"], &["true"], b"");
     assert_eq!(code, Some(125));
     assert!(told.contains("exec_server.max_policy"), "{told}");
+    // A token that others could have read is none to show.
+    let token = server.path("token");
+    std::fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
+    for (mode, expected) in [(0o600, 0), (0o644, 125)] {
+        std::fs::set_permissions(&token, Permissions::from_mode(mode)).unwrap();
+        let (code, _, told) = remote(&["--ws-token-file", token.to_str().unwrap()], &["true"], b"");
+        assert_eq!((code, told.contains("has the mode 0644")), (Some(expected), expected != 0), "{told}");
+    }
 }
 
 #[test]
