@@ -219,10 +219,16 @@ impl Search {
                 // It may be one of these, with what comes after it.
                 None => return None,
             };
-            let end = rest.iter().position(|word| matches!(word.known(), Some(";" | "+")));
+            // A `+` alone is a word like any other.
+            let ends = |place: usize, word: &Word| match word.known() {
+                Some(";") => true,
+                Some("+") => place.checked_sub(1).and_then(|before| rest.get(before)?.known()) == Some("{}"),
+                _ => false,
+            };
+            let end = rest.iter().enumerate().position(|(place, word)| ends(place, word));
             let rest = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
             // What was found is the program.
-            if rest.first().and_then(Word::known).is_some_and(|program| program.contains("{}")) {
+            if is_left_open(rest, |word| word.known().is_some_and(|word| word.contains("{}")), false) {
                 return None;
             }
             if !rest.is_empty() {
@@ -268,32 +274,79 @@ fn understood(name: &str, arguments: &[Word]) -> Option<()> {
     (!unread).then_some(())
 }
 
+/// Options of `xargs` whose value is the next word, where it is not a part of theirs.
+const WITH_VALUES: &str = "adELnPRsS";
+/// The same, by their long names: any beginning of one will do.
+const WITH_VALUES_LONG: [&str; 6] =
+    ["arg-file", "delimiter", "max-args", "max-chars", "max-procs", "process-slot-var"];
+
 /// Whether what `xargs` reads is the program that it starts, or may be a script.
 fn runs_its_input(arguments: &[Word]) -> bool {
     let mut words = arguments.iter().map(|word| word.known().unwrap_or_default());
     let mut replaced = Vec::new();
+    let mut started = arguments.len();
     while let Some(word) = words.next() {
-        let value_follows = match word {
-            "-I" | "-J" => {
-                replaced.extend(words.next());
-                continue;
+        if let Some(long) = word.strip_prefix("--") {
+            let (name, value) =
+                long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+            if name.is_empty() {
+                started = words.len();
+                break;
             }
-            "-a" | "-d" | "-E" | "-L" | "-n" | "-P" | "-R" | "-s" | "-S" | "--arg-file" | "--delimiter"
-            | "--max-args" | "--max-chars" | "--max-lines" | "--max-procs" | "--process-slot-var" => true,
-            _ => false,
-        };
-        if value_follows {
-            words.next();
-        } else if let Some(sign) = word.strip_prefix("-I").or_else(|| word.strip_prefix("-i")) {
-            replaced.push(if sign.is_empty() { "{}" } else { sign });
-        } else if let Some(sign) = word.strip_prefix("--replace") {
-            replaced.push(sign.strip_prefix('=').unwrap_or("{}"));
-        } else if !word.starts_with('-') {
-            let put_in = |word: &str| replaced.iter().any(|sign| word.contains(sign));
-            let reads_scripts =
-                |word: &Word| !matches!(kind(std::slice::from_ref(word)), Starts::Nothing | Starts::Words);
-            return put_in(word) || (arguments.iter().any(reads_scripts) && words.any(put_in));
+            if "replace".starts_with(name) {
+                replaced.push(value.unwrap_or("{}"));
+            } else if value.is_none() && WITH_VALUES_LONG.iter().any(|option| option.starts_with(name)) {
+                words.next();
+            }
+        } else if let Some(letters) = word.strip_prefix('-') {
+            // What comes after one that takes a value is that.
+            let Some(place) = letters.find(|letter| "IJeil".contains(letter) || WITH_VALUES.contains(letter))
+            else {
+                continue;
+            };
+            let (letter, value) = letters.split_at(place).1.split_at(1);
+            match (letter, value) {
+                ("I" | "J", "") => replaced.extend(words.next()),
+                ("i", "") => replaced.push("{}"),
+                ("I" | "J" | "i", sign) => replaced.push(sign),
+                (_, "") if WITH_VALUES.contains(letter) => drop(words.next()),
+                _ => {}
+            }
+        } else {
+            started = words.len() + 1;
+            break;
         }
     }
-    false
+    let command = arguments.get(arguments.len().saturating_sub(started)..).unwrap_or_default();
+    let put_in =
+        |word: &Word| word.known().is_some_and(|word| replaced.iter().any(|sign| word.contains(sign)));
+    let reads_scripts =
+        |word: &Word| !matches!(kind(std::slice::from_ref(word)), Starts::Nothing | Starts::Words);
+    // Where no place is named, what is read comes last.
+    is_left_open(command, put_in, replaced.is_empty())
+        || (arguments.iter().any(reads_scripts) && command.iter().skip(1).any(put_in))
+}
+
+/// Whether the program that a command comes to is a word that is put in later, or, where more words follow, one of these: those
+/// that start others are gone through, their options left out.
+fn is_left_open(command: &[Word], put_in: impl Fn(&Word) -> bool, more_follow: bool) -> bool {
+    let is_own = |word: &Word| {
+        word.known().is_some_and(|word| {
+            word.starts_with(|first: char| first == '-' || first.is_ascii_digit()) || word.contains('=')
+        })
+    };
+    let mut rest = command;
+    while let Some((program, after)) = rest.split_first() {
+        if put_in(program) {
+            return true;
+        }
+        match kind(rest) {
+            Starts::Words | Starts::WordsOrShell | Starts::Env | Starts::Sudo | Starts::Option { .. } => {}
+            _ => return false,
+        }
+        let own = after.iter().take_while(|word| is_own(word) && !put_in(word)).count();
+        rest = after.get(own..).unwrap_or_default();
+    }
+    // `xargs` alone starts `echo`.
+    more_follow && !command.is_empty()
 }
