@@ -93,22 +93,19 @@ pub struct Shell {
     pub asks: Asks,
 }
 
+/// The arguments of a tool but for the last, which is [`ADDITIONAL`].
+const fn without_more(known: &'static [&'static str]) -> &'static [&'static str] {
+    match known {
+        [others @ .., _] => others,
+        [] => known,
+    }
+}
+
 impl ExecCommand {
     /// The arguments that there are.
-    pub const KNOWN: &[&str] = &[
-        "cmd",
-        "workdir",
-        "shell",
-        "login",
-        "tty",
-        "yield_time_ms",
-        "max_output_tokens",
-        "sandbox_permissions",
-        "justification",
-        "prefix_rule",
-    ];
+    pub const KNOWN: &[&str] = without_more(Self::KNOWN_WITH_MORE);
 
-    /// The same, where a call may ask for just this or that.
+    /// The arguments that there are, where a call may ask for just this or that.
     pub const KNOWN_WITH_MORE: &[&str] = &[
         "cmd",
         "workdir",
@@ -118,9 +115,9 @@ impl ExecCommand {
         "yield_time_ms",
         "max_output_tokens",
         "sandbox_permissions",
-        ADDITIONAL,
         "justification",
         "prefix_rule",
+        ADDITIONAL,
     ];
 
     /// Reads the arguments.
@@ -147,24 +144,17 @@ impl ExecCommand {
 
 impl Shell {
     /// The arguments that there are.
-    pub const KNOWN: &[&str] = &[
-        "command",
-        "workdir",
-        "timeout_ms",
-        "sandbox_permissions",
-        "with_escalated_permissions",
-        "justification",
-    ];
+    pub const KNOWN: &[&str] = without_more(Self::KNOWN_WITH_MORE);
 
-    /// The same, where a call may ask for just this or that.
+    /// The arguments that there are, where a call may ask for just this or that.
     pub const KNOWN_WITH_MORE: &[&str] = &[
         "command",
         "workdir",
         "timeout_ms",
         "sandbox_permissions",
         "with_escalated_permissions",
-        ADDITIONAL,
         "justification",
+        ADDITIONAL,
     ];
 
     /// Reads the arguments.
