@@ -24,7 +24,8 @@ pub enum Certainty {
 pub struct Rule {
     /// The dotted key of `config.toml`.
     pub setting: &'static str,
-    /// The file that sets it. `None` where none does.
+    /// The file that sets it. `None` where none does. As data it is text: a name that is none is no reason to tell nothing.
+    #[serde(serialize_with = "text")]
     pub file: Option<PathBuf>,
     /// The line of the value, counted from 1.
     pub line: Option<usize>,
@@ -172,6 +173,26 @@ pub fn lines(denials: &[Denial]) -> Vec<String> {
     sorted.into_iter().map(Denial::line).collect()
 }
 
+fn text<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
+}
+
 fn number<S: Serializer>(errno: &Option<Errno>, serializer: S) -> Result<S::Ok, S::Error> {
     errno.map(|errno| errno as i32).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_whose_name_is_no_text_is_told_all_the_same() {
+        let path = PathBuf::from(std::ffi::OsString::from_vec(b"/home/\xff/config.toml".to_vec()));
+        let rule = Rule::new("sandbox_mode", &Origin::File { path, line: 3 });
+        let told = serde_json::to_value(&rule).unwrap();
+        assert_eq!(told["file"], "/home/\u{fffd}/config.toml");
+        assert_eq!(told["line"], 3);
+    }
 }
