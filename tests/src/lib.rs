@@ -17,6 +17,7 @@
 //! | `CI` | set, turns skips into failures |
 //! | `CODEX_TESTS_PROGRAM` | names another `codex` to test, such as a release build |
 //! | `CODEX_TESTS_PIPELINES` | how many pipelines each shell runs observed, 100 unless set |
+//! | `CODEX_TESTS_WRITE_EVENTS` | set, writes `tests/scenarios/*.events` anew instead of comparing |
 //! | `CODEX_TESTS_KEEP` | set, keeps the scenes, below Cargo's target directory or `/var/tmp` |
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a harness reports by failing the test that uses it")]
