@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use codex_core::denial::Denial;
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -150,8 +151,8 @@ pub struct CommandExecution {
     pub timed_out: bool,
     /// Whether `aggregated_output` leaves something out.
     pub truncated: bool,
-    /// What the sandbox refused, a line each.
-    pub denials: Vec<String>,
+    /// What the sandbox refused.
+    pub denials: Vec<Denial>,
     /// The level of the sandbox: `namespaces`, `landlock` or `none`.
     pub enforcement: String,
     /// What it has beyond the policy, a line each.

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use codex_core::denial::lines;
 use codex_core::exec::{ExecError, ExecResult, Outcome};
 use codex_tools::patch::{Change, Patch};
 use codex_tools::{Observer, Running, Started, shown_output};
@@ -87,7 +86,7 @@ impl Observer for Telling {
                 execution.duration_ms = Some((result.duration.as_secs_f64() * 1e6).round() / 1e3);
                 execution.timed_out = matches!(result.outcome, Outcome::TimedOut { .. });
                 execution.enforcement = result.enforcement.level.name().to_owned();
-                execution.denials = lines(&result.denials);
+                execution.denials.clone_from(&result.denials);
                 match result.outcome {
                     Outcome::Exited { code } => {
                         execution.exit_code = Some(code);

@@ -206,8 +206,8 @@ impl Show {
         for line in lines.iter().skip(hidden) {
             self.line(&self.paint(Paint::Dim, &format!("  | {}", cut(line))));
         }
-        for denial in &command.denials {
-            self.line(&self.paint(Paint::Red, &format!("  denied: {}", cut(denial))));
+        for denial in codex_core::denial::lines(&command.denials) {
+            self.line(&self.paint(Paint::Red, &format!("  denied: {}", cut(&denial))));
         }
         let ending = match (command.status, command.exit_code, command.signal) {
             (Status::Declined, ..) => {
