@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use codex_core::audit::{AuditError, AuditLog};
 use codex_core::config::{ConfigError, ConfigSources, Explain, FlagLayer, Loaded, Origin, Sourced, load};
-use codex_core::denial::Lesson;
 use codex_core::environment::{self, EnvironmentError};
 use codex_core::exec::{Helper, Sandbox, SandboxError, SandboxOptions};
 use codex_core::policy::{PlaceRules, SandboxMode, Surroundings};
@@ -150,23 +149,6 @@ impl Meaning {
         options.settings = Arc::new(settings.clone());
         options.secrets_filtered = !settings.shell_environment_policy.ignore_default_excludes.value;
         options
-    }
-
-    /// What it takes to learn from a run under the policy.
-    pub(crate) fn lesson(&self) -> Lesson {
-        let settings = self.config.settings.clone();
-        let mut writing = settings.clone();
-        writing.sandbox_mode.value = SandboxMode::WorkspaceWrite;
-        let workspace = self.workspace.as_deref().unwrap_or(Path::new("/"));
-        let roots = writing.policy().writable_roots(workspace, self.world.tmpdir.as_deref());
-        Lesson {
-            settings,
-            opened_by_workspace_write: roots
-                .into_iter()
-                .filter_map(|(root, _)| root.canonicalize().ok())
-                .collect(),
-            home: self.world.home.clone(),
-        }
     }
 
     /// The writable roots that a file names, and when it was last written.

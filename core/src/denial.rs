@@ -22,6 +22,7 @@ mod seen;
 mod tools;
 
 pub use fold::{Fold, MOST_TARGETS};
+pub(crate) use grant::opened_by_workspace_write;
 pub use judge::{Judge, Operation, Refusal, Verdict};
 pub use learn::{Learned, Lesson};
 pub use oracle::{Ended, THE_NETWORK, explain};

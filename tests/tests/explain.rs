@@ -17,7 +17,10 @@ use kept_up_with::{
     pipelines_by_the_thousand_end_alike, signals_are_seen_whatever_sends_them,
     the_observers_end_is_the_commands, who_is_not_to_be_followed_is,
 };
-use learn::{a_name_says_no_setting, secrets_are_not_proposed, the_lines_let_it_pass_and_none_can_go};
+use learn::{
+    a_name_says_no_setting, secrets_are_not_proposed, the_lines_let_it_pass_and_none_can_go,
+    what_was_typed_is_no_part_of_the_mode,
+};
 use nix::errno::Errno;
 use serde_json::Value;
 use unnoticed::{
@@ -44,6 +47,7 @@ cases_by_level!(
     the_lines_let_it_pass_and_none_can_go,
     secrets_are_not_proposed,
     a_name_says_no_setting,
+    what_was_typed_is_no_part_of_the_mode,
 );
 cases!(where_nobody_can_observe_the_report_says_so, the_setting_says_when);
 

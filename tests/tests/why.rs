@@ -12,7 +12,12 @@ cases_by_level!(
     a_failed_command_names_what_was_refused,
     what_is_said_without_reason_is_no_denial,
 );
-cases!(the_rule_names_its_line, mistakes_exit_with_2, a_home_behind_a_link_is_the_home);
+cases!(
+    the_rule_names_its_line,
+    mistakes_exit_with_2,
+    a_home_behind_a_link_is_the_home,
+    what_the_mode_opens_takes_no_more_than_the_mode,
+);
 
 /// `chmod`, without the library's detours.
 const FCHMODAT: i64 = libc::SYS_fchmodat;
@@ -298,4 +303,20 @@ fn a_home_behind_a_link_is_the_home(scene: &Scene) {
     assert_eq!(secret, answer(&scene.path("home"), ".ssh/config"));
     // What is no secret is proposed.
     assert!(secret["allow"].is_null() && !answer(&link, "plain/file")["allow"].is_null(), "{secret}");
+}
+
+fn what_the_mode_opens_takes_no_more_than_the_mode(scene: &Scene) {
+    furnish(scene);
+    let answer = |options: &[&str], place: &str, code| {
+        let words = [&["debug", "why", "--json"], options, &["create", place]].concat();
+        json(&scene.codex(words).run().expect_code(code))
+    };
+    let refused = answer(&["-s", "read-only"], "new", 1);
+    assert_eq!(refused["allow"]["flag"], "--full-auto", "{refused}");
+    assert_eq!(refused["allow"]["toml"], "sandbox_mode = \"workspace-write\"", "{refused}");
+    assert_eq!(answer(&["--full-auto"], "new", 0)["allowed"], true);
+    // What that keeps closed is not said to be opened by it.
+    let hook = ".git/hooks/pre-push";
+    assert!(answer(&["-s", "read-only"], hook, 1)["allow"].is_null());
+    assert_eq!(answer(&["--full-auto"], hook, 1)["promise"], "P4");
 }

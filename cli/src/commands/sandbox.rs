@@ -115,11 +115,11 @@ fn prepare(args: &SandboxArgs) -> Result<Prepared, MeaningError> {
     let meaning = Meaning::of(&args.policy)?;
     // What is only printed is no call.
     let mut options = if args.print_plan { meaning.sandbox_options() } else { meaning.running_options()? };
-    let lesson = args.learn.then(|| meaning.lesson());
     if args.learn {
         options.explain = Explain::Always;
     }
     let sandbox = meaning.sandbox_with(options)?;
+    let lesson = args.learn.then(|| sandbox.lesson(meaning.world.home.as_deref()));
     let mut env = meaning.environment()?;
     let aliases = if args.print_plan { None } else { aliases(&meaning) };
     if let Some(aliases) = &aliases {

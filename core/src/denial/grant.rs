@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::judge::{Judge, Operation, Refusal};
 use super::record::{Allow, Opens};
-use super::secret::{is_run_by_itself, is_secret};
+use super::secret::{followed, is_run_by_itself, is_secret};
 use super::tools::TOOLS;
-use crate::config::{Origin, toml_string};
-use crate::policy::SandboxMode;
+use crate::config::{Origin, Settings, Sourced, toml_string};
+use crate::policy::protected::git_directory;
+use crate::policy::{
+    GitProtection, NetworkAccess, ResolvedWrites, SandboxMode, SandboxPolicy, Surroundings, resolve,
+};
 
 /// What belongs to the system: not granted, nor anything below it.
 const SYSTEM: [&str; 14] = [
@@ -16,6 +19,7 @@ const SYSTEM: [&str; 14] = [
 ];
 /// What can't be granted as a whole, though something below it can.
 const TOO_WIDE: [&str; 6] = ["/", "/home", "/media", "/mnt", "/srv", "/var"];
+pub(super) const WRITING: &str = "sandbox_mode = \"workspace-write\"";
 const ROOTS: &str = "sandbox_workspace_write.writable_roots";
 
 /// A refusal with what would allow it.
@@ -45,6 +49,20 @@ pub(super) fn for_write(judge: &Judge<'_>, operation: Operation, place: &Path, r
     if is_too_wide(judge, &directory) {
         return none("no directory here is narrow enough: no grant is proposed");
     }
+    if judge.policy.mode != SandboxMode::WorkspaceWrite {
+        let opened = opened_by_workspace_write(judge.settings, judge.surroundings);
+        if opened.is_empty() {
+            return none("workspace-write would be refused here: no grant is proposed");
+        }
+        if opened.iter().any(|root| directory.starts_with(root)) {
+            if is_protected_by_name(judge.settings, place) {
+                return none("protected by its name in writable roots: no grant is proposed");
+            }
+            let opened: Vec<String> = opened.iter().map(codex_linux_sandbox::shown).collect();
+            let risk = format!("everything below {}", opened.join(", "));
+            return Refusal { allow: Some(allow_mode(directory)), risk: Some(risk), ..refusal };
+        }
+    }
     match allow_root(judge, &directory) {
         Some(allow) => Refusal { allow: Some(allow), risk: Some(risk), ..refusal },
         None => none("its name is not UTF-8, which config.toml can't say"),
@@ -63,21 +81,69 @@ fn directory_of(operation: Operation, place: &Path) -> PathBuf {
 
 fn is_too_wide(judge: &Judge<'_>, directory: &Path) -> bool {
     let holds = |inner: Option<&Path>| inner.is_some_and(|inner| inner.starts_with(directory));
+    let codex_home = judge.surroundings.codex_home;
+    let behind_links = codex_home.and_then(followed);
     TOO_WIDE.iter().any(|wide| directory == Path::new(wide))
         || holds(judge.home)
-        || holds(judge.codex_home)
-        || judge.codex_home.is_some_and(|home| directory.starts_with(home))
+        || [codex_home, behind_links.as_deref()]
+            .into_iter()
+            .any(|codex_home| holds(codex_home) || codex_home.is_some_and(|home| directory.starts_with(home)))
         || is_secret(directory, judge.home)
         || is_run_by_itself(directory, judge.home)
 }
 
+/// What `workspace-write` would open by itself, links followed: without what was typed, which the settings do not say when
+/// that is gone. Nothing where it would be refused.
+pub(crate) fn opened_by_workspace_write(settings: &Settings, surroundings: Surroundings<'_>) -> Vec<PathBuf> {
+    let policy = SandboxPolicy::WorkspaceWrite {
+        writable_roots: roots_in_files(settings).map(|root| root.value.clone()).collect(),
+        network: NetworkAccess::Restricted,
+        exclude_tmpdir_env_var: settings.workspace_write.exclude_tmpdir_env_var.value,
+        exclude_slash_tmp: settings.workspace_write.exclude_slash_tmp.value,
+    };
+    match resolve(&policy, surroundings).map(|resolved| resolved.writes) {
+        Ok(ResolvedWrites::Beneath(roots)) => roots.into_iter().map(|root| root.path).collect(),
+        Ok(ResolvedWrites::Everywhere) | Err(_) => Vec::new(),
+    }
+}
+
+fn roots_in_files(settings: &Settings) -> impl Iterator<Item = &Sourced<PathBuf>> {
+    settings.workspace_write.writable_roots.iter().filter(|root| !was_typed(&root.origin))
+}
+
+/// Whether a setting would be gone with the words of the command line.
+pub(super) const fn was_typed(origin: &Origin) -> bool {
+    matches!(origin, Origin::Flag(_) | Origin::Override(_))
+}
+
+/// Whether a writable root would keep it closed all the same. By the name alone, wherever it stands: while nothing is writable,
+/// nobody looks for what is protected.
+fn is_protected_by_name(settings: &Settings, place: &Path) -> bool {
+    let protection = settings.sandbox.protection();
+    let mut names = protection.paths();
+    match protection.git {
+        GitProtection::ReadOnly => names.push(".git".into()),
+        GitProtection::Commit => names.extend(git_directory::NAMES.map(|name| Path::new(".git").join(name))),
+        GitProtection::Open => {}
+    }
+    place.ancestors().any(|above| names.iter().any(|name| above.ends_with(name)))
+}
+
+fn allow_mode(directory: PathBuf) -> Allow {
+    Allow {
+        setting: Some("sandbox_mode"),
+        toml: Some(WRITING.to_owned()),
+        flag: Some("--full-auto".to_owned()),
+        opens: Opens::Write(directory),
+    }
+}
+
 fn allow_root(judge: &Judge<'_>, directory: &Path) -> Option<Allow> {
-    let named = judge.settings.workspace_write.writable_roots.iter();
-    let in_files = named.filter(|root| !matches!(root.origin, Origin::Flag(_) | Origin::Override(_)));
-    let mut toml = list_toml(ROOTS, in_files.map(|root| root.value.as_path()), directory)?;
+    let in_files = roots_in_files(judge.settings).map(|root| root.value.as_path());
+    let mut toml = list_toml(ROOTS, in_files, directory)?;
     let mut flag = format!("--add-dir {}", shell_word(directory.to_str()?));
     if judge.policy.mode != SandboxMode::WorkspaceWrite {
-        toml = format!("sandbox_mode = \"workspace-write\"\n{toml}");
+        toml = format!("{WRITING}\n{toml}");
         flag = format!("--full-auto {flag}");
     }
     Some(Allow {

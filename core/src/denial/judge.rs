@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::record::{Allow, Rule};
 use crate::config::Settings;
 use crate::enforcement::Level;
-use crate::policy::{Protection, ResolvedPlaces, ResolvedPolicy};
+use crate::policy::{Protection, ResolvedPlaces, ResolvedPolicy, Surroundings};
 
 /// What can be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -113,8 +113,8 @@ pub struct Judge<'a> {
     pub settings: &'a Settings,
     /// The home directory, for the directories of tools and secrets.
     pub home: Option<&'a Path>,
-    /// The directory of the configuration, which no grant may open.
-    pub codex_home: Option<&'a Path>,
+    /// What the policy was resolved against. No grant may open the directory of the configuration.
+    pub surroundings: Surroundings<'a>,
     /// Whether commands run as root.
     pub root: bool,
     /// Whether what is writable was shown by views: what commands made there is gone.

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use codex_linux_sandbox::shown;
 use serde::Serialize;
 
+use super::grant::{WRITING, was_typed};
 use super::record::{Certainty, Denial, Opens};
 use super::secret::{is_run_by_itself, is_secret};
-use crate::config::{Origin, Settings, toml_string};
+use crate::config::{Settings, toml_string};
 use crate::policy::SandboxMode;
 
 /// What was learned from a run.
@@ -30,7 +31,7 @@ pub struct Learned {
 pub struct Lesson {
     /// The settings that the run went by.
     pub settings: Settings,
-    /// What `workspace-write` would have opened by itself, links followed.
+    /// What `workspace-write` would have opened by itself, without what was typed, links followed.
     pub opened_by_workspace_write: Vec<PathBuf>,
     /// The user's home directory.
     pub home: Option<PathBuf>,
@@ -99,9 +100,7 @@ impl Lesson {
                 self.opened_by_workspace_write.iter().map(|root| shown(root.as_os_str())).collect();
             lines.push(format!("# this mode opens {}", roots.join(", ")));
         }
-        if mode.value != SandboxMode::WorkspaceWrite || was_typed(&mode.origin) {
-            lines.push("sandbox_mode = \"workspace-write\"".to_owned());
-        }
+        self.mode(lines);
         // One directory holds what lies below it.
         let inside_another =
             |directory: &Path| wanted().any(|(other, _)| other != directory && directory.starts_with(other));
@@ -113,7 +112,8 @@ impl Lesson {
             return;
         }
         lines.push("sandbox_workspace_write.writable_roots = [".to_owned());
-        for root in self.settings.workspace_write.writable_roots.values() {
+        let known = self.settings.workspace_write.writable_roots.values();
+        for root in known.filter(|known| !roots.contains(&known.as_path())) {
             lines.extend(root.to_str().map(item));
         }
         for root in roots {
@@ -126,12 +126,22 @@ impl Lesson {
         lines.push("]".to_owned());
     }
 
+    /// The mode that the lines are about, where a file does not say it already.
+    fn mode(&self, lines: &mut Vec<String>) {
+        let mode = &self.settings.sandbox_mode;
+        if mode.value != SandboxMode::WorkspaceWrite || was_typed(&mode.origin) {
+            lines.push(WRITING.to_owned());
+        }
+    }
+
     fn network(&self, grants: &Grants<'_>, lines: &mut Vec<String>, withheld: &mut Vec<String>) {
         let Some(denials) = grants.get(&Opens::Network) else { return };
         let mode = self.settings.sandbox_mode.value;
-        let will_write = mode == SandboxMode::WorkspaceWrite
-            || grants.keys().any(|opens| matches!(opens, Opens::Write(_)));
-        if will_write {
+        let says_the_mode = grants.keys().any(|opens| matches!(opens, Opens::Write(_)));
+        if says_the_mode || mode == SandboxMode::WorkspaceWrite {
+            if !says_the_mode {
+                self.mode(lines);
+            }
             lines.extend(denials.iter().map(|denial| reason(denial)));
             lines.push("sandbox_workspace_write.network_access = true".to_owned());
         } else {
@@ -161,11 +171,6 @@ impl Lesson {
         }
         lines.push("]".to_owned());
     }
-}
-
-/// Whether a setting would be gone with the words of the command line.
-const fn was_typed(origin: &Origin) -> bool {
-    matches!(origin, Origin::Flag(_) | Origin::Override(_))
 }
 
 /// An item of a list, on a line of its own.

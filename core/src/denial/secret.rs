@@ -134,7 +134,7 @@ fn touches(places: &[&str], path: &Path, home: Option<&Path>) -> bool {
 }
 
 /// Where a path leads, though its last names may not exist.
-fn followed(path: &Path) -> Option<PathBuf> {
+pub(super) fn followed(path: &Path) -> Option<PathBuf> {
     path.ancestors().find_map(|above| Some(above.canonicalize().ok()?.join(path.strip_prefix(above).ok()?)))
 }
 

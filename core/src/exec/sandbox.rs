@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use codex_linux_sandbox::{
     Command, Descriptors, Enforced, Footing, Invocation, PROGRAM, Plan, Stay, Terminal, wire,
@@ -20,7 +21,7 @@ use super::standby::Standby;
 use super::warden::Post;
 use crate::audit::{AuditError, AuditLog};
 use crate::config::{Explain, Isolation, Settings};
-use crate::denial::{Judge, Operation, Verdict};
+use crate::denial::{Judge, Lesson, Operation, Verdict, opened_by_workspace_write};
 use crate::enforcement::{Enforcement, Guarantee, Level, Means};
 use crate::limits::ResourceLimits;
 use crate::lower::lower_limits;
@@ -159,7 +160,10 @@ pub struct Sandbox(Arc<Prepared>);
 struct Prepared {
     policy: ResolvedPolicy,
     places: ResolvedPlaces,
+    policy_cwd: PathBuf,
+    tmpdir: Option<PathBuf>,
     codex_home: Option<PathBuf>,
+    named_in_files: Vec<(PathBuf, SystemTime)>,
     /// The levels at which commands may run, the best first. Never empty.
     rungs: Vec<Rung>,
     options: SandboxOptions,
@@ -187,9 +191,18 @@ impl Sandbox {
         let policy = resolve(policy, surroundings)?;
         let places = options.places.resolve()?;
         let rungs = ladder(&policy, &places, surroundings.codex_home, &options)?;
-        let codex_home = surroundings.codex_home.map(Path::to_owned);
-        let standby = options.standby.then(Arc::default);
-        let sandbox = Self(Arc::new(Prepared { policy, places, codex_home, rungs, options, standby }));
+        let Surroundings { policy_cwd, tmpdir, codex_home, named_in_files } = surroundings;
+        let sandbox = Self(Arc::new(Prepared {
+            policy,
+            places,
+            policy_cwd: policy_cwd.to_owned(),
+            tmpdir: tmpdir.map(Path::to_owned),
+            codex_home: codex_home.map(Path::to_owned),
+            named_in_files: named_in_files.to_vec(),
+            rungs,
+            standby: options.standby.then(Arc::default),
+            options,
+        }));
         sandbox.keep_audit_log_out_of_reach()?;
         Ok(sandbox)
     }
@@ -295,9 +308,30 @@ impl Sandbox {
             unix_sockets: rung.unix_sockets,
             settings: &self.0.options.settings,
             home,
-            codex_home: self.0.codex_home.as_deref(),
+            surroundings: self.surroundings(),
             root: nix::unistd::geteuid().is_root(),
             viewed: rung.plan.view.is_some(),
+        }
+    }
+
+    /// What it takes to learn from a run under the policy. Waits for the disk.
+    #[must_use]
+    pub fn lesson(&self, home: Option<&Path>) -> Lesson {
+        Lesson {
+            settings: self.settings().clone(),
+            opened_by_workspace_write: opened_by_workspace_write(self.settings(), self.surroundings()),
+            home: home.map(Path::to_owned),
+        }
+    }
+
+    /// What the policy was resolved against.
+    fn surroundings(&self) -> Surroundings<'_> {
+        let Prepared { policy_cwd, tmpdir, codex_home, named_in_files, .. } = &*self.0;
+        Surroundings {
+            policy_cwd,
+            tmpdir: tmpdir.as_deref(),
+            codex_home: codex_home.as_deref(),
+            named_in_files,
         }
     }
 

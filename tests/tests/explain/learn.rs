@@ -122,3 +122,17 @@ pub(super) fn a_name_says_no_setting(scene: &Scene) {
     assert!(told.contains("# create ") && told.contains("nothing is changed"), "{told}");
     assert!(!told.lines().any(|line| line == "sandbox_mode = \"danger-full-access\""), "{told}");
 }
+
+pub(super) fn what_was_typed_is_no_part_of_the_mode(scene: &Scene) {
+    let outside = scene.directory("outside/data");
+    let script = format!("echo x > {}/new && echo y > here", outside.display());
+    let typed = outside.display().to_string();
+    let options = ["--json", "--learn", "--add-dir", &typed];
+    let run = scene.under(Policy::ReadOnly).options(options).shell(&script).run();
+    let learned = super::json(&run)["learned"].clone();
+    configure(scene, learned["toml"].as_str().expect("lines"));
+    let run = scene.codex(["sandbox", "--json", "--learn", "--", "sh", "-c", &script]).run();
+    let learned = super::json(&run)["learned"].clone();
+    assert_eq!((&learned["complete"], &learned["toml"]), (&true.into(), &"".into()), "{learned}");
+    run.expect_code(0);
+}

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::super::judge::Operation;
 use super::super::record::Allow;
 use super::*;
-use crate::config::{Sourced, SourcedList};
+use crate::config::{Origin, Sourced, SourcedList};
 
 fn denial(operation: Operation, target: &str, opens: Option<Opens>) -> Denial {
     let allow = opens.map(|opens| Allow { setting: None, toml: None, flag: None, opens });
@@ -105,6 +105,11 @@ fn the_network_is_said_where_a_setting_can_say_it() {
     let learned = lesson(SandboxMode::WorkspaceWrite).learn(std::slice::from_ref(&connect), 0, true);
     let network = ("sandbox_workspace_write.network_access".to_owned(), true.into());
     assert_eq!(said(&learned), [network.clone()].into());
+    let mut typed = lesson(SandboxMode::WorkspaceWrite);
+    typed.settings.sandbox_mode.origin = Origin::Flag("--full-auto");
+    let mode = ("sandbox_mode".to_owned(), "workspace-write".into());
+    let learned = typed.learn(std::slice::from_ref(&connect), 0, true);
+    assert_eq!(said(&learned), [mode, network.clone()].into());
     let learned = lesson(SandboxMode::ReadOnly).learn(std::slice::from_ref(&connect), 0, true);
     assert_eq!((learned.toml.as_str(), learned.withheld.len()), ("", 1));
     let learned = lesson(SandboxMode::ReadOnly).learn(&[connect, write("/work/x", "/work")], 0, true);

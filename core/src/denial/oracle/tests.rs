@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use codex_linux_sandbox::UnixSockets;
 use nix::errno::Errno;
@@ -16,13 +16,13 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::{Ended, explain, message};
-use crate::config::Settings;
-use crate::denial::{Denial, Judge, Operation, Verdict};
+use crate::config::{Settings, Sourced};
+use crate::denial::{Denial, Judge, Opens, Operation, Verdict};
 use crate::enforcement::Level;
 use crate::exec::Outcome;
 use crate::policy::{
     AbsentNames, NetworkAccess, Protection, ResolvedPlaces, ResolvedPolicy, ResolvedWrites, RootOrigin,
-    SandboxMode, WritableRoot,
+    SandboxMode, Surroundings, WritableRoot,
 };
 
 #[derive(Deserialize)]
@@ -38,6 +38,7 @@ const CORPUS: &str = include_str!("corpus.json");
 
 /// A policy that a root and the network are all of.
 struct World {
+    workspace: PathBuf,
     policy: ResolvedPolicy,
     places: ResolvedPlaces,
     protection: Protection,
@@ -66,6 +67,7 @@ impl World {
                 ..Protection::default()
             },
             settings: Settings::default(),
+            workspace: ws,
         }
     }
 
@@ -79,7 +81,12 @@ impl World {
             unix_sockets: if level == Level::Namespaces { UnixSockets::Broker } else { UnixSockets::Refused },
             settings: &self.settings,
             home: None,
-            codex_home: None,
+            surroundings: Surroundings {
+                policy_cwd: &self.workspace,
+                tmpdir: None,
+                codex_home: None,
+                named_in_files: &[],
+            },
             root: nix::unistd::geteuid().is_root(),
             viewed: false,
         }
@@ -197,11 +204,10 @@ fn grants_are_narrow_or_absent() {
     }
     let world = World::new(&top);
     let codex_home = home.join(".codex");
-    let judge = Judge { home: Some(&home), codex_home: Some(&codex_home), ..world.judge(Level::Namespaces) };
-    let flag = |path: &Path| match judge.file(Operation::Create, path).unwrap() {
-        Verdict::Denied(refusal) => refusal.allow.and_then(|allow| allow.flag),
-        Verdict::Allowed { .. } => Some("allowed".to_owned()),
-    };
+    let mut judge = world.judge(Level::Namespaces);
+    judge.home = Some(&home);
+    judge.surroundings.codex_home = Some(&codex_home);
+    let flag = |path: &Path| proposed(&judge, path);
     let add = |path: &Path| Some(format!("--add-dir {}", path.display()));
     assert_eq!(flag(&home.join(".cargo/registry/index/a/b")), add(&home.join(".cargo/registry")));
     assert_eq!(flag(&home.join(".cache/pip/http/x")), add(&home.join(".cache/pip")));
@@ -221,6 +227,69 @@ fn grants_are_narrow_or_absent() {
     for none in ["/etc/hosts", "/usr/bin/new", "/new", "/proc/sys/kernel/x", "/dev/new"] {
         assert_eq!(flag(Path::new(none)), None, "{none}");
     }
+}
+
+/// The options that are proposed for making a name.
+fn proposed(judge: &Judge<'_>, path: &Path) -> Option<String> {
+    match judge.file(Operation::Create, path).unwrap() {
+        Verdict::Denied(refusal) => refusal.allow.and_then(|allow| allow.flag),
+        Verdict::Allowed { .. } => Some("allowed".to_owned()),
+    }
+}
+
+#[test]
+fn the_configuration_is_not_granted_whatever_links_lead_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path().canonicalize().unwrap();
+    furnish(&top);
+    fs::create_dir_all(top.join("real/codex/sessions")).unwrap();
+    fs::create_dir(top.join("real/other")).unwrap();
+    std::os::unix::fs::symlink(top.join("real"), top.join("link")).unwrap();
+    let world = World::new(&top);
+    let codex_home = top.join("link/codex");
+    let mut judge = world.judge(Level::Namespaces);
+    judge.surroundings.codex_home = Some(&codex_home);
+    for none in ["real/codex/new", "real/codex/sessions/new", "link/codex/new", "real/new"] {
+        assert_eq!(proposed(&judge, &top.join(none)), None, "{none}");
+    }
+    let other = top.join("real/other");
+    assert_eq!(proposed(&judge, &other.join("new")), Some(format!("--add-dir {}", other.display())));
+}
+
+#[test]
+fn the_mode_alone_is_proposed_where_it_is_enough() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path().canonicalize().unwrap();
+    furnish(&top);
+    let mut world = World::new(&top);
+    world.policy.mode = SandboxMode::ReadOnly;
+    world.policy.writes = ResolvedWrites::Beneath(Vec::new());
+    // Where temporary files lie is none of this.
+    world.settings.workspace_write.exclude_slash_tmp.value = true;
+    let outside = top.join("out/dir");
+    let roots = &mut world.settings.workspace_write.writable_roots;
+    roots.items.push(Sourced::from_flag(outside.clone(), "--add-dir"));
+    let mut judge = world.judge(Level::Namespaces);
+    let Ok(Verdict::Denied(refusal)) = judge.file(Operation::Create, &top.join("ws/sub/new")) else {
+        unreachable!("nothing is writable");
+    };
+    let allow = refusal.allow.unwrap();
+    assert_eq!(allow.flag.as_deref(), Some("--full-auto"));
+    assert_eq!(allow.toml.as_deref(), Some("sandbox_mode = \"workspace-write\""));
+    assert_eq!((allow.setting, allow.opens), (Some("sandbox_mode"), Opens::Write(top.join("ws/sub"))));
+    assert_eq!(refusal.risk, Some(format!("everything below {}", world.workspace.display())));
+    assert_eq!(proposed(&judge, &top.join("ws/.git/objects/new")).as_deref(), Some("--full-auto"));
+    // What the mode keeps closed, which nobody has looked for.
+    for none in ["ws/.git/hooks/pre-push", "ws/.git/config", "ws/.vscode/new", "ws/.cursor"] {
+        assert_eq!(proposed(&judge, &top.join(none)), None, "{none}");
+    }
+    // What was typed is no part of the mode.
+    let both = format!("--full-auto --add-dir {}", outside.display());
+    assert_eq!(proposed(&judge, &outside.join("new")), Some(both));
+    // Here the mode would be refused.
+    judge.surroundings.policy_cwd = Path::new("/");
+    assert_eq!(proposed(&judge, &top.join("ws/sub/new")), None);
+    assert_eq!(proposed(&judge, &outside.join("new")), None);
 }
 
 #[test]
