@@ -1,6 +1,5 @@
 //! `codex debug explain`: a command once more, in views of what it may write, observed.
 
-use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -87,8 +86,9 @@ impl Replay {
     fn prepare(args: ExplainArgs) -> Result<Self, ExplainError> {
         let ExplainArgs { policy, timeout, view_size, effects_outside, json, command } = args;
         let (policy, command, remembered) = if command.is_empty() {
-            let last = LastFailed::read(World::read()?.codex_home.as_deref())?;
-            (as_it_was_typed(policy, &last)?, last.command.clone(), Some(last))
+            let world = World::read()?;
+            let last = LastFailed::read(world.codex_home.as_deref())?;
+            (as_it_was_typed(policy, &last, &world)?, last.command.clone(), Some(last))
         } else {
             (policy, command, None)
         };
@@ -170,16 +170,18 @@ fn outside(meaning: &Meaning, sandbox: &Sandbox) -> Option<&'static str> {
 }
 
 /// The policy that the last command ran under, with what was typed now on top; where it was typed then.
-fn as_it_was_typed(typed: PolicyOptions, last: &LastFailed) -> Result<PolicyOptions, ExplainError> {
-    let world = World::read()?;
+fn as_it_was_typed(
+    typed: PolicyOptions,
+    last: &LastFailed,
+    world: &World,
+) -> Result<PolicyOptions, ExplainError> {
     let here = |path: PathBuf| world.absolute(&path).ok_or(MeaningError::NoWorkingDirectory(path));
     let typed = PolicyOptions {
         cd: typed.cd.map(here).transpose()?,
         add_dir: typed.add_dir.into_iter().map(here).collect::<Result<_, _>>()?,
         ..typed
     };
-    let words: Vec<OsString> = last.options.clone();
-    let before = policy_typed(&words).map_err(|error| {
+    let before = policy_typed(&last.options).map_err(|error| {
         let text = error.to_string();
         ExplainError::Typed(text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned())
     })?;

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use serde::{Serialize, Serializer};
 
 use super::quote::quote;
+use super::why::grant;
 use crate::last_failed::LastFailed;
 
 /// All that there is to say.
@@ -62,9 +63,10 @@ impl Report<'_> {
     pub(crate) fn text(&self) -> String {
         let mut text = format!("replayed: {}\n", line(self.command));
         if let Some(last) = self.remembered {
-            let options: Vec<OsString> = last.options.clone();
-            let options =
-                if options.is_empty() { String::new() } else { format!(" with {}", line(&options)) };
+            let options = match last.options.as_slice() {
+                [] => String::new(),
+                options => format!(" with {}", line(options)),
+            };
             text.push_str(&format!(
                 "  as typed in {}{options}: {}\n",
                 shown(&last.directory),
@@ -134,17 +136,7 @@ fn denied(denial: &Denial, text: &mut String) {
     if let Some(rule) = &denial.rule {
         line("rule", &format!("{} ({})", rule.setting, rule.origin));
     }
-    if let Some(allow) = &denial.allow {
-        if let Some(flag) = &allow.flag {
-            line("allow", flag);
-        }
-        for toml in allow.toml.iter().flat_map(|toml| toml.lines()) {
-            line("or", toml);
-        }
-    }
-    if let Some(risk) = &denial.risk {
-        line(if denial.allow.is_some() { "opens" } else { "because" }, risk);
-    }
+    grant(denial.allow.as_ref(), denial.risk.as_deref(), line);
 }
 
 /// Words as a shell takes them. What it takes as it is can be shown as it is.

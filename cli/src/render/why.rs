@@ -81,17 +81,22 @@ impl Answer {
         if let Some(note) = self.note {
             line("note", note);
         }
-        if let Some(allow) = &self.allow {
-            if let Some(flag) = &allow.flag {
-                line("allow", flag);
-            }
-            for toml in allow.toml.iter().flat_map(|toml| toml.lines()) {
-                line("or", toml);
-            }
-        }
-        if let Some(risk) = &self.risk {
-            line(if self.allow.is_some() { "opens" } else { "because" }, risk);
-        }
+        grant(self.allow.as_ref(), self.risk.as_deref(), line);
         text
+    }
+}
+
+/// What would allow it and what that opens, or why nothing does.
+pub(super) fn grant(allow: Option<&Allow>, risk: Option<&str>, mut line: impl FnMut(&str, &str)) {
+    if let Some(allow) = allow {
+        if let Some(flag) = &allow.flag {
+            line("allow", flag);
+        }
+        for toml in allow.toml.iter().flat_map(|toml| toml.lines()) {
+            line("or", toml);
+        }
+    }
+    if let Some(risk) = risk {
+        line(if allow.is_some() { "opens" } else { "because" }, risk);
     }
 }
