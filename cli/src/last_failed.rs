@@ -80,7 +80,9 @@ pub(crate) struct LastFailed {
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LastFailedError {
-    #[error("there is no command to explain: none of `codex sandbox` has failed yet; name one after `--`")]
+    #[error(
+        "there is no command to explain: none of `codex sandbox` that failed is remembered; name one after `--`"
+    )]
     None,
     #[error("{path} can't be read: {why}; name a command after `--`", path = shown(.0), why = .1)]
     Unreadable(PathBuf, io::Error),
@@ -91,9 +93,9 @@ pub(crate) enum LastFailedError {
     Foreign(PathBuf),
 }
 
-/// Remembers a call of `codex sandbox` that failed. Where it can't be kept, none is: an earlier one would be taken for it.
-pub(crate) fn note(typed: &[OsString], command: &[OsString], result: &ExecResult) {
-    if !is_failure(&result.outcome) || result.enforcement.explanation.kind == ExplanationKind::None {
+/// Remembers a call of `codex sandbox` that failed. `signal` is one that came to us meanwhile. Where it can't be kept, none is: an earlier one would be taken for it.
+pub(crate) fn note(typed: &[OsString], command: &[OsString], result: &ExecResult, signal: Option<Signal>) {
+    if !is_failure(&result.outcome, signal) || result.enforcement.explanation.kind == ExplanationKind::None {
         return;
     }
     let Ok(World { codex_home: Some(home), current_directory, .. }) = World::read() else { return };
@@ -118,10 +120,12 @@ pub(crate) fn note(typed: &[OsString], command: &[OsString], result: &ExecResult
 }
 
 /// Whether it failed by itself, or by a limit. What a person ended did not.
-const fn is_failure(outcome: &Outcome) -> bool {
+fn is_failure(outcome: &Outcome, sent: Option<Signal>) -> bool {
     match outcome {
         Outcome::Exited { code } => *code != 0,
-        Outcome::Signalled { signal, .. } => *signal != Signal::SIGINT as i32,
+        Outcome::Signalled { signal, .. } => {
+            [Some(Signal::SIGINT), sent].into_iter().flatten().all(|sent| *signal != sent as i32)
+        }
         Outcome::TimedOut { .. }
         | Outcome::IdleTimedOut { .. }
         | Outcome::OutputExceeded { .. }

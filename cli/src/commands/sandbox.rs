@@ -190,7 +190,7 @@ fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun, typed: &[OsString])
 
     let (result, ended_by) = runtime.block_on(call(request, sandbox, &signals, &route));
     if let Ok(result) = &result {
-        last_failed::note(typed, &args.command, result);
+        last_failed::note(typed, &args.command, result, ended_by);
     }
     let code = tell(args, &result, lesson, ended_by);
     // What is given back piece by piece is written to, and each page of it would be copied first: the helper, a fork, had
@@ -207,7 +207,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, i32> {
         .map_err(|error| render::refusal(&format!("the run can't be prepared: {error}"), exit_code::REFUSED))
 }
 
-/// Runs a call to its end, and takes signals meanwhile. Tells the one that ended it as well.
+/// Runs a call to its end, and takes signals meanwhile. Tells the one as well that ended it, or was handed on last.
 pub(super) async fn call(
     request: ExecRequest,
     sandbox: &Sandbox,
@@ -251,7 +251,7 @@ fn in_a_terminal(
         },
         Ok(session) => {
             if let Ok(result) = session.answer.as_ref() {
-                last_failed::note(typed, &args.command, result);
+                last_failed::note(typed, &args.command, result, session.ended_by);
             }
             let code = tell(args, &session.answer, lesson, session.ended_by);
             match session.unwritten {
@@ -319,6 +319,11 @@ async fn listen(signals: &Signals, route: &Route, ended_by: &mut Option<Signal>)
     loop {
         let Ok(mut ready) = watched.readable().await else { return };
         while let Some(received) = signals.take() {
+            // The first one ends a call; of what is handed on, the last one may end the command.
+            match route {
+                Route::Forward(_) => *ended_by = Some(received.signal),
+                Route::Cancel(_) => *ended_by = ended_by.or(Some(received.signal)),
+            }
             match route {
                 // A signal of the terminal has reached the command already or, where it left our process group, the process
                 // beside it, which passes it on.
@@ -328,10 +333,7 @@ async fn listen(signals: &Signals, route: &Route, ended_by: &mut Option<Signal>)
                     }
                 }
                 Route::Forward(_) => {}
-                Route::Cancel(token) => {
-                    ended_by.get_or_insert(received.signal);
-                    token.cancel();
-                }
+                Route::Cancel(token) => token.cancel(),
             }
         }
         ready.clear_ready();

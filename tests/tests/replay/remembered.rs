@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use codex_tests::harness::{Policy, Scene};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{furnish, json};
@@ -56,4 +57,16 @@ pub(super) fn the_last_command_that_failed_is_remembered(scene: &Scene) {
         sandbox.shell("exit 3").run().expect_code(3);
         assert!(!record.exists());
     }
+    // Nor is what somebody ended. What ended by itself in the same way is.
+    let mut running = scene.under(Policy::WorkspaceWrite).shell("echo ready; exec sleep 1000").start();
+    assert_eq!(running.line().as_deref(), Some("ready"), "the command started");
+    running.signal(Signal::SIGTERM);
+    running.finish().expect_code(128 + Signal::SIGTERM as i32);
+    assert!(!record.exists());
+    scene
+        .under(Policy::WorkspaceWrite)
+        .shell("kill -TERM $$")
+        .run()
+        .expect_code(128 + Signal::SIGTERM as i32);
+    assert!(record.exists());
 }
