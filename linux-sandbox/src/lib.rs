@@ -67,7 +67,7 @@ pub use support::{
     AppArmor, Cause, Cgroup, Container, ContainerKind, Facts, Finding, Mechanism, Privileges, Remedy,
     Support, UserNamespaces, findings, kernel_is_at_least,
 };
-pub use sys::{Ending, PidFd, take_listeners};
+pub use sys::{Ending, PidFd, share_arenas, take_listeners};
 
 /// The name under which the program acts as the helper, and the `argv[0]` that a parent gives it.
 pub const PROGRAM: &str = "codex-linux-sandbox";

@@ -301,3 +301,24 @@ pub(crate) fn undo_spawn() -> Result<(), Errno> {
     }
     Ok(())
 }
+
+/// Has the threads of this process share so many arenas of the C library's heap at most: `mallopt(3)`, `M_ARENA_MAX`. Threads that come and
+/// go are given up to eight for each processor otherwise, and each of them grows to what one alone would hold. Says whether it was
+/// done: nothing is wrong where it was not.
+///
+/// What the user has set (`MALLOC_ARENA_MAX`) stays.
+#[must_use]
+pub fn share_arenas(most: usize) -> bool {
+    if std::env::var_os("MALLOC_ARENA_MAX").is_some() {
+        return false;
+    }
+    #[cfg(target_env = "gnu")]
+    if let Ok(most) = libc::c_int::try_from(most) {
+        // JUSTIFICATION: nobody wraps it.
+        // SAFETY: mallopt takes two numbers, and holds the lock of the heap while it keeps them.
+        return unsafe { libc::mallopt(libc::M_ARENA_MAX, most) } == 1;
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = most;
+    false
+}

@@ -11,6 +11,7 @@ use codex_exec_server::{
     PrepareError, SECRET_VARIABLES, Server, ServerLimits, ServerOptions, SignedTokens, TelemetryError,
     TelemetryOptions, TokenDigest,
 };
+use codex_linux_sandbox::share_arenas;
 use nix::sys::signal::Signal;
 
 use super::sandbox::{aliases, put_first};
@@ -81,6 +82,10 @@ fn serve(args: &ExecServerArgs) -> Result<i32, Failure> {
     let signals = Signals::block(Shares::Nothing).map_err(|errno| Failure::Prepare(errno.into()))?;
     let has_mcp = passed.iter().any(|(name, _)| name == MCP);
     let options = options(args, has_mcp)?;
+    // One for each thread that computes. Those that wait for disks and set-ups come and go.
+    if !share_arenas(std::thread::available_parallelism().map_or(1, Into::into)) {
+        tracing::debug!("the arenas of the heap are left to the C library");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(Failure::Prepare)?;
     let code = runtime.block_on(async {

@@ -183,10 +183,7 @@ fn some_clients_leave_nothing() {
 #[ignore = "takes as long as it is told to, and prints figures"]
 fn clients_that_go_as_they_like_leave_nothing() {
     let seconds = std::env::var("SOAK_SECONDS").map_or(60, |text| text.parse().unwrap());
-    // glibc gives threads arenas of their own, up to eight for each processor, and each grows to what it once had to hold. Within one,
-    // what grows is what the server keeps.
-    let one_arena = [("MALLOC_ARENA_MAX", "1")];
-    let server = Server::within(Way::WebSocket, "", &["--session-timeout", "1s"], &one_arena);
+    let server = Server::with(Way::WebSocket, "", &["--session-timeout", "1s"]);
     let time = |seconds: u64| {
         let end = Instant::now() + Duration::from_secs(seconds);
         move |_| Instant::now() < end

@@ -32,7 +32,6 @@ pub(crate) struct Server {
     way: Way,
     child: Option<Child>,
     arguments: Vec<String>,
-    variables: Vec<(&'static str, &'static str)>,
     url: String,
 }
 
@@ -43,16 +42,6 @@ impl Server {
 
     /// A server with a configuration and further arguments.
     pub(crate) fn with(way: Way, config: &str, arguments: &[&str]) -> Self {
-        Self::within(way, config, arguments, &[])
-    }
-
-    /// The same, with further variables.
-    pub(crate) fn within(
-        way: Way,
-        config: &str,
-        arguments: &[&str],
-        variables: &[(&'static str, &'static str)],
-    ) -> Self {
         // Not below /tmp, where everybody may write.
         let root =
             tempfile::Builder::new().prefix("server-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -61,8 +50,7 @@ impl Server {
         }
         std::fs::write(root.path().join("home/config.toml"), config).unwrap();
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        let variables = variables.to_vec();
-        let mut server = Self { root, way, child: None, arguments, variables, url: String::new() };
+        let mut server = Self { root, way, child: None, arguments, url: String::new() };
         let address = match way {
             Way::Stdio => return server,
             Way::WebSocket => "ws://127.0.0.1:0".to_owned(),
@@ -96,7 +84,6 @@ impl Server {
             .env("HOME", self.path("outside"))
             .env("SHELL", "/bin/bash")
             .env("API_TOKEN", "secret")
-            .envs(self.variables.iter().copied())
             .stdout(Stdio::piped());
         command
     }
