@@ -13,7 +13,8 @@ use codex_core::denial::{Certainty, Ended, Judge, MOST_TARGETS, Verdict, explain
 use codex_core::enforcement::Level;
 use codex_core::exec::Outcome;
 use codex_core::policy::{
-    NetworkAccess, ResolvedPlaces, ResolvedPolicy, ResolvedWrites, RootOrigin, SandboxMode, WritableRoot,
+    NetworkAccess, ResolvedPlaces, ResolvedPolicy, ResolvedWrites, RootOrigin, SandboxMode, Surroundings,
+    WritableRoot,
 };
 use codex_linux_sandbox::UnixSockets;
 use libfuzzer_sys::fuzz_target;
@@ -40,8 +41,7 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     let argv = [OsString::from("sh"), OsString::from_vec(argument.to_vec())];
-    let ended =
-        Ended { outcome: &Outcome::Exited { code: 1 }, text, argv: &argv, cwd: Path::new("/tmp") };
+    let ended = Ended { outcome: &Outcome::Exited { code: 1 }, text, argv: &argv, cwd: Path::new("/tmp") };
     for level in [Level::Namespaces, Level::Landlock] {
         let judge = Judge {
             policy: &POLICY,
@@ -52,7 +52,12 @@ fuzz_target!(|input: &[u8]| {
             unix_sockets: UnixSockets::Broker,
             settings: &SETTINGS,
             home: None,
-            codex_home: None,
+            surroundings: Surroundings {
+                policy_cwd: Path::new("/tmp"),
+                tmpdir: None,
+                codex_home: None,
+                named_in_files: &[],
+            },
             root: false,
             viewed: false,
         };
@@ -65,7 +70,7 @@ fuzz_target!(|input: &[u8]| {
                 // A name that is not UTF-8 was told with U+FFFD.
                 if !place.contains('\u{fffd}') && denial.operation.name() != "unix" {
                     let again = judge.file(denial.operation, Path::new(place));
-                    assert!(!place.starts_with("/tmp/") , "{denial:?} {again:?}");
+                    assert!(!place.starts_with("/tmp/"), "{denial:?} {again:?}");
                     assert!(!matches!(again, Ok(Verdict::Allowed { .. })), "{denial:?}");
                 }
             }
