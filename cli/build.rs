@@ -13,6 +13,10 @@ fn main() {
         println!("cargo::rustc-cfg=begins_before_libc");
         // In src/entry.rs.
         println!("cargo::rustc-link-arg-bin=codex=-Wl,-e,codex_start");
+        // The table of the addresses that are to be corrected at the start, with a bit for each instead of 24 bytes: 0.6 MB less.
+        if variable("HOST") == variable("TARGET") && brings_lld() && the_c_library_knows_short_tables() {
+            println!("cargo::rustc-link-arg-bin=codex=-Wl,-z,pack-relative-relocs");
+        }
     }
     // The functions that a start comes to (benches/order) side by side, so that it touches a third of the pages. A name that
     // is not there is passed over.
@@ -51,6 +55,20 @@ fn brings_lld() -> bool {
     let tools =
         Path::new(sysroot.trim()).join("lib/rustlib").join(variable("HOST")).join("bin/gcc-ld/ld.lld");
     tools.exists()
+}
+
+/// Whether the C library of this machine, which comes into the program, corrects addresses by `DT_RELR`: glibc does since 2.36. An
+/// older one would pass them over, and the program would end at its first step.
+fn the_c_library_knows_short_tables() -> bool {
+    let Ok(answer) = Command::new("getconf").arg("GNU_LIBC_VERSION").output() else { return false };
+    let said = String::from_utf8_lossy(&answer.stdout);
+    let Some((major, minor)) = said.trim().strip_prefix("glibc ").and_then(|version| version.split_once('.'))
+    else {
+        return false;
+    };
+    let Ok(major) = major.parse::<u32>() else { return false };
+    let Some(Ok(minor)) = minor.split('.').next().map(str::parse::<u32>) else { return false };
+    (major, minor) >= (2, 36)
 }
 
 fn variable(name: &str) -> String {

@@ -93,14 +93,20 @@ pub(crate) enum LastFailedError {
     Foreign(PathBuf),
 }
 
-/// Remembers a call of `codex sandbox` that failed. `signal` is one that came to us meanwhile. Where it can't be kept, none is: an earlier one would be taken for it.
-pub(crate) fn note(typed: &[OsString], command: &[OsString], result: &ExecResult, signal: Option<Signal>) {
+/// Remembers a call of `codex sandbox` that failed, and says whether it did. `signal` is one that came to us meanwhile. Where it
+/// can't be kept, none is: an earlier one would be taken for it.
+pub(crate) fn note(
+    typed: &[OsString],
+    command: &[OsString],
+    result: &ExecResult,
+    signal: Option<Signal>,
+) -> bool {
     if !is_failure(&result.outcome, signal) || result.enforcement.explanation.kind == ExplanationKind::None {
-        return;
+        return false;
     }
-    let Ok(World { codex_home: Some(home), current_directory, .. }) = World::read() else { return };
+    let Ok(World { codex_home: Some(home), current_directory, .. }) = World::read() else { return false };
     if !home.is_dir() {
-        return;
+        return false;
     }
     let failed = (|| {
         Some(LastFailed {
@@ -112,11 +118,12 @@ pub(crate) fn note(typed: &[OsString], command: &[OsString], result: &ExecResult
         })
     })();
     let kept = failed.map_or_else(|| Err(io::ErrorKind::InvalidInput.into()), |failed| failed.write(&home));
-    if let Err(error) = kept {
+    if let Err(error) = &kept {
         tracing::debug!("the command that failed is not remembered: {error}");
         // What is not there is no wrong one either.
         drop(fs::remove_file(home.join(NAME)));
     }
+    kept.is_ok()
 }
 
 /// Whether it failed by itself, or by a limit. What a person ended did not.

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use codex_core::denial::{Denial, Learned, lines};
+use codex_core::enforcement::{Enforcement, ExplanationKind, Level};
 use codex_core::exec::{ExecResult, Outcome};
 
 use crate::exit_code;
@@ -132,6 +133,17 @@ pub(crate) fn denials(denials: &[Denial]) {
     }
     if let Some(more) = denials.len().checked_sub(MOST_DENIALS).filter(|more| *more > 0) {
         complaint(&format!("denied: {more} more"));
+    }
+}
+
+/// How to learn what was refused, after a command that failed and that nobody has observed.
+pub(crate) fn explainable(enforcement: &Enforcement) {
+    match (enforcement.explanation.kind, enforcement.level) {
+        (ExplanationKind::Exact, _) => {}
+        (_, Level::Namespaces) => complaint(
+            "`codex debug explain` replays the command, and tells what the sandbox refused, if anything",
+        ),
+        _ => complaint("with --explain before the command, what the sandbox refuses is told, if anything"),
     }
 }
 

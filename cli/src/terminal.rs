@@ -42,6 +42,11 @@ pub(crate) fn is_typed() -> bool {
     std::io::stdin().is_terminal()
 }
 
+/// Whether standard error is a terminal.
+pub(crate) fn is_read() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 /// Whether standard error takes a line without waiting.
 pub(crate) fn takes_complaints() -> bool {
     let stderr = std::io::stderr();

@@ -1,5 +1,6 @@
 //! Scenes, runs and verdicts.
 
+mod dispositions;
 mod failures;
 mod identity;
 mod invocation;

@@ -26,6 +26,7 @@ cases_by_level!(
     the_locale_arrives,
     a_terminal_stays_a_terminal,
     a_terminal_is_not_opened_to_others,
+    a_person_is_told_how_to_learn_what_was_refused,
 );
 
 /// Every policy, the one without restrictions included: what is handed on doesn't depend on it.
@@ -389,4 +390,30 @@ fn a_terminal_is_not_opened_to_others(scene: &Scene) {
         let held = scene.level() == Level::Namespaces && policy.is_restricted();
         assert_eq!(refused, if held { 3 } else { 0 }, "{}", run.describe());
     }
+}
+
+/// A command that writes to a terminal is read by nobody. A person is told who can tell; a script, and one who asked for quiet, is not.
+fn a_person_is_told_how_to_learn_what_was_refused(scene: &Scene) {
+    let Some(script) = require_tool("script") else { return };
+    let hint = match scene.level() {
+        Level::Namespaces => {
+            "codex: `codex debug explain` replays the command, and tells what the sandbox refused, if anything"
+        }
+        _ => "codex: with --explain before the command, what the sandbox refuses is told, if anything",
+    };
+    let on_a_terminal = |options: &[&str], words: &str| {
+        let line = scene.under(Policy::WorkspaceWrite).options(options).shell(words).shell_line();
+        scene.under(Policy::Bare).command(&script, ["-qec", &line, "/dev/null"]).run()
+    };
+    let refused = format!("echo x > {}", scene.path("outside/new").display());
+    let run = on_a_terminal(&[], &refused);
+    assert_ne!(run.code(), Some(0), "{}", run.describe());
+    assert_eq!(run.text().lines().filter(|line| line.trim_end() == hint).count(), 1, "{}", run.describe());
+    for (options, words) in [(&["--quiet"][..], refused.as_str()), (&["--explain"], &refused), (&[], "true")]
+    {
+        let run = on_a_terminal(options, words);
+        assert!(!run.text().contains("explain"), "{}", run.describe());
+    }
+    let run = scene.under(Policy::WorkspaceWrite).shell(&refused).run();
+    assert!(!run.error_text().contains("explain"), "{}", run.describe());
 }

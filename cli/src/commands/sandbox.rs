@@ -189,10 +189,9 @@ fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun, typed: &[OsString])
     let route = if args.json { Route::Cancel(cancellation) } else { Route::Forward(forward) };
 
     let (result, ended_by) = runtime.block_on(call(request, sandbox, &signals, &route));
-    if let Ok(result) = &result {
-        last_failed::note(typed, &args.command, result, ended_by);
-    }
-    let code = tell(args, &result, lesson, ended_by);
+    let remembered =
+        result.as_ref().is_ok_and(|result| last_failed::note(typed, &args.command, result, ended_by));
+    let code = tell(args, &result, lesson, ended_by, remembered);
     // What is given back piece by piece is written to, and each page of it would be copied first: the helper, a fork, had
     // the same ones. The end of the process gives back all of them together.
     std::process::exit(code)
@@ -250,10 +249,11 @@ fn in_a_terminal(
             Err(error) => exit_code::of_request(error),
         },
         Ok(session) => {
-            if let Ok(result) = session.answer.as_ref() {
-                last_failed::note(typed, &args.command, result, session.ended_by);
-            }
-            let code = tell(args, &session.answer, lesson, session.ended_by);
+            let ended_by = session.ended_by;
+            let answer = session.answer.as_ref();
+            let failed = |result: &ExecResult| last_failed::note(typed, &args.command, result, ended_by);
+            let remembered = answer.as_ref().is_ok_and(failed);
+            let code = tell(args, &session.answer, lesson, ended_by, remembered);
             match session.unwritten {
                 Some(why) => render::refusal(&why, exit_code::OUTPUT),
                 None => code,
@@ -263,12 +263,13 @@ fn in_a_terminal(
     }
 }
 
-/// Prints what there is to say of a call that has ended.
+/// Prints what there is to say of a call that has ended. `remembered`: it failed, and can be [explained](super::explain).
 fn tell(
     args: &SandboxArgs,
     result: &Result<ExecResult, ExecError>,
     lesson: Option<&Lesson>,
     ended_by: Option<Signal>,
+    remembered: bool,
 ) -> i32 {
     let learned = lesson.zip(result.as_ref().ok()).map(|(lesson, result)| {
         let observed = result.enforcement.explanation.kind == ExplanationKind::Exact;
@@ -298,6 +299,10 @@ fn tell(
             } else if !args.quiet {
                 let unsaid: Vec<Denial> = result.denials.iter().filter(unsaid).cloned().collect();
                 render::denials(&unsaid);
+                // A script reads what it knows; a person may wonder whether it was the sandbox.
+                if remembered && unsaid.is_empty() && terminal::is_read() {
+                    render::explainable(&result.enforcement);
+                }
             }
             exit_code(result, ended_by)
         }

@@ -8,6 +8,7 @@ use std::{env, fs};
 
 use tempfile::TempDir;
 
+use super::dispositions;
 use super::invocation::Invocation;
 use super::programs::{Stage, copy};
 use super::requirements::announce;
@@ -42,6 +43,7 @@ pub fn run_case(name: &str, identity: Identity, level: Option<Level>, programs: 
         announce(&format!("SKIP: {name} as {identity:?} needs the tests to run as root"));
         return;
     }
+    dispositions::reset();
     let scene = Scene::new(name, identity, level, programs);
     if level.is_none_or(|level| level.available(&scene)) {
         body(&scene);
