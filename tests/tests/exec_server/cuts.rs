@@ -3,13 +3,16 @@
 //! Where it is cut is chosen by a seed. `CUTS_SEED` sets one; a failure prints its own.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::Shutdown;
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nix::sys::socket::{Shutdown, shutdown};
 use serde_json::{Value, json};
 
 use super::raw::{PATIENCE, Server, Way};
@@ -49,7 +52,11 @@ enum Stopped {
 
 /// A connection that ends after so many bytes in one or the other direction.
 struct Line {
-    stream: UnixStream,
+    /// A socket.
+    stream: File,
+    /// Whether it is a WebSocket, and whether the server has agreed to that.
+    is_web: bool,
+    is_upgraded: bool,
     up: usize,
     down: usize,
     /// What has come and is no whole message.
@@ -58,46 +65,126 @@ struct Line {
 
 impl Line {
     fn connect(server: &Server, up: usize, down: usize) -> Self {
-        let stream = UnixStream::connect(server.path("socket")).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, up, down, came: Vec::new() }
+        let is_web = server.way() == Way::WebSocket;
+        let socket: OwnedFd = if is_web {
+            let stream = TcpStream::connect(server.address()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.into()
+        } else {
+            let stream = UnixStream::connect(server.path("socket")).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.into()
+        };
+        Self { stream: socket.into(), is_web, is_upgraded: false, up, down, came: Vec::new() }
     }
 
     fn cut(&self) -> Stopped {
         // The server may be gone first.
-        self.stream.shutdown(Shutdown::Both).ok();
+        shutdown(self.stream.as_raw_fd(), Shutdown::Both).ok();
         Stopped::Cut
     }
 
     fn send(&mut self, message: &Value) -> Result<(), Stopped> {
-        let bytes = format!("{message}\n").into_bytes();
+        let text = message.to_string();
+        if !self.is_web {
+            return self.write(format!("{text}\n").as_bytes());
+        }
+        if !self.is_upgraded {
+            self.upgrade()?;
+        }
+        self.write(&frame(text.as_bytes()))
+    }
+
+    /// Asks for a WebSocket. What asks and what agrees is cut like everything else.
+    fn upgrade(&mut self) -> Result<(), Stopped> {
+        self.write(
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )?;
+        let end = loop {
+            match self.came.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                Some(end) => break end,
+                None => self.read()?,
+            }
+        };
+        assert!(self.came.starts_with(b"HTTP/1.1 101 "));
+        self.came.drain(..end + 4);
+        self.is_upgraded = true;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
         let most = bytes.len().min(self.up);
         self.stream.write_all(&bytes[..most]).map_err(|_closed| Stopped::Cut)?;
         self.up -= most;
         if most < bytes.len() { Err(self.cut()) } else { Ok(()) }
     }
 
-    fn next(&mut self) -> Result<Value, Stopped> {
+    /// The first message of what has come, where it is whole.
+    fn whole(&mut self) -> Option<Vec<u8>> {
+        if !self.is_web {
+            let end = self.came.iter().position(|byte| *byte == b'\n')?;
+            return Some(self.came.drain(..=end).collect());
+        }
         loop {
-            if let Some(end) = self.came.iter().position(|byte| *byte == b'\n') {
-                let message: Vec<u8> = self.came.drain(..=end).collect();
-                return Ok(serde_json::from_slice(&message).unwrap());
-            }
-            if self.down == 0 {
-                return Err(self.cut());
-            }
-            let mut bytes = vec![0; self.down.min(4096)];
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return Err(Stopped::Cut),
-                Ok(count) => {
-                    self.down -= count;
-                    self.came.extend(&bytes[..count]);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing has come"),
-                Err(_closed) => return Err(Stopped::Cut),
+            let (kind, begin, length) = head(&self.came)?;
+            let frame: Vec<u8> = self.came.get(begin..begin + length)?.to_vec();
+            self.came.drain(..begin + length);
+            match kind {
+                TEXT => return Some(frame),
+                // Nobody has to answer within the time of a test.
+                PING => {}
+                other => panic!("a frame {other:x}"),
             }
         }
     }
+
+    fn next(&mut self) -> Result<Value, Stopped> {
+        loop {
+            if let Some(message) = self.whole() {
+                return Ok(serde_json::from_slice(&message).unwrap());
+            }
+            self.read()?;
+        }
+    }
+
+    /// Takes what has come, as much as may come before the cut.
+    fn read(&mut self) -> Result<(), Stopped> {
+        if self.down == 0 {
+            return Err(self.cut());
+        }
+        let mut bytes = vec![0; self.down.min(4096)];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => Err(Stopped::Cut),
+            Ok(count) => {
+                self.down -= count;
+                self.came.extend(&bytes[..count]);
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing has come"),
+            Err(_closed) => Err(Stopped::Cut),
+        }
+    }
+}
+
+/// A frame that has the whole of a text, and one that asks whether somebody is there.
+const TEXT: u8 = 0x81;
+const PING: u8 = 0x89;
+
+/// A text in a frame of a client: masked, with zeros.
+fn frame(text: &[u8]) -> Vec<u8> {
+    [&[TEXT, 0xff][..], &(text.len() as u64).to_be_bytes(), &[0; 4], text].concat()
+}
+
+/// What the first frame of a server is, where its content begins, and how long that is. Nothing where not even this has come.
+fn head(came: &[u8]) -> Option<(u8, usize, usize)> {
+    let (kind, short) = (*came.first()?, *came.get(1)?);
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
+    Some(match short {
+        126 => (kind, 4, number(came.get(2..4)?)),
+        127 => (kind, 10, number(came.get(2..10)?)),
+        short => (kind, 2, short.into()),
+    })
 }
 
 /// What a client knows of its process, over all connections.
@@ -262,10 +349,12 @@ fn run(server: &Server, seed: u64) {
 
 #[test]
 fn a_connection_that_is_cut_at_any_byte_changes_nothing() {
-    let server = Server::start(Way::Unix);
-    match std::env::var("CUTS_SEED") {
-        Ok(seed) => run(&server, seed.parse().unwrap()),
-        Err(_unset) => SEEDS.for_each(|seed| run(&server, seed)),
+    for way in [Way::Unix, Way::WebSocket] {
+        let server = Server::start(way);
+        match std::env::var("CUTS_SEED") {
+            Ok(seed) => run(&server, seed.parse().unwrap()),
+            Err(_unset) => SEEDS.for_each(|seed| run(&server, seed)),
+        }
+        wait_for_children(&server, 0);
     }
-    wait_for_children(&server, 0);
 }
