@@ -20,6 +20,8 @@ mod processes;
 mod protected;
 #[path = "hostile/row.rs"]
 mod row;
+#[path = "hostile/served.rs"]
+mod served;
 #[path = "hostile/survivors.rs"]
 mod survivors;
 #[path = "hostile/world.rs"]
@@ -27,8 +29,8 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use codex_tests::cases_by_level;
 use codex_tests::harness::{Failures, Policy, Scene, Verdict, announce};
+use codex_tests::{cases_at, cases_by_level};
 use row::{Control, Row};
 use world::World;
 
@@ -41,6 +43,9 @@ cases_by_level!(
     p5_survivors,
     p6_privilege,
 );
+
+// The kernel that answers is the same one: at one level it is enough to see that the server asks for its answers.
+cases_at!(Namespaces; through_a_server);
 
 /// A promise, and the acts against it.
 struct Table {
@@ -175,6 +180,10 @@ fn p4_protected_metadata(scene: &Scene) {
 
 fn p5_survivors(scene: &Scene) {
     survivors::judge(scene);
+}
+
+fn through_a_server(scene: &Scene) {
+    served::judge(scene);
 }
 
 fn p6_privilege(scene: &Scene) {

@@ -38,6 +38,13 @@ impl Verdict {
         }
     }
 
+    /// Reads the output of a probe that ran on a server, and its exit code: 128 and the number of a signal.
+    #[must_use]
+    pub fn of_remote(stdout: &[u8], code: i32) -> Self {
+        let signal = code.checked_sub(128).and_then(|number| Signal::try_from(number).ok());
+        Self::read(stdout, signal, &format!("exit code {code}"))
+    }
+
     /// Whether the act succeeded.
     #[must_use]
     pub fn is_ok(&self) -> bool {

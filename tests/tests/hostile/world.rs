@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::FileTypeExt as _;
+use std::path::PathBuf;
 
 use codex_tests::harness::{Listener, Policy, Run, Scene, Snapshot, Victim};
 
@@ -77,6 +78,11 @@ impl World {
     /// Runs the act.
     pub(crate) fn act(&self, policy: Policy, arguments: &[OsString]) -> Run {
         self.stage.under(policy).probe(arguments).run()
+    }
+
+    /// Where it runs.
+    pub(crate) fn workspace(&self) -> PathBuf {
+        self.stage.workspace()
     }
 
     pub(crate) fn look(&self) -> Seen {
