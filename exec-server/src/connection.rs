@@ -34,11 +34,12 @@ pub(crate) async fn serve(server: Arc<Shared>, mut reader: Reader, writer: Write
     server.metrics.connections_total.add(1);
     tracing::info!(peer = &*peer, "connected");
     let (out, queued) = queue(server.limits.outgoing_bytes);
+    let pings = writer.pings();
     let writing = tokio::spawn(write(writer, queued, out.clone()));
     let requests = Requests::new(&server.limits);
-    let mut connection = Connection { server, peer, out, requests, phase: Phase::New };
-    let too_long = connection.read(&mut reader).await;
-    let Connection { server, peer, out, requests, phase } = connection;
+    let mut connection = Connection { server, peer, out, pings, requests, phase: Phase::New };
+    let ending = connection.read(&mut reader).await;
+    let Connection { server, peer, out, requests, phase, .. } = connection;
     out.close();
     // What was asked for before the end is answered, where that takes no time to speak of.
     requests.finish(server.limits.drain).await;
@@ -46,8 +47,7 @@ pub(crate) async fn serve(server: Arc<Shared>, mut reader: Reader, writer: Write
         // The session outlives the connection.
         server.sessions.detach(&context.session);
     }
-    let closing = if too_long { Ending::TooLong } else { Ending::Usual };
-    out.finish(closing);
+    out.finish(ending);
     // A peer that takes nothing is not waited for.
     if timeout(server.limits.drain, writing).await.is_err() {
         tracing::debug!(peer = &*peer, "the last messages were not taken");
@@ -71,34 +71,43 @@ struct Connection {
     server: Arc<Shared>,
     peer: Arc<str>,
     out: Outgoing,
+    /// Whether the peer answers by itself where it is asked for a sign.
+    pings: bool,
     requests: Requests,
     phase: Phase,
 }
 
 impl Connection {
-    /// Takes messages until there are no more. Says whether the last one was too long to go on.
-    async fn read(&mut self, reader: &mut Reader) -> bool {
+    /// Takes messages until there are no more. Says how the connection is to end.
+    async fn read(&mut self, reader: &mut Reader) -> Ending {
         loop {
             let received = tokio::select! {
                 received = reader.next() => received,
-                () = self.server.shutdown.cancelled() => return false,
-                () = self.out.gone() => return false,
+                () = self.server.shutdown.cancelled() => return Ending::Usual,
+                () = self.out.gone() => return Ending::Usual,
             };
+            self.out.heard();
             let taken = match received {
-                None => return false,
+                None => return Ending::Usual,
+                Some(Received::Sign) => continue,
+                Some(Received::Broken(ending)) => {
+                    self.server.metrics.malformed.add(1);
+                    return ending;
+                }
                 Some(Received::TooLong(bytes)) => {
                     let most = self.server.limits.message_bytes;
+                    self.server.metrics.limits_hit.add("message_bytes", 1);
                     let words = format!("a message of {bytes} bytes, where {most} are the most");
                     let taken = self.malformed(&Malformed(words)).await;
                     if !reader.goes_on() {
-                        return true;
+                        return Ending::TooLong;
                     }
                     taken
                 }
                 Some(Received::Message(message)) => self.take(&message).await,
             };
             if taken.is_err() {
-                return false;
+                return Ending::Usual;
             }
         }
     }
@@ -106,7 +115,10 @@ impl Connection {
     async fn take(&mut self, message: &[u8]) -> Result<(), Gone> {
         let parsed = match check_structure(message) {
             Ok(()) => Incoming::parse(message),
-            Err(error) => Err(Malformed(error.to_string())),
+            Err(error) => {
+                self.server.metrics.limits_hit.add("message_structure", 1);
+                Err(Malformed(error.to_string()))
+            }
         };
         match parsed {
             Ok(Incoming::Request { id, method, params }) => {
@@ -163,6 +175,9 @@ impl Connection {
         params: Option<Box<RawValue>>,
         size: usize,
     ) -> Result<(), Gone> {
+        if self.requests.is_full(size) {
+            self.server.metrics.limits_hit.add("concurrent_requests", 1);
+        }
         let room = tokio::select! {
             room = self.requests.room(size) => room,
             () = self.out.gone() => return Err(Gone),
@@ -236,9 +251,10 @@ impl Connection {
             return Err(RpcError::invalid("initialize may only be called once"));
         }
         let InitializeParams { client_name, resume_session_id, extensions } = params.read()?;
+        let holder = self.pings.then(|| self.out.clone());
         let session = match resume_session_id {
-            Some(id) => self.server.sessions.resume(&id)?,
-            None => self.server.sessions.create()?,
+            Some(id) => self.server.sessions.resume(&id, holder)?,
+            None => self.server.sessions.create(holder)?,
         };
         let extended = extensions.is_some_and(|extensions| extensions.version > 0);
         let result = InitializeResult {
@@ -307,7 +323,7 @@ async fn write(mut writer: Writer, mut queued: UnboundedReceiver<Queued>, out: O
                             }
                             Queued::End(ending) => {
                                 writer.flush().await?;
-                                return writer.close(ending == Ending::TooLong).await;
+                                return writer.close(ending).await;
                             }
                         }
                         match queued.try_recv() {
@@ -318,6 +334,7 @@ async fn write(mut writer: Writer, mut queued: UnboundedReceiver<Queued>, out: O
                     writer.flush().await?;
                 }
                 _ = ticks.tick() => writer.ping().await?,
+                () = out.asked() => writer.ping().await?,
             }
         }
     };

@@ -13,7 +13,7 @@ mod watches;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use codex_core::exec::Labels;
+use codex_core::exec::{Labels, Sandbox};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -25,7 +25,7 @@ use crate::ceiling::Refusal;
 use crate::files::Handles;
 use crate::outgoing::Outgoing;
 use crate::process::Following;
-use crate::protocol::{ErrorCode, RpcError};
+use crate::protocol::{ErrorCode, NamedPolicy, RpcError, SandboxContext};
 use crate::room::{Room, Taken};
 use crate::server::Shared;
 use crate::session::Session;
@@ -181,6 +181,20 @@ fn refused(refusal: &Refusal) -> RpcError {
         Refusal::Sandbox(_) => RpcError::internal(refusal.to_string()),
         _ => RpcError::invalid(refusal.to_string()),
     }
+}
+
+/// The sandbox that a process is asked for with, where it is granted. Waits for the disk, where that holds up nobody.
+async fn granted(
+    context: &Context,
+    sandbox: Option<SandboxContext>,
+    policy: Option<NamedPolicy>,
+    without_network: bool,
+) -> Result<Result<Sandbox, Refusal>, RpcError> {
+    let server = Arc::clone(&context.server);
+    let granted = tokio::task::spawn_blocking(move || {
+        server.ceiling.grant(sandbox.as_ref(), policy.as_ref(), without_network)
+    });
+    joined(granted).await
 }
 
 /// What came of a task of its own.

@@ -39,6 +39,11 @@ pub struct ServerLimits {
     pub session_for: Duration,
     /// How long an MCP session over HTTP is kept without a message, in addition to the hour that its longest call may take.
     pub mcp_session_for: Duration,
+    /// How long the peer of a connection may take for a sign that it is there, where somebody wants to resume the session. Then the
+    /// connection is given up.
+    pub sign: Duration,
+    /// The longest time that a command may be given to end after it was asked to. A request for more is refused.
+    pub grace: Duration,
     /// How many bytes of each process's output are kept. The oldest go first, and are told as a gap.
     pub retained_bytes: usize,
     /// For how long, in the whole life of a process, its output waits for slow readers before they miss some of it.
@@ -99,6 +104,8 @@ impl Default for ServerLimits {
             ended_for: Duration::from_secs(80),
             session_for: Duration::from_secs(80),
             mcp_session_for: Duration::from_secs(900),
+            sign: Duration::from_secs(5),
+            grace: Duration::from_secs(60),
             retained_bytes: 1 << 20,
             stall: Duration::from_secs(10),
             input_bytes: 8 << 20,

@@ -8,6 +8,7 @@
 //! A call runs under the policy that the server's configuration names (`sandbox_mode`). One that asks for more gets it where the
 //! ceiling allows that much and a person says yes. Commands end with their session.
 
+mod asking;
 mod face;
 mod outputs;
 mod permissions;
@@ -164,9 +165,15 @@ pub(crate) async fn serve(
             let message = match received {
                 Received::Message(message) => match check_structure(&message) {
                     Ok(()) => Incoming::Message(message.to_vec()),
-                    Err(error) => Incoming::Malformed(error.to_string()),
+                    Err(error) => {
+                        metrics.limits_hit.add("message_structure", 1);
+                        Incoming::Malformed(error.to_string())
+                    }
                 },
+                // Only where messages are not lines.
+                Received::Sign | Received::Broken(_) => continue,
                 Received::TooLong(bytes) => {
+                    metrics.limits_hit.add("message_bytes", 1);
                     let most = limits.mcp_message_bytes;
                     Incoming::Malformed(format!("a message of {bytes} bytes, where {most} are the most"))
                 }

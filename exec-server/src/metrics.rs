@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use codex_core::exec::{ExecError, ExecResult};
+
 use crate::telemetry::{Span, Spans};
 
 /// The upper bounds of a latency histogram, in microseconds.
@@ -46,6 +48,16 @@ impl Gauge {
     }
 }
 
+/// Numbers that go up, by a word each.
+#[derive(Debug, Default)]
+pub(crate) struct Counters(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Counters {
+    pub(crate) fn add(&self, word: &'static str, count: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(word).or_default() += count;
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Histogram {
     buckets: [u64; BOUNDS.len()],
@@ -68,6 +80,12 @@ pub(crate) struct Metrics {
     pub(crate) file_workers_refused: Counter,
     pub(crate) output_bytes: Counter,
     pub(crate) missed_bytes: Counter,
+    pub(crate) evicted_bytes: Counter,
+    pub(crate) turns: Counter,
+    /// By the bound, as `docs/exec-server.md` has them.
+    pub(crate) limits_hit: Counters,
+    /// By what was tried.
+    pub(crate) denials: Counters,
     pub(crate) malformed: Counter,
     pub(crate) ignored: Counter,
     pub(crate) spans_dropped: Counter,
@@ -93,6 +111,13 @@ impl Metrics {
         histogram.sum_us = histogram.sum_us.saturating_add(took);
         for (bucket, bound) in histogram.buckets.iter_mut().zip(BOUNDS) {
             *bucket += u64::from(took <= bound);
+        }
+    }
+
+    /// Notes what the sandbox of a command has refused it.
+    pub(crate) fn ended(&self, result: &Result<ExecResult, ExecError>) {
+        for denial in result.iter().flat_map(|result| &result.denials) {
+            self.denials.add(denial.operation.name(), denial.count.max(1));
         }
     }
 
@@ -124,11 +149,27 @@ impl Metrics {
             ),
             ("output_bytes_total", "Bytes of output that were sent.", &self.output_bytes),
             ("missed_bytes_total", "Bytes of output that readers were too slow for.", &self.missed_bytes),
+            (
+                "evicted_bytes_total",
+                "Bytes of output that were not kept to the end of their process.",
+                &self.evicted_bytes,
+            ),
+            ("turns_total", "Turns at setting something up that were taken.", &self.turns),
             ("malformed_messages_total", "Messages that were none.", &self.malformed),
             ("spans_dropped_total", "Spans that no collector took in time.", &self.spans_dropped),
             ("ignored_messages_total", "Notifications and answers that meant nothing.", &self.ignored),
         ] {
             put(&mut text, name, "counter", help, counter.0.load(Ordering::Relaxed));
+        }
+        for (name, help, label, counters) in [
+            ("limits_hit_total", "How often a bound was met, by the bound.", "limit", &self.limits_hit),
+            ("denials_total", "What sandboxes have refused, by what was tried.", "operation", &self.denials),
+        ] {
+            text +=
+                &format!("# HELP codex_exec_server_{name} {help}\n# TYPE codex_exec_server_{name} counter\n");
+            for (word, count) in &*counters.0.lock().unwrap_or_else(PoisonError::into_inner) {
+                text += &format!("codex_exec_server_{name}{{{label}=\"{word}\"}} {count}\n");
+            }
         }
         const NAME: &str = "codex_exec_server_request_duration_seconds";
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();

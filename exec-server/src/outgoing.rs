@@ -4,9 +4,12 @@
 //! end can't keep others from being heard.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::protocol::encode_notification;
@@ -26,6 +29,16 @@ pub(crate) struct Outgoing {
     whole: u32,
     gone: CancellationToken,
     closing: CancellationToken,
+    signs: Arc<Signs>,
+}
+
+/// What was heard of the peer, whatever it was.
+#[derive(Debug, Default)]
+struct Signs {
+    count: AtomicU64,
+    /// Whether one is waited for, and that one be asked for.
+    is_awaited: AtomicBool,
+    asks: Notify,
 }
 
 /// What waits.
@@ -43,6 +56,10 @@ pub(crate) enum Ending {
     Usual,
     /// A message was too long to find the next one.
     TooLong,
+    /// What came is none of the transport's, and nobody knows where the next message begins.
+    Broken,
+    /// A message that calls itself text is none.
+    NoText,
 }
 
 /// A queue with room for so many bytes, and its other end.
@@ -50,8 +67,8 @@ pub(crate) fn queue(bytes: usize) -> (Outgoing, mpsc::UnboundedReceiver<Queued>)
     let whole = u32::try_from((bytes / UNIT).max(1)).unwrap_or(u32::MAX).min(u32::MAX >> 4);
     let (sender, receiver) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(whole as usize));
-    let (gone, closing) = Default::default();
-    (Outgoing { queue: sender, room, whole, gone, closing }, receiver)
+    let (gone, closing, signs) = Default::default();
+    (Outgoing { queue: sender, room, whole, gone, closing, signs }, receiver)
 }
 
 impl Outgoing {
@@ -97,6 +114,40 @@ impl Outgoing {
         self.closing.cancel();
     }
 
+    /// Notes that something has come from the peer.
+    pub(crate) fn heard(&self) {
+        self.signs.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits until the peer is to be asked for a sign.
+    pub(crate) async fn asked(&self) {
+        self.signs.asks.notified().await;
+    }
+
+    /// Asks the peer for a sign, and gives the connection up where nothing comes in time. Only for transports on which a peer answers
+    /// by itself.
+    pub(crate) fn ask_for_a_sign(&self, patience: Duration) {
+        if self.signs.is_awaited.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let before = self.signs.count.load(Ordering::Relaxed);
+        self.signs.asks.notify_one();
+        let out = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = sleep(patience) => {}
+                () = out.gone() => return,
+            }
+            out.signs.is_awaited.store(false, Ordering::Relaxed);
+            if out.signs.count.load(Ordering::Relaxed) == before {
+                tracing::info!(
+                    "a connection is given up: nobody answers over it, and its session is asked for"
+                );
+                out.give_up();
+            }
+        });
+    }
+
     /// Waits until the connection is gone.
     pub(crate) async fn gone(&self) {
         self.gone.cancelled().await;
@@ -110,7 +161,10 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::sync::mpsc::UnboundedReceiver;
+    use tokio::time::timeout;
 
     use super::{Gone, Queued, queue};
 
@@ -119,6 +173,23 @@ mod tests {
             Some(Queued::Message { text, room }) => (text, room),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_no_sign_is_given_up() {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let (out, _queued) = queue(4096);
+        out.heard();
+        out.ask_for_a_sign(PATIENCE);
+        // It is asked once, whoever wants to know meanwhile.
+        out.ask_for_a_sign(PATIENCE);
+        out.asked().await;
+        assert!(timeout(PATIENCE / 2, out.asked()).await.is_err());
+        out.heard();
+        assert!(timeout(PATIENCE * 2, out.gone()).await.is_err(), "it has answered");
+        // Another time it does not.
+        out.ask_for_a_sign(PATIENCE);
+        assert!(timeout(PATIENCE * 2, out.gone()).await.is_ok());
     }
 
     #[tokio::test]

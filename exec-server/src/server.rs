@@ -1,11 +1,12 @@
 //! A server: what all connections share, and how it begins and ends.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -94,7 +95,7 @@ impl Server {
         let ceiling = Ceiling::new(ceiling);
         let mcp = mcp.map(|options| Desk::new(options, &ceiling, &limits)).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::default());
-        let turns = Turns::new(limits.starts);
+        let turns = Turns::new(limits.starts, Arc::clone(&metrics));
         let crew = Crew::new(program, limits, Arc::clone(&metrics), turns.of_another());
         let shared = Shared {
             info: environment::info(&variables, &ceiling),
@@ -232,13 +233,22 @@ async fn serve_stdio(shared: Arc<Shared>) {
 /// What accepting failed with is waited out: at the bound of descriptors it would fail again at once.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// At how many connections over TCP it is looked at a time whose they are. The next one waits to be accepted.
+const LOOKED_AT: usize = 16;
+
 async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, port: Port) {
+    let looks = Arc::new(Semaphore::new(LOOKED_AT));
     loop {
+        let accepted = async {
+            // It is never closed.
+            let look = Arc::clone(&looks).acquire_owned().await.ok();
+            listener.accept().await.map(|(stream, peer)| (stream, peer, look))
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accepted => accepted,
             () = shared.shutdown.cancelled() => return,
         };
-        let (stream, peer) = match accepted {
+        let (stream, peer, look) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("a connection can't be accepted: {error}");
@@ -250,24 +260,33 @@ async fn accept_tcp(shared: Arc<Shared>, listener: TcpListener, port: Port) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, "TCP_NODELAY: {error}");
         }
-        if shared.token.is_none() {
-            let local = stream.local_addr().map_err(|_closed| Stranger::Unknown);
-            if let Err(stranger) = local.and_then(|local| same_user(local, peer)) {
-                shared.metrics.connections_refused.add(1);
-                tracing::warn!(%peer, "refused: {stranger}");
-                continue;
-            }
-        }
-        let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
-            shared.metrics.connections_refused.add(1);
-            tracing::warn!(%peer, "refused: there are as many connections as are allowed");
-            continue;
-        };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
+            if shared.token.is_none()
+                && let Err(stranger) = is_ours(&stream, peer).await
+            {
+                shared.metrics.connections_refused.add(1);
+                tracing::warn!(%peer, "refused: {stranger}");
+                return;
+            }
+            drop(look);
+            let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+                shared.metrics.connections_refused.add(1);
+                shared.metrics.limits_hit.add("connections", 1);
+                tracing::warn!(%peer, "refused: there are as many connections as are allowed");
+                return;
+            };
             serve_http(shared, stream, peer, permit, port).await;
         });
     }
+}
+
+/// Whether a connection over loopback is our own user's or root's. The kernel's list of connections may be long: it is read where
+/// that holds up nobody.
+async fn is_ours(stream: &TcpStream, peer: SocketAddr) -> Result<(), Stranger> {
+    let local = stream.local_addr().map_err(|_closed| Stranger::Unknown)?;
+    let looked = tokio::task::spawn_blocking(move || same_user(local, peer)).await;
+    looked.unwrap_or(Err(Stranger::Unknown))
 }
 
 async fn accept_unix(shared: Arc<Shared>, listener: UnixListener) {
@@ -294,6 +313,7 @@ async fn accept_unix(shared: Arc<Shared>, listener: UnixListener) {
         };
         let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
             shared.metrics.connections_refused.add(1);
+            shared.metrics.limits_hit.add("connections", 1);
             tracing::warn!("refused: there are as many connections as are allowed");
             continue;
         };

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use crate::limits::ServerLimits;
 use crate::metrics::Metrics;
+use crate::outgoing::Outgoing;
 use crate::process::Entry;
 use crate::protocol::{ErrorCode, RpcError};
 use crate::turns::Turns;
@@ -38,6 +39,8 @@ struct State {
     /// Those that have ended, the oldest first.
     ended: VecDeque<String>,
     attached: bool,
+    /// The connection that it is attached to, where the peer of that can be asked for a sign.
+    holder: Option<Outgoing>,
     /// How often a connection was attached.
     epoch: u64,
     over: bool,
@@ -67,9 +70,10 @@ impl Sessions {
     }
 
     /// A new session, attached.
-    pub(crate) fn create(&self) -> Result<Arc<Session>, RpcError> {
+    pub(crate) fn create(&self, holder: Option<Outgoing>) -> Result<Arc<Session>, RpcError> {
         let mut known = lock(&self.known);
         if known.len() >= self.limits.sessions {
+            self.metrics.limits_hit.add("sessions", 1);
             return Err(RpcError::invalid(format!("there are {} sessions already", known.len())));
         }
         let session = Arc::new(Session {
@@ -77,25 +81,30 @@ impl Sessions {
             turns: self.turns.of_another(),
             limits: self.limits,
             metrics: Arc::clone(&self.metrics),
-            state: Mutex::new(State { attached: true, epoch: 1, ..State::default() }),
+            state: Mutex::new(State { attached: true, holder, epoch: 1, ..State::default() }),
         });
         known.insert(session.id.clone(), Arc::clone(&session));
         self.metrics.sessions.up();
         Ok(session)
     }
 
-    /// A session that is known, attached to another connection than before.
-    pub(crate) fn resume(&self, id: &str) -> Result<Arc<Session>, RpcError> {
+    /// A session that is known, attached to another connection than before. One that still has that is not: whether its peer is there
+    /// is asked, and where it is not the next attempt will do. Nobody may have seen yet that a machine has lost its network.
+    pub(crate) fn resume(&self, id: &str, holder: Option<Outgoing>) -> Result<Arc<Session>, RpcError> {
         let session = self.find(id)?;
         let mut state = lock(&session.state);
         if state.over {
             return Err(unknown(id));
         }
         if state.attached {
+            if let Some(holder) = &state.holder {
+                holder.ask_for_a_sign(self.limits.sign);
+            }
             let text = format!("session {id} is already attached to another connection");
             return Err(RpcError::new(ErrorCode::SessionAttached, text));
         }
         state.attached = true;
+        state.holder = holder;
         state.epoch += 1;
         drop(state);
         Ok(session)
@@ -111,6 +120,7 @@ impl Sessions {
         let epoch = {
             let mut state = lock(&session.state);
             state.attached = false;
+            state.holder = None;
             state.epoch
         };
         let (sessions, session) = (Arc::clone(self), Arc::clone(session));
@@ -159,6 +169,7 @@ impl Session {
         }
         if !self.metrics.processes.up_below(self.limits.processes) {
             self.metrics.processes_refused.add(1);
+            self.metrics.limits_hit.add("processes", 1);
             let text =
                 format!("{} processes run already, as many as this server allows", self.limits.processes);
             return Err(RpcError::invalid(text));
@@ -198,6 +209,7 @@ impl Session {
             if state.ended.len() > session.limits.ended_kept
                 && let Some(oldest) = state.ended.pop_front()
             {
+                session.metrics.limits_hit.add("ended_processes", 1);
                 state.processes.remove(&oldest);
             }
         }
@@ -218,6 +230,13 @@ impl Session {
     }
 }
 
+/// How much of what a process has written was not kept.
+fn evicted(process: &Process) -> u64 {
+    // Who begins at the beginning knows exactly.
+    let missed = process.reader(0).and_then(|mut reader| reader.read(0).missed);
+    missed.and_then(|missed| missed.bytes).map_or(0, |bytes| bytes.total())
+}
+
 impl Reservation {
     /// The process is there. It is watched to its end, and kept for a while.
     pub(crate) fn keep(mut self, process: Arc<Process>) {
@@ -228,6 +247,8 @@ impl Reservation {
         metrics.processes_started.add(1);
         tokio::spawn(async move {
             entry.watch(&process).await;
+            metrics.evicted_bytes.add(evicted(&process));
+            metrics.ended(&*process.wait().await);
             drop(process);
             metrics.processes.down();
             Session::keep(&session, entry).await;

@@ -3,18 +3,20 @@
 mod http;
 mod listen;
 mod mcp;
+mod patience;
 mod peer;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Error as WebSocketError, Message};
 
 use crate::framing::{Line, LineReader};
+use crate::outgoing::Ending;
 
 pub(crate) use http::{Port, serve_http};
 pub use listen::{AddressError, Bound, ListenAddress, ListenError, MCP};
@@ -37,6 +39,10 @@ pub(crate) enum Received {
     Message(Bytes),
     /// So many bytes, or more, where they are not counted.
     TooLong(u64),
+    /// Nothing but that the peer is there.
+    Sign,
+    /// What the transport does not know, and how the connection has to end.
+    Broken(Ending),
 }
 
 /// The end that is read.
@@ -90,22 +96,27 @@ impl Reader {
                     None
                 }
             },
-            Self::WebSocket(stream) => loop {
+            Self::WebSocket(stream) => {
                 match stream.next().await? {
-                    Ok(Message::Text(text)) => return Some(Received::Message(text.into())),
-                    Ok(Message::Binary(bytes)) => return Some(Received::Message(bytes)),
-                    // Answered by the library.
-                    Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
-                    Ok(Message::Close(_)) => return None,
+                    Ok(Message::Text(text)) => Some(Received::Message(text.into())),
+                    Ok(Message::Binary(bytes)) => Some(Received::Message(bytes)),
+                    // The first is answered by the library.
+                    Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Some(Received::Sign),
+                    Ok(Message::Close(_)) => None,
                     Err(WebSocketError::Capacity(CapacityError::MessageTooLong { size, .. })) => {
-                        return Some(Received::TooLong(size as u64));
+                        Some(Received::TooLong(size as u64))
                     }
                     Err(error) => {
                         tracing::debug!("the connection can't be read on: {error}");
-                        return None;
+                        match error {
+                            WebSocketError::Utf8(_) => Some(Received::Broken(Ending::NoText)),
+                            WebSocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+                            WebSocketError::Protocol(_) => Some(Received::Broken(Ending::Broken)),
+                            _ => None,
+                        }
                     }
                 }
-            },
+            }
         }
     }
 
@@ -144,6 +155,11 @@ impl Writer {
         }
     }
 
+    /// Whether a peer that is asked whether it is there answers by itself.
+    pub(crate) const fn pings(&self) -> bool {
+        matches!(self, Self::WebSocket(_))
+    }
+
     /// Asks whether the peer is there.
     pub(crate) async fn ping(&mut self) -> std::io::Result<()> {
         match self {
@@ -155,12 +171,17 @@ impl Writer {
     }
 
     /// Ends the connection, with words where the transport has some.
-    pub(crate) async fn close(&mut self, too_long: bool) -> std::io::Result<()> {
+    pub(crate) async fn close(&mut self, ending: Ending) -> std::io::Result<()> {
         match self {
             Self::Lines { sink, .. } => sink.shutdown().await,
             Self::WebSocket(sink) => {
-                let code = if too_long { CloseCode::Size } else { CloseCode::Away };
-                let frame = CloseFrame { code, reason: "".into() };
+                let (code, reason) = match ending {
+                    Ending::Usual => (CloseCode::Away, ""),
+                    Ending::TooLong => (CloseCode::Size, "a message is too long"),
+                    Ending::Broken => (CloseCode::Protocol, "this is no WebSocket any more (RFC 6455)"),
+                    Ending::NoText => (CloseCode::Invalid, "a text that is no UTF-8"),
+                };
+                let frame = CloseFrame { code, reason: reason.into() };
                 sink.send(Message::Close(Some(frame))).await.map_err(std::io::Error::other)
             }
         }

@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::metrics::Metrics;
+
 /// For how long a set-up has its turn. One takes milliseconds, on a machine that is busy some dozens.
 const LONGEST: Duration = Duration::from_millis(250);
 
@@ -20,6 +22,7 @@ pub(crate) struct Turns {
     all: Arc<Semaphore>,
     own: Arc<Semaphore>,
     count: usize,
+    metrics: Arc<Metrics>,
 }
 
 /// A turn of what begins here and ends elsewhere.
@@ -30,14 +33,16 @@ pub(crate) struct Turn {
 
 impl Turns {
     /// So many at a time.
-    pub(crate) fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize, metrics: Arc<Metrics>) -> Self {
         let count = count.max(1);
-        Self { all: Arc::new(Semaphore::new(count)), own: Arc::new(Semaphore::new(count)), count }
+        let all = Arc::new(Semaphore::new(count));
+        Self { all, own: Arc::new(Semaphore::new(count)), count, metrics }
     }
 
     /// The same for another session, or for other work that is to wait for itself.
     pub(crate) fn of_another(&self) -> Self {
-        Self { all: Arc::clone(&self.all), own: Arc::new(Semaphore::new(self.count)), count: self.count }
+        let own = Arc::new(Semaphore::new(self.count));
+        Self { all: Arc::clone(&self.all), own, count: self.count, metrics: Arc::clone(&self.metrics) }
     }
 
     /// Waits for a turn, which is given up when it is dropped, or has lasted long enough.
@@ -45,6 +50,7 @@ impl Turns {
         // They are never closed.
         let own = Arc::clone(&self.own).acquire_owned().await.ok();
         let all = Arc::clone(&self.all).acquire_owned().await.ok();
+        self.metrics.turns.add(1);
         let given_up = CancellationToken::new();
         let guard = given_up.clone().drop_guard();
         tokio::spawn(async move {
@@ -60,6 +66,7 @@ impl Turns {
         // They are never closed. First its own session's: what waits for all waits in one queue.
         let own = self.own.acquire().await.ok();
         let all = self.all.acquire().await.ok();
+        self.metrics.turns.add(1);
         let mut work = std::pin::pin!(work);
         match timeout(LONGEST, &mut work).await {
             Ok(done) => done,
@@ -80,9 +87,13 @@ mod tests {
 
     use super::*;
 
+    fn turns_of(count: usize) -> Turns {
+        Turns::new(count, Arc::default())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn so_many_have_a_turn_at_a_time() {
-        let (turns, now, most) = (Turns::new(2), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (turns, now, most) = (turns_of(2), AtomicUsize::new(0), AtomicUsize::new(0));
         let work = || {
             turns.take(async {
                 most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -96,7 +107,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_hangs_holds_up_nobody() {
-        let turns = Turns::new(2);
+        let turns = turns_of(2);
         let mut hanging = JoinSet::new();
         for _ in 0..2 {
             let turns = turns.of_another();
@@ -109,7 +120,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_ends_when_it_is_given_up_or_has_lasted() {
-        let turns = Turns::new(1);
+        let turns = turns_of(1);
         let first = turns.begin().await;
         assert!(timeout(LONGEST / 2, turns.begin()).await.is_err());
         drop(first);
@@ -122,7 +133,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_session_waits_for_itself() {
-        let many = Turns::new(2);
+        let many = turns_of(2);
         let one = many.of_another();
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut all = JoinSet::new();

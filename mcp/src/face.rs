@@ -45,8 +45,10 @@ pub trait Face: Send + Sync + 'static {
 pub enum Approval {
     /// A person says yes.
     Given,
-    /// A person says no, or does not answer.
+    /// A person says no.
     Declined,
+    /// Nobody has answered in time, or the call was given up meanwhile.
+    Unanswered,
     /// Nobody can be asked, and why.
     NobodyToAsk(String),
 }
@@ -134,13 +136,15 @@ impl Client {
         };
         let answered = tokio::select! {
             answered = asked => answered,
-            () = self.cancelled.cancelled() => return Approval::Declined,
+            () = self.cancelled.cancelled() => return Approval::Unanswered,
         };
         match answered {
             Ok(ClientResult::ElicitResult(answer)) if answer.action == ElicitationAction::Accept => {
                 Approval::Given
             }
-            Ok(_) | Err(ServiceError::Timeout { .. } | ServiceError::Cancelled { .. }) => Approval::Declined,
+            Ok(ClientResult::ElicitResult(_)) => Approval::Declined,
+            Err(ServiceError::Timeout { .. } | ServiceError::Cancelled { .. }) => Approval::Unanswered,
+            Ok(_) => Approval::NobodyToAsk("the client has answered something else".to_owned()),
             Err(error) => Approval::NobodyToAsk(format!("the client could not ask anybody: {error}")),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::watched::Producer;
 use super::{ClientError, Endpoint, Event};
@@ -18,9 +18,12 @@ use crate::protocol::{
 };
 use crate::transport::{Reader, Received, Writer};
 
-/// How long it is tried to resume a session, and how often.
+/// How long it is tried to resume a session, how often, and how long each attempt may take.
 const PATIENCE: Duration = Duration::from_secs(45);
 const PAUSE: Duration = Duration::from_millis(100);
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// How long a server may take for a sign that it is there, where the transport has one.
+const SIGN: Duration = Duration::from_secs(30);
 /// How much is asked for at a time after a gap.
 const AT_A_TIME: usize = 256 * 1024;
 
@@ -94,6 +97,10 @@ impl Link {
 
     /// Serves until nobody asks any more, or the session is lost.
     pub(super) async fn run(mut self) {
+        let mut ticks = interval(SIGN);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Whether the server was asked for a sign that it is there, and has given none.
+        let mut is_awaited = false;
         loop {
             let served = tokio::select! {
                 ask = self.asked.recv() => match ask {
@@ -101,15 +108,27 @@ impl Link {
                     // Nobody is left.
                     None => return,
                 },
-                received = self.reader.next() => match received {
-                    Some(Received::Message(message)) => {
-                        self.take(&message);
-                        self.ask_again().await
+                received = self.reader.next() => {
+                    is_awaited = false;
+                    match received {
+                        Some(Received::Message(message)) => {
+                            self.take(&message);
+                            self.ask_again().await
+                        }
+                        Some(Received::Sign) => Ok(()),
+                        Some(Received::TooLong(_) | Received::Broken(_)) | None => {
+                            Err(std::io::ErrorKind::ConnectionReset.into())
+                        }
                     }
-                    Some(Received::TooLong(_)) | None => Err(std::io::ErrorKind::ConnectionReset.into()),
+                }
+                // The network may be gone without a word.
+                _ = ticks.tick(), if self.writer.pings() => match std::mem::replace(&mut is_awaited, true) {
+                    true => Err(std::io::ErrorKind::TimedOut.into()),
+                    false => self.writer.ping().await,
                 },
             };
             if let Err(error) = served {
+                is_awaited = false;
                 tracing::debug!("the connection is lost: {error}");
                 if self.resume().await.is_err() {
                     // Queues and answers end with us.
@@ -265,16 +284,15 @@ impl Link {
         }
         let until = Instant::now() + PATIENCE;
         loop {
-            let connected = self.endpoint.connect().await.map_err(ClientError::Unreachable);
-            let resumed = match connected {
-                Ok((mut reader, mut writer, child)) => {
-                    handshake(&mut reader, &mut writer, &self.name, Some(&self.session))
-                        .await
-                        .map(|_result| (reader, writer, child))
-                }
-                Err(error) => Err(error),
+            let attempt = async {
+                let connected = self.endpoint.connect().await.map_err(ClientError::Unreachable);
+                let (mut reader, mut writer, child) = connected?;
+                handshake(&mut reader, &mut writer, &self.name, Some(&self.session)).await?;
+                Ok((reader, writer, child))
             };
-            match resumed {
+            // A network that swallows everything says nothing to the first one either.
+            let late = |_elapsed| Err(ClientError::Unreachable(std::io::ErrorKind::TimedOut.into()));
+            match timeout(ATTEMPT, attempt).await.unwrap_or_else(late) {
                 Ok((reader, writer, child)) => {
                     (self.reader, self.writer, self._child) = (reader, writer, child);
                     if self.go_on().await.is_ok() {

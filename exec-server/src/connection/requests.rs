@@ -67,10 +67,20 @@ impl Requests {
         }
     }
 
+    /// Whether one more of this size has to wait.
+    pub(super) fn is_full(&self, size: usize) -> bool {
+        self.count.available_permits() == 0 || self.bytes.available_permits() < self.units(size) as usize
+    }
+
+    /// What a request of this size takes.
+    fn units(&self, size: usize) -> u32 {
+        u32::try_from(size / UNIT + 1).unwrap_or(u32::MAX).min(self.all_bytes)
+    }
+
     /// Waits until there is room for one more of this size.
     pub(super) async fn room(&mut self, size: usize) -> Room {
         while self.tasks.try_join_next().is_some() {}
-        let units = u32::try_from(size / UNIT + 1).unwrap_or(u32::MAX).min(self.all_bytes);
+        let units = self.units(size);
         // They are never closed.
         let one = Arc::clone(&self.count).acquire_owned().await.ok();
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(units).await.ok();

@@ -95,6 +95,11 @@ impl Crew {
         Self { program, limits, metrics, places, held: Arc::default(), turns, idle: Mutex::default() }
     }
 
+    /// Notes that a bound was met.
+    pub(super) fn hit(&self, limit: &'static str) {
+        self.metrics.limits_hit.add(limit, 1);
+    }
+
     /// One more of the workers that hold open files, for a connection that has some already.
     ///
     /// A quarter of all workers is kept for requests that end by themselves. Of the others, a connection may have as many as it
@@ -105,6 +110,7 @@ impl Crew {
         let (mine, left) = (own.load(Ordering::Relaxed), most.saturating_sub(*all));
         if mine >= left {
             self.metrics.file_workers_refused.add(1);
+            self.metrics.limits_hit.add("file_workers", 1);
             return Err(RpcError::invalid(format!(
                 "the open files of this connection take {mine} workers, and {left} are left for all: a connection may have as \
                  many as it leaves; fs/close gives one back"
@@ -184,6 +190,7 @@ impl Crew {
                 let place = timeout(LONGEST_TURN, Arc::clone(&self.places).acquire_owned()).await;
                 place.ok().and_then(Result::ok).ok_or_else(|| {
                     self.metrics.file_workers_refused.add(1);
+                    self.metrics.limits_hit.add("file_workers", 1);
                     RpcError::internal(format!(
                         "{} requests for files are at work already, as many as this server allows at the same time; \
                          try again",

@@ -158,6 +158,7 @@ impl Handles {
             _ => (table.open.len(), self.limits.file_handles),
         };
         if there >= most {
+            self.crew.hit("open_files");
             return Err(RpcError::invalid(format!(
                 "{there} files are open already{}, as many as a connection may have; fs/close gives one back",
                 if mode == OpenMode::Replace && there == written { " to be written" } else { "" }

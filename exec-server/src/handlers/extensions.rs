@@ -4,7 +4,7 @@ use codex_core::exec::TerminalSize;
 use codex_core::policy::{NetworkAccess, ResolvedWrites};
 
 use super::process::{unknown_process, with_process};
-use super::{Answer, Context, Params, Rest, answer, joined, now};
+use super::{Answer, Context, Params, Rest, answer, granted, now};
 use crate::process::Following;
 use crate::protocol::{
     AttachParams, ExplainParams, ExplainResult, FileUri, ListResult, ProcessParams, ResizeParams, RpcError,
@@ -54,13 +54,9 @@ pub(super) fn attach(context: &Context, params: Params) -> Result<Rest, RpcError
 
 pub(super) fn explain(context: &Context, params: Params) -> Result<Rest, RpcError> {
     let ExplainParams { sandbox, policy } = params.read()?;
-    let server = std::sync::Arc::clone(&context.server);
+    let context = context.clone();
     Ok(Box::pin(async move {
-        let granted = tokio::task::spawn_blocking(move || {
-            server.ceiling.grant(sandbox.as_ref(), policy.as_ref(), false)
-        });
-        let granted = joined(granted).await?;
-        answer(match granted {
+        answer(match granted(&context, sandbox, policy, false).await? {
             Err(refusal) => ExplainResult {
                 allowed: false,
                 reason: Some(refusal.to_string()),

@@ -50,6 +50,7 @@ pub(super) fn request(context: &Context, params: Params) -> Result<Rest, RpcErro
     let context = context.clone();
     Ok(Box::pin(async move {
         let place = Arc::clone(&context.http).try_acquire_owned().map_err(|_full| {
+            context.server.metrics.limits_hit.add("http_requests", 1);
             RpcError::invalid("as many HTTP requests are under way as a connection may have; wait for one")
         })?;
         let slow = || RpcError::internal(format!("no answer within {} ms", patience.as_millis()));

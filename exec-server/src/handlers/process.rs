@@ -13,7 +13,9 @@ use nix::sys::signal::Signal;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Answered, Context, Params, Rest, answer, joined, labels, now, refused, short_id};
+use super::{
+    Answer, Answered, Context, Params, Rest, answer, granted, joined, labels, now, refused, short_id,
+};
 use crate::ceiling::Refusal;
 use crate::environment;
 use crate::noted::Refused;
@@ -45,6 +47,13 @@ pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError>
     if !context.extended {
         // To a client that has not asked for it, these members mean nothing.
         (params.policy, params.limits, params.detach, params.size) = (None, None, None, None);
+    }
+    if let Some(grace) = params.limits.and_then(|limits| limits.grace_ms)
+        && Duration::from_millis(grace) > context.server.limits.grace
+    {
+        // It would outlive its session for as long.
+        let most = context.server.limits.grace.as_millis();
+        return Err(RpcError::params(format!("limits.graceMs is {grace}, where {most} are the most")));
     }
     let has_input = params.tty || params.pipe_stdin == Some(true);
     let limits = &context.server.limits;
@@ -106,13 +115,8 @@ async fn launch(
     params: &StartParams,
     reservation: &Reservation,
 ) -> Result<(Arc<Process>, SandboxKind, Option<FeedReader>), RpcError> {
-    let server = Arc::clone(&context.server);
-    let (wanted, named) = (params.sandbox.clone(), params.policy.clone());
     let without_network = params.enforce_managed_network == Some(true);
-    let granted = tokio::task::spawn_blocking(move || {
-        server.ceiling.grant(wanted.as_ref(), named.as_ref(), without_network)
-    });
-    let granted = joined(granted).await?;
+    let granted = granted(context, params.sandbox.clone(), params.policy.clone(), without_network).await?;
     if let Err(refusal) = &granted {
         note_refusal(context, params, refusal).await?;
     }
@@ -221,9 +225,12 @@ pub(super) fn write(context: &Context, params: Params) -> Result<Rest, RpcError>
             drop(written.await);
             answer(WriteResult { status: WriteStatus::Accepted })
         })),
-        Put::Full(waiting) => Err(RpcError::invalid(format!(
-            "{waiting} bytes wait for the process, and no more are taken; write them again when it has read"
-        ))),
+        Put::Full(waiting) => {
+            context.server.metrics.limits_hit.add("input_bytes", 1);
+            Err(RpcError::invalid(format!(
+                "{waiting} bytes wait for the process, and no more are taken; write them again when it has read"
+            )))
+        }
     }
 }
 

@@ -4,10 +4,9 @@
 //! between them.
 
 use codex_core::config::Settings;
-use codex_core::exec::Sandbox;
 use codex_core::policy::{NetworkAccess, ResolvedPolicy, ResolvedWrites, SandboxMode};
 use codex_linux_sandbox::shown;
-use codex_mcp::{Approval, Client};
+use codex_mcp::Approval;
 use codex_tools::Asks;
 
 /// The longest command that a person is shown.
@@ -59,23 +58,19 @@ pub(super) fn is_wider(policy: &ResolvedPolicy, than: &ResolvedPolicy) -> bool {
     policy.mode > than.mode || policy.network > than.network || writes_more
 }
 
-/// Asks a person for what the default does not give. Says, for a model, why not.
-pub(super) async fn approved(
-    sandbox: &Sandbox,
+/// Says, for a model, why it does not get what the default does not give, where it does not.
+pub(super) fn refusal(
+    policy: &ResolvedPolicy,
     default: &ResolvedPolicy,
-    asks: &Asks,
-    command: &str,
-    directory: &str,
-    client: &Client,
-) -> Result<(), String> {
-    let question = question(sandbox.policy(), default, asks, command, directory);
-    let why = match client.ask(question).await {
-        Approval::Given => return Ok(()),
-        Approval::Declined => "the user did not approve of it".to_owned(),
+    approval: &Approval,
+) -> Option<String> {
+    let why = match approval {
+        Approval::Given => return None,
+        Approval::Declined | Approval::Unanswered => "the user did not approve of it".to_owned(),
         Approval::NobodyToAsk(why) => format!("somebody has to approve of it, and {why}"),
     };
-    let (mode, network) = (sandbox.policy().mode, said(sandbox.policy().network));
-    Err(format!(
+    let (mode, network) = (policy.mode, said(policy.network));
+    Some(format!(
         "the call asks for {mode} {network}, which is more than {} {}: {why}. Nothing was run; run it without asking for more, or do \
          what is possible inside the sandbox.",
         default.mode,
@@ -84,7 +79,7 @@ pub(super) async fn approved(
 }
 
 /// What a person reads. What is asked for comes first, in our words; what the model says comes last, and is marked as that.
-fn question(
+pub(super) fn question(
     policy: &ResolvedPolicy,
     default: &ResolvedPolicy,
     asks: &Asks,
@@ -104,6 +99,11 @@ fn question(
         text.push_str(&format!("\nThe model says why: {}", cut(&shown(justification))));
     }
     text
+}
+
+/// What a yes opens, a line each, for the audit log.
+pub(super) fn opens(policy: &ResolvedPolicy) -> Vec<String> {
+    vec![format!("the policy {}", policy.mode), said(policy.network).to_owned()]
 }
 
 const fn said(network: NetworkAccess) -> &'static str {

@@ -12,7 +12,6 @@ use codex_mcp::model::{CallToolResult, JsonObject};
 use codex_tools::patch::Patch;
 use codex_tools::{
     Answer, Arguments, Asks, Call, Engine, ExecCommand, Held, Observer, Running, Shell, Started, WriteStdin,
-    quoted,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -67,15 +66,17 @@ impl Drop for Runs {
     }
 }
 
-/// Nobody is told of commands but those who have asked for them.
+/// Nobody is told of commands but those who have asked for them; what their sandboxes have refused is counted.
 #[derive(Debug)]
-struct Quiet;
+struct Quiet(Arc<Metrics>);
 
 impl Observer for Quiet {
     fn command_started(&self, _started: &Started) -> String {
         String::new()
     }
-    fn command_ended(&self, _running: &Running, _result: &Result<ExecResult, ExecError>) {}
+    fn command_ended(&self, _running: &Running, result: &Result<ExecResult, ExecError>) {
+        self.0.ended(result);
+    }
     fn patch_started(&self, _patch: &Patch, _directory: &Path) -> String {
         String::new()
     }
@@ -86,13 +87,14 @@ impl Session {
     /// A session with nothing under way.
     pub(super) fn new(server: Arc<Shared>, desk: Arc<Desk>, peer: Arc<str>) -> Result<Self, RpcError> {
         if !server.metrics.sessions.up_below(server.limits.sessions) {
+            server.metrics.limits_hit.add("sessions", 1);
             return Err(RpcError::invalid("there are as many sessions as this server allows"));
         }
         let place = Place(Arc::clone(&server.metrics));
         let id = uuid::Uuid::new_v4().to_string();
         Ok(Self {
             id,
-            engine: Engine::new(desk.bench.clone(), Arc::new(Quiet)),
+            engine: Engine::new(desk.bench.clone(), Arc::new(Quiet(Arc::clone(&server.metrics)))),
             turns: server.sessions.turns(),
             outputs: Outputs::new(desk.bench.spill.clone()),
             cancellation: server.shutdown.child_token(),
@@ -216,10 +218,7 @@ impl Session {
         };
         let approved = match granted {
             Ok(sandbox) if permissions::is_wider(sandbox.policy(), default.policy()) => {
-                let (command, directory) = (quoted(command), directory.to_string_lossy());
-                permissions::approved(&sandbox, default.policy(), asks, &command, &directory, client)
-                    .await
-                    .map(|()| sandbox)
+                self.approved(tool, &sandbox, asks, command, directory, client).await.map(|()| sandbox)
             }
             Ok(sandbox) => Ok(sandbox),
             Err(refusal) => Err(format!("{refusal}. Nothing was run.")),
@@ -249,7 +248,7 @@ impl Session {
     }
 
     /// Who asks for a call, for the audit log.
-    fn labels(&self, client: &Client) -> Labels {
+    pub(super) fn labels(&self, client: &Client) -> Labels {
         Labels {
             by: Some("exec-server"),
             session: Some(self.id.get(..8).unwrap_or_default().to_owned()),
@@ -270,6 +269,7 @@ impl Session {
         let most = self.server.limits.processes;
         if !metrics.processes.up_below(most) {
             metrics.processes_refused.add(1);
+            metrics.limits_hit.add("processes", 1);
             return Err(format!(
                 "{most} processes run already, as many as this server allows. Nothing was run."
             ));

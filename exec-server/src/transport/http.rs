@@ -25,6 +25,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 
+use super::patience::{Impatient, Trust};
 use super::{Pipe, web_socket, web_socket_config};
 use crate::connection;
 use crate::server::Shared;
@@ -54,10 +55,11 @@ pub(crate) async fn serve_http(
     permit: OwnedSemaphorePermit,
     port: Port,
 ) {
-    let (permit, stop) = (Arc::new(permit), server.shutdown.clone());
+    let (permit, stop, trust) = (Arc::new(permit), server.shutdown.clone(), Trust::default());
+    let stream = Impatient::new(stream, trust.clone());
     let service = service_fn(move |request| {
-        let (server, permit) = (Arc::clone(&server), Arc::clone(&permit));
-        async move { Ok::<_, Infallible>(answer(&server, request, peer, permit, port).await) }
+        let (server, permit, trust) = (Arc::clone(&server), Arc::clone(&permit), trust.clone());
+        async move { Ok::<_, Infallible>(answer(&server, request, peer, permit, port, &trust).await) }
     });
     if let Err(error) = converse(stream, service, stop).await {
         tracing::debug!(%peer, "HTTP: {error}");
@@ -93,6 +95,7 @@ async fn answer(
     peer: SocketAddr,
     permit: Permit,
     port: Port,
+    trust: &Trust,
 ) -> Response<Body> {
     let headers = request.headers();
     // Only browsers send it, and a page that one shows has no business here.
@@ -112,11 +115,14 @@ async fn answer(
             false => unauthorized(),
         },
         "/mcp" if port == Port::Mcp => match is_admitted(server, headers) {
-            true => super::mcp::answer(server, request).await,
+            true => {
+                trust.give();
+                super::mcp::answer(server, request).await
+            }
             false => unauthorized(),
         },
         "/" if port == Port::Mcp => status(StatusCode::NOT_FOUND),
-        "/" if is_read => upgrade(server, request, peer, permit),
+        "/" if is_read => upgrade(server, request, peer, permit, trust),
         "/" | "/healthz" | "/readyz" | "/metrics" => status(StatusCode::METHOD_NOT_ALLOWED),
         _ => status(StatusCode::NOT_FOUND),
     }
@@ -147,6 +153,7 @@ fn upgrade(
     mut request: Request<Incoming>,
     peer: SocketAddr,
     permit: Permit,
+    trust: &Trust,
 ) -> Response<Body> {
     let headers = request.headers();
     if !has_word(headers, &UPGRADE, "websocket") || !has_word(headers, &CONNECTION, "upgrade") {
@@ -163,6 +170,7 @@ fn upgrade(
     let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) else {
         return status(StatusCode::BAD_REQUEST);
     };
+    trust.give();
     let upgraded = hyper::upgrade::on(&mut request);
     let server = Arc::clone(server);
     tokio::spawn(async move {

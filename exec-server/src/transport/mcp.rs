@@ -31,7 +31,10 @@ pub(super) async fn answer(server: &Arc<Shared>, request: Request<Incoming>) -> 
         return status(StatusCode::PAYLOAD_TOO_LARGE);
     }
     // Before anything of it is kept: what waits for the rest of itself is under way as well.
-    let Some(mut place) = desk.place() else { return status(StatusCode::SERVICE_UNAVAILABLE) };
+    let Some(mut place) = desk.place() else {
+        server.metrics.limits_hit.add("concurrent_requests", 1);
+        return status(StatusCode::SERVICE_UNAVAILABLE);
+    };
     let collected = timeout(PATIENCE, collect(body, most, &mut place)).await;
     let body = match collected.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT)) {
         Ok(body) => body,

@@ -70,6 +70,12 @@ fn limits_end_a_process_and_say_which() {
     let mut params = server.start_params("typo", &["true"]);
     params["limits"] = json!({"deadline": 50});
     assert_eq!(raw.error("process/start", &params).0, -32602);
+    // Who asks for time to end in could have a process for ever, beyond its session.
+    params["limits"] = json!({"graceMs": 60_001});
+    let (code, message) = raw.error("process/start", &params);
+    assert_eq!((code, &*message), (-32602, "limits.graceMs is 60001, where 60000 are the most"));
+    params["limits"] = json!({"graceMs": 60_000});
+    assert_eq!(raw.run(&params).exit_code, Some(0));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -14,7 +14,7 @@ use ring::hmac;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
-use super::raw::{Server, Way};
+use super::raw::{PATIENCE, Server, Way};
 
 /// What the port of a server says to a head of a request, which is for loopback unless it names another host.
 pub(crate) fn http(server: &Server, head: &str) -> String {
@@ -29,6 +29,10 @@ pub(crate) fn http(server: &Server, head: &str) -> String {
 fn status(server: &Server, head: &str) -> u16 {
     http(server, head).split(' ').nth(1).unwrap().parse().unwrap()
 }
+
+/// A request for a WebSocket.
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// A request for a WebSocket, with further headers. The status is the answer's.
 fn upgrade(server: &Server, more: &str) -> u16 {
@@ -75,14 +79,12 @@ fn the_port_answers_orchestrators_and_no_browser() {
 }
 
 /// All that a client has to say to have a command run, without a wait for any answer.
-fn said_at_once(server: &Server) -> Vec<u8> {
-    let mut said = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        .to_vec();
+pub(crate) fn said_at_once(server: &Server, argv: &[&str]) -> Vec<u8> {
+    let mut said = UPGRADE.as_bytes().to_vec();
     for message in [
         json!({"id": 1, "method": "initialize", "params": {"clientName": "t"}}),
         json!({"method": "initialized"}),
-        json!({"id": 2, "method": "process/start", "params": server.start_params("p", &["true"])}),
+        json!({"id": 2, "method": "process/start", "params": server.start_params("p", argv)}),
     ] {
         let text = message.to_string();
         // A text frame with a length of eight bytes, masked with zeros.
@@ -97,13 +99,80 @@ fn said_at_once(server: &Server) -> Vec<u8> {
 fn counted(server: &Server, name: &str) -> u64 {
     let metrics = http(server, "GET /metrics HTTP/1.1");
     let value = metrics.lines().find_map(|line| line.strip_prefix(&format!("codex_exec_server_{name} ")));
-    value.unwrap().parse().unwrap()
+    // One with a label comes to be with the first of its kind.
+    if value.is_none() && name.contains('{') { 0 } else { value.unwrap().parse().unwrap() }
+}
+
+/// What is no WebSocket any more ends its own connection, and says by the code what it was.
+#[test]
+fn what_breaks_a_web_socket_breaks_no_other_and_is_named() {
+    let server = Server::start(Way::WebSocket);
+    let mut other = server.ready();
+    for (frame, code) in [
+        // Not masked; a reserved bit; a kind that there is none of; a text that is none.
+        (&[0x81, 0x02, b'{', b'}'][..], 1002_u16),
+        (&[0xc1, 0x80, 0, 0, 0, 0], 1002),
+        (&[0x85, 0x80, 0, 0, 0, 0], 1002),
+        (&[0x81, 0x81, 0, 0, 0, 0, 0xff], 1007),
+    ] {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(UPGRADE.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        stream.write_all(frame).unwrap();
+        let mut close = [0; 4];
+        stream.read_exact(&mut close).unwrap();
+        assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, code), "{frame:x?}");
+    }
+    assert_eq!(other.result("environment/status", &Value::Null), json!({"status": "ready"}));
+    assert_eq!(counted(&server, "malformed_messages_total"), 4);
+}
+
+#[test]
+fn bounds_that_are_met_are_counted() {
+    let server = Server::with(Way::WebSocket, "", &["--max-processes", "1", "--concurrent-requests", "1"]);
+    let mut raw = server.ready();
+    let before = counted(&server, "turns_total");
+    raw.result("process/start", &server.start_params("p", &["sleep", "600"]));
+    assert_eq!(counted(&server, "turns_total"), before + 1);
+    assert_eq!(raw.error("process/start", &server.start_params("q", &["true"])).0, -32600);
+    raw.send_bytes(format!("{}1{}", "[".repeat(200), "]".repeat(200)).as_bytes());
+    assert_eq!(raw.answer(-1)["error"]["code"], -32600);
+    // The second one waits for the first.
+    raw.request("process/read", &json!({"processId": "p", "waitMs": 1000}));
+    raw.result("environment/status", &Value::Null);
+    for bound in ["processes", "message_structure", "concurrent_requests"] {
+        count_to(&server, &format!("limits_hit_total{{limit=\"{bound}\"}}"), 1);
+    }
+    raw.result("process/terminate", &json!({"processId": "p"}));
+    raw.hear("p");
+    // One has to be over before there is room for the next.
+    count_to(&server, "processes_active", 0);
+    raw.run(&server.start_params("refused", &["sh", "-c", "head -c 3000000 /dev/zero; touch ../outside/x"]));
+    count_to(&server, "processes_active", 0);
+    // A megabyte is kept, and what is for each of its chunks is part of that.
+    let evicted = counted(&server, "evicted_bytes_total");
+    assert!((1_900_000..2_100_000).contains(&evicted), "{evicted}");
+}
+
+/// Waits for a number that somebody else counts up.
+fn count_to(server: &Server, name: &str, expected: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    while counted(server, name) != expected && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert_eq!(counted(server, name), expected, "{name}");
 }
 
 #[test]
 fn without_a_token_only_who_is_known_to_be_ours_gets_in() {
     let server = Server::start(Way::WebSocket);
-    let said = said_at_once(&server);
+    let said = said_at_once(&server, &["true"]);
     // What is said means something, from who may say it and is there.
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.write_all(&said).unwrap();
@@ -134,7 +203,7 @@ fn without_a_token_only_who_is_known_to_be_ours_gets_in() {
         client.stdin.take().unwrap().write_all(&said).unwrap();
         assert!(client.wait().unwrap().success());
         kill(pid, Signal::SIGCONT).unwrap();
-        assert_eq!(counted(&server, "connections_refused_total"), refused, "{user:?}");
+        count_to(&server, "connections_refused_total", refused);
     }
     assert_eq!(counted(&server, "processes_started_total"), 1);
     // One that is there and another user's is told nothing.
@@ -147,7 +216,7 @@ fn without_a_token_only_who_is_known_to_be_ours_gets_in() {
         client.args(["-c", &script]).current_dir("/").uid(65534).gid(65534);
         let told = String::from_utf8(client.output().unwrap().stdout).unwrap();
         assert!(!told.contains("HTTP/1.1"), "{told}");
-        assert_eq!(counted(&server, "connections_refused_total"), 3);
+        count_to(&server, "connections_refused_total", 3);
     }
 }
 

@@ -1,11 +1,19 @@
 //! What outlives a connection, and for how long.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 
+use super::front::said_at_once;
 use super::raw::{PATIENCE, Raw, Server, Way};
 
 /// Resumes a session, as often as it takes for the server to see that the old connection is gone.
@@ -162,6 +170,90 @@ fn an_ended_server_leaves_nothing() {
     assert_eq!(server.end(), Some(0));
     // What was asked for is answered before the end.
     assert_eq!(raw.answer(poll)["result"]["exited"], false);
+}
+
+/// As where a machine has lost its network: it says nothing any more, and nobody has told the server.
+#[test]
+fn a_connection_without_anybody_gives_its_session_to_who_resumes_it() {
+    let server = Server::start(Way::WebSocket);
+    let mut silent = TcpStream::connect(server.address()).unwrap();
+    silent.write_all(&said_at_once(&server, &["sleep", "600"])).unwrap();
+    let (mut heard, mut piece) = (String::new(), [0; 4096]);
+    while !heard.contains("\"sandboxType\"") {
+        let count = silent.read(&mut piece).unwrap();
+        assert!(count > 0, "{heard}");
+        heard += &String::from_utf8_lossy(&piece[..count]);
+    }
+    let (_, session) = heard.split_once("\"sessionId\":\"").unwrap();
+    let session = json!(session.split('"').next().unwrap());
+    // The connection is there, and answers no ping.
+    let (mut raw, _) = resume(&server, &session);
+    assert_eq!(raw.result("process/read", &json!({"processId": "p"}))["exited"], false);
+    // The server has let go of the other one.
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    while silent.read(&mut piece).unwrap_or(0) > 0 {}
+}
+
+/// Commands that hold a fifo open, each in a way of its own to outlive whoever has started it.
+fn start_what_stays(server: &Server, raw: &mut Raw) -> File {
+    let path = server.path("ws/held");
+    mkfifo(&path, Mode::S_IRWXU).unwrap();
+    let held = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).unwrap();
+    for (id, tty, detach, script) in [
+        ("plain", false, false, "exec 3>held; echo on; sleep 600"),
+        ("terminal", true, false, "trap '' HUP TERM INT; exec 3>held; echo on; sleep 600 & sleep 600"),
+        ("session", false, false, "exec 3>held; trap '' TERM; setsid sleep 600 & echo on; sleep 600"),
+        ("left", false, true, "exec 3>held; (setsid nohup sleep 600 >/dev/null 2>&1 &) ; echo on"),
+    ] {
+        let mut params = server.start_params(id, &["bash", "-c", script]);
+        (params["tty"], params["detach"]) = (json!(tty), json!(detach));
+        raw.result("process/start", &params);
+        let on = loop {
+            let told = raw.notification();
+            if told["method"] == "process/output" {
+                break told;
+            }
+        };
+        assert_eq!(on["params"]["processId"], id, "{on}");
+    }
+    held
+}
+
+/// Waits until nobody holds a fifo any more whose reading end this is.
+fn wait_for_the_last(held: &File) {
+    let mut waiting = [PollFd::new(held.as_fd(), PollFlags::empty())];
+    let ready = poll(&mut waiting, PollTimeout::try_from(PATIENCE).unwrap()).unwrap();
+    assert!(ready > 0, "somebody is still there");
+}
+
+#[test]
+fn nothing_is_left_of_a_server_however_it_ends() {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let server = Server::start(Way::Unix);
+        let mut raw = server.extended();
+        let held = start_what_stays(&server, &mut raw);
+        // In the middle of everything else as well.
+        for id in ["a", "b", "c"] {
+            raw.request("process/start", &server.start_params(id, &["sleep", "600"]));
+        }
+        raw.request("process/read", &json!({"processId": "plain", "afterSeq": 1, "waitMs": 600_000}));
+        let open = json!({"handleId": "f", "path": server.uri("home/config.toml")});
+        raw.result("fs/open", &open);
+        raw.request(
+            "fs/walk",
+            &json!({"path": "file:///usr", "options": {
+            "maxDepth": 64, "maxDirectories": 10000, "maxEntries": 50000, "followDirectorySymlinks": false}}),
+        );
+        // They are there: the fifo has writers.
+        let mut now = [PollFd::new(held.as_fd(), PollFlags::empty())];
+        assert_eq!(poll(&mut now, PollTimeout::ZERO).unwrap(), 0);
+        let status = server.end_by(signal);
+        match signal {
+            Signal::SIGTERM => assert_eq!(status.code(), Some(0)),
+            _ => assert_eq!(status.signal(), Some(signal as i32)),
+        }
+        wait_for_the_last(&held);
+    }
 }
 
 /// Waits until a server has so many processes, but for those that are kept ready and have nothing to run yet.

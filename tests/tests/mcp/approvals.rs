@@ -168,3 +168,61 @@ fn who_ran_what_is_written_down() {
     assert_eq!((&lines[2]["argv"], &lines[2]["mode"]), (&json!(["touch", "made"]), &Value::Null));
     assert!(lines[2]["refused"].as_str().unwrap().contains("danger-full-access"));
 }
+
+#[test]
+fn who_was_asked_and_what_was_decided_is_written_down() {
+    let place = Place::new("");
+    let log = place.path("home/audit");
+    std::fs::write(place.path("home/config.toml"), format!("audit.file = {log:?}\n")).unwrap();
+    let events = || -> Vec<Value> {
+        let lines = std::fs::read_to_string(&log).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let mut mcp = place.session(&[], &forms());
+    for (action, decision) in [("accept", "approved"), ("decline", "denied"), ("cancel", "denied")] {
+        let before = if log.exists() { events().len() } else { 0 };
+        let id = mcp.request("tools/call", &ask("workspace-write"));
+        answered(&mut mcp, id, action);
+        let events = events().split_off(before);
+        let (question, answer) = (&events[0], &events[1]);
+        for line in [question, answer] {
+            assert_eq!(line["event"], "approval", "{line}");
+            assert_eq!((&line["client"], &line["process"]), (&json!("test 1"), &json!("shell")));
+            assert_eq!((&line["command"], &line["reason"]), (&json!("touch made"), &json!("request")));
+            assert_eq!(line["opens"], json!(["the policy workspace-write", "without network"]));
+            assert_eq!(line["justification"], "I \u{1b}[1mmust");
+        }
+        assert_eq!(question["approval_id"], answer["approval_id"]);
+        assert_eq!((&question["decision"], &question["decided_by"]), (&Value::Null, &Value::Null));
+        assert_eq!((&answer["decision"], &answer["decided_by"]), (&json!(decision), &json!("user")));
+        // Before what follows from it.
+        assert_eq!(events[2]["event"], if action == "accept" { "start" } else { "refused" });
+    }
+    // One that is given up meanwhile.
+    let before = events().len();
+    let id = mcp.request("tools/call", &ask("workspace-write"));
+    assert_eq!(mcp.other()["method"], "elicitation/create");
+    mcp.notify("notifications/cancelled", &json!({"requestId": id}));
+    // With its refusal, which nobody is told.
+    while events().len() < before + 3 {
+        std::thread::yield_now();
+    }
+    let answer = events().remove(before + 1);
+    assert_eq!((&answer["decision"], &answer["decided_by"]), (&json!("withdrawn"), &json!("nobody")));
+    // One that nobody could be asked.
+    let before = events().len();
+    let mut nobody = place.session(&[], &json!({}));
+    nobody.call("shell", &json!({"command": ["touch", "made"], "sandbox_permissions": "workspace-write"}));
+    let answer = events().remove(before + 1);
+    assert_eq!((&answer["decision"], &answer["decided_by"]), (&json!("nobody_to_ask"), &json!("nobody")));
+    assert!(answer["words"].as_str().unwrap().contains("declares no `elicitation`"), "{answer}");
+    drop(nobody);
+
+    // What can't be noted is not asked.
+    std::fs::remove_file(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    let refused = mcp.result("tools/call", &ask("workspace-write"))["structuredContent"].take();
+    assert_eq!(refused["outcome"], "refused");
+    assert!(refused["message"].as_str().unwrap().contains("the audit log"), "{refused}");
+    assert!(!mcp.has_others());
+}

@@ -88,6 +88,14 @@ impl Server {
         }
     }
 
+    /// A number that the server counts.
+    fn counted(&self, name: &str) -> u64 {
+        let mut answer = String::new();
+        self.send("GET", "/metrics", &[], "").read_to_string(&mut answer).unwrap();
+        let value = answer.lines().find_map(|line| line.strip_prefix(&format!("codex_exec_server_{name} ")));
+        value.unwrap().parse().unwrap()
+    }
+
     fn end(mut self) -> Option<i32> {
         let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
@@ -324,4 +332,26 @@ fn bad_requests_harm_nobody() {
     }
     assert!(!server.place.path("ws/made").exists());
     assert_eq!(server.call(&session, "shell", &json!({"command": ["true"]}))["exit_code"], 0);
+}
+
+/// What a turn is, the tests of turns say: that calls take them is what is seen here.
+#[test]
+fn each_call_takes_a_turn_at_being_set_up() {
+    let server = Server::start("", &["-s", "workspace-write"]);
+    let session = server.session();
+    let before = server.counted("turns_total");
+    let begun = server.call(&session, "exec_command", &json!({"cmd": "sleep 1000", "yield_time_ms": 250}));
+    server.call(&session, "shell", &json!({"command": ["true"]}));
+    let patch = "*** Begin Patch\n*** Add File: made\n+text\n*** End Patch";
+    assert_eq!(server.call(&session, "apply_patch", &json!({"input": patch}))["outcome"], "applied");
+    assert_eq!(server.counted("turns_total"), before + 3);
+    // What is there already takes none, nor does what is refused before anything is set up.
+    server.call(&session, "write_stdin", &json!({"session_id": begun["session_id"], "yield_time_ms": 250}));
+    server.call(&session, "kill", &json!({"session_id": begun["session_id"]}));
+    server.call(
+        &session,
+        "shell",
+        &json!({"command": ["true"], "sandbox_permissions": "danger-full-access"}),
+    );
+    assert_eq!(server.counted("turns_total"), before + 3);
 }
