@@ -31,6 +31,9 @@ pub(super) fn unknown_process(id: &str) -> RpcError {
     RpcError::invalid(format!("unknown process id {}", codex_linux_sandbox::shown(id)))
 }
 
+/// How much of each stream a failed command's denials are read from.
+const SAID: OutputBudget = OutputBudget { bytes: 8 * 1024, lines: 200 };
+
 /// `process/start`: takes the id at once, so that what follows for it finds it.
 pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError> {
     let mut params: StartParams = params.read()?;
@@ -167,8 +170,8 @@ fn request(context: &Context, params: &StartParams, entry: &Entry) -> Result<Exe
         (false, Some(true)) => Stdio::Piped,
         (false, _) => Stdio::Capture,
     };
-    // What is kept is the feed.
-    request.budget = OutputBudget { bytes: 0, lines: 0 };
+    // What a client gets is the feed. What the command has said at its beginning and its end is kept to tell what it was refused.
+    request.budget = SAID;
     request.feed = Some(FeedOptions {
         retain: server.limits.retained_bytes,
         stall: server.limits.stall,

@@ -79,6 +79,32 @@ fn limits_end_a_process_and_say_which() {
 }
 
 #[test]
+fn what_was_refused_is_told_with_the_end() {
+    over_all(|server| {
+        let mut raw = server.extended();
+        for (id, tty, pipe, flood) in [
+            ("plain", false, false, 0),
+            ("terminal", true, false, 0),
+            ("piped", false, true, 0),
+            ("long", false, false, 3_000_000),
+        ] {
+            let script =
+                format!("head -c {flood} /dev/zero; head -c {flood} /dev/zero >&2; touch ../outside/x");
+            let mut params = server.start_params(id, &["sh", "-c", &script]);
+            (params["tty"], params["pipeStdin"]) = (json!(tty), json!(pipe));
+            let heard = raw.run(&params);
+            assert_eq!(heard.exit_code, Some(1), "{id}");
+            let denials = &heard.closed["result"]["denials"];
+            let [denial] = denials.as_array().unwrap().as_slice() else { panic!("{id}: {}", heard.closed) };
+            assert_eq!((&denial["operation"], &denial["promise"]), (&json!("create"), &json!("P1")), "{id}");
+            assert_eq!(denial["resolved_target"], json!(server.path("outside/x")), "{id}");
+        }
+        let heard = raw.run(&server.start_params("allowed", &["touch", "x"]));
+        assert_eq!(heard.closed["result"]["denials"], json!([]));
+    });
+}
+
+#[test]
 fn another_connection_can_follow() {
     let server = Server::start(Way::WebSocket);
     let mut owner = server.connect();

@@ -154,7 +154,7 @@ fn bounds_that_are_met_are_counted() {
     // One has to be over before there is room for the next.
     count_to(&server, "processes_active", 0);
     raw.run(&server.start_params("refused", &["sh", "-c", "head -c 3000000 /dev/zero; touch ../outside/x"]));
-    count_to(&server, "processes_active", 0);
+    count_to(&server, "denials_total{operation=\"create\"}", 1);
     // A megabyte is kept, and what is for each of its chunks is part of that.
     let evicted = counted(&server, "evicted_bytes_total");
     assert!((1_900_000..2_100_000).contains(&evicted), "{evicted}");
