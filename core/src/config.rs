@@ -5,6 +5,8 @@
 //! -c key=value ──────▶ overrides ───────┼─▶ layer ─▶ load ─▶ settings ─▶ policy
 //! flags ────────────────────────────────┘             ▲           └────▶ listing
 //! .codex/config.toml ─▶ source_file ─▶ project ───────┘ (tightens only)
+//!
+//! what was learnt ─▶ profile_file ─▶ config.toml
 //! ```
 
 mod escape;
@@ -17,6 +19,7 @@ mod notice;
 mod overrides;
 mod position;
 mod problem;
+mod profile_file;
 mod project;
 mod provider;
 mod reader;
@@ -36,6 +39,7 @@ pub use listing::{SettingRow, rows};
 pub use load::{ConfigSources, FlagLayer, Loaded, load};
 pub use notice::{Notice, NoticeKind};
 pub use problem::{ConfigError, Place, Problem, ProblemKind};
+pub use profile_file::{ProfileError, write_profile};
 pub use provider::{ProviderSettings, WireApi};
 pub use settings::{
     ApprovalPolicy, ApprovalSettings, AuditSettings, EnvironmentInherit, EnvironmentPolicy,
