@@ -3,20 +3,19 @@
 //! Kept are the words that were typed, and where. The environment is not, nor what the command wrote. A policy keeps commands away
 //! from the directory, so that what is read here was written here; all the same it is only ever run where nothing changes.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use codex_core::denial::LastFailed;
 use codex_core::enforcement::ExplanationKind;
 use codex_core::exec::{ExecResult, Outcome};
 use codex_linux_sandbox::shown;
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
-use serde::{Deserialize, Serialize};
 
 use crate::args::behind_the_sandbox_verb;
 use crate::world::World;
@@ -24,58 +23,6 @@ use crate::world::World;
 const NAME: &str = "last-failed.json";
 /// Longer command lines are not kept.
 const LONGEST: u64 = 1024 * 1024;
-const FORM: u32 = 1;
-
-/// What is remembered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Record {
-    form: u32,
-    time_ms: u64,
-    directory: Word,
-    options: Vec<Word>,
-    command: Vec<Word>,
-    ended: String,
-}
-
-/// Bytes, as text where they are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Word {
-    Text(String),
-    Bytes(Vec<u8>),
-}
-
-impl From<&OsStr> for Word {
-    fn from(word: &OsStr) -> Self {
-        word.to_str()
-            .map_or_else(|| Self::Bytes(word.as_bytes().to_vec()), |text| Self::Text(text.to_owned()))
-    }
-}
-
-impl From<Word> for OsString {
-    fn from(word: Word) -> Self {
-        match word {
-            Word::Text(text) => text.into(),
-            Word::Bytes(bytes) => Self::from_vec(bytes),
-        }
-    }
-}
-
-/// A command that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LastFailed {
-    /// Where it was typed.
-    pub(crate) directory: PathBuf,
-    /// The options before it.
-    pub(crate) options: Vec<OsString>,
-    /// The command itself.
-    pub(crate) command: Vec<OsString>,
-    /// How it ended, in a sentence.
-    pub(crate) ended: String,
-    /// When, in milliseconds since 1970.
-    pub(crate) time_ms: u64,
-}
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +64,7 @@ pub(crate) fn note(
             time_ms: now(),
         })
     })();
-    let kept = failed.map_or_else(|| Err(io::ErrorKind::InvalidInput.into()), |failed| failed.write(&home));
+    let kept = failed.map_or_else(|| Err(io::ErrorKind::InvalidInput.into()), |failed| write(&failed, &home));
     if let Err(error) = &kept {
         tracing::debug!("the command that failed is not remembered: {error}");
         // What is not there is no wrong one either.
@@ -153,67 +100,42 @@ fn now() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl LastFailed {
-    fn write(self, home: &Path) -> io::Result<()> {
-        let words = |words: &[OsString]| words.iter().map(|word| word.as_os_str().into()).collect();
-        let record = Record {
-            form: FORM,
-            time_ms: self.time_ms,
-            directory: self.directory.as_os_str().into(),
-            options: words(&self.options),
-            command: words(&self.command),
-            ended: self.ended,
-        };
-        let text = serde_json::to_vec(&record)?;
-        if text.len() as u64 > LONGEST {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        // Nobody sees half of it, and of two that fail at a time one is kept.
-        let beside = home.join(format!(".{NAME}-{}", std::process::id()));
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)
-            .and_then(|mut file| file.write_all(&text))
-            .and_then(|()| fs::rename(&beside, home.join(NAME)));
-        if written.is_err() {
-            drop(fs::remove_file(&beside));
-        }
-        written
+fn write(failed: &LastFailed, home: &Path) -> io::Result<()> {
+    let text = failed.to_json()?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
     }
+    // Nobody sees half of it, and of two that fail at a time one is kept.
+    let beside = home.join(format!(".{NAME}-{}", std::process::id()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(&text))
+        .and_then(|()| fs::rename(&beside, home.join(NAME)));
+    if written.is_err() {
+        drop(fs::remove_file(&beside));
+    }
+    written
+}
 
-    /// Reads what was remembered last.
-    pub(crate) fn read(codex_home: Option<&Path>) -> Result<Self, LastFailedError> {
-        let Some(path) = codex_home.map(|home| home.join(NAME)) else { return Err(LastFailedError::None) };
-        let unreadable = |error| LastFailedError::Unreadable(path.clone(), error);
-        let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-        let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LastFailedError::None),
-            Err(error) => return Err(unreadable(error)),
-        };
-        if !is_ours(&file).map_err(unreadable)? {
-            return Err(LastFailedError::Foreign(path));
-        }
-        let mut text = Vec::new();
-        file.take(LONGEST).read_to_end(&mut text).map_err(unreadable)?;
-        Self::parse(&text).ok_or(LastFailedError::Foreign(path))
+/// Reads what was remembered last.
+pub(crate) fn read(codex_home: Option<&Path>) -> Result<LastFailed, LastFailedError> {
+    let Some(path) = codex_home.map(|home| home.join(NAME)) else { return Err(LastFailedError::None) };
+    let unreadable = |error| LastFailedError::Unreadable(path.clone(), error);
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LastFailedError::None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    if !is_ours(&file).map_err(unreadable)? {
+        return Err(LastFailedError::Foreign(path));
     }
-
-    fn parse(text: &[u8]) -> Option<Self> {
-        let record: Record = serde_json::from_slice(text).ok()?;
-        let words = |words: Vec<Word>| words.into_iter().map(OsString::from).collect();
-        let directory = PathBuf::from(OsString::from(record.directory));
-        let whole = record.form == FORM && directory.is_absolute() && !record.command.is_empty();
-        whole.then(|| Self {
-            directory,
-            options: words(record.options),
-            command: words(record.command),
-            ended: record.ended,
-            time_ms: record.time_ms,
-        })
-    }
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text).map_err(unreadable)?;
+    LastFailed::parse(&text).ok_or(LastFailedError::Foreign(path))
 }
 
 fn is_ours(file: &File) -> io::Result<bool> {

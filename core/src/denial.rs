@@ -14,6 +14,7 @@
 mod fold;
 mod grant;
 pub mod judge;
+mod last_failed;
 mod learn;
 pub mod oracle;
 mod record;
@@ -24,6 +25,7 @@ mod tools;
 pub use fold::{Fold, MOST_TARGETS};
 pub(crate) use grant::opened_by_workspace_write;
 pub use judge::{Judge, Operation, Refusal, Verdict};
+pub use last_failed::LastFailed;
 pub use learn::{Learned, Lesson};
 pub use oracle::{Ended, THE_NETWORK, explain};
 pub use record::{Allow, Certainty, Denial, Opens, Rule, lines};

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use codex_core::config::{Explain, Isolation};
+use codex_core::denial::LastFailed;
 use codex_core::exec::{ExecRequest, ExecResult, Outcome, Sandbox};
 use codex_core::policy::NetworkAccess;
 use codex_linux_sandbox::shown;
@@ -11,7 +12,7 @@ use codex_linux_sandbox::shown;
 use super::sandbox::{Route, aliases, call, exit_code as code_of_run, put_first, runtime};
 use crate::args::{ExplainArgs, PolicyOptions, policy_typed};
 use crate::exit_code;
-use crate::last_failed::{LastFailed, LastFailedError};
+use crate::last_failed::{self, LastFailedError};
 use crate::meaning::{Meaning, MeaningError};
 use crate::render;
 use crate::render::explain::Report;
@@ -19,7 +20,7 @@ use crate::signals::{Shares, Signals};
 use crate::world::{World, WorldError};
 
 /// How much a command may write unless somebody says otherwise.
-const VIEW: NonZeroU64 = match NonZeroU64::new(1024 * 1024 * 1024) {
+pub(super) const VIEW: NonZeroU64 = match NonZeroU64::new(1024 * 1024 * 1024) {
     Some(bytes) => bytes,
     None => NonZeroU64::MIN,
 };
@@ -87,7 +88,7 @@ impl Replay {
         let ExplainArgs { policy, timeout, view_size, effects_outside, json, command } = args;
         let (policy, command, remembered) = if command.is_empty() {
             let world = World::read()?;
-            let last = LastFailed::read(world.codex_home.as_deref())?;
+            let last = last_failed::read(world.codex_home.as_deref())?;
             (as_it_was_typed(policy, &last, &world)?, last.command.clone(), Some(last))
         } else {
             (policy, command, None)

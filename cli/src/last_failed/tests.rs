@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
-use super::{LastFailed, LastFailedError, NAME, options};
+use super::{LastFailed, LastFailedError, NAME, options, write};
 
 fn words(line: &str) -> Vec<OsString> {
     line.split(' ').map(OsString::from).collect()
@@ -35,14 +35,14 @@ fn the_options_are_what_stands_before_the_command() {
 #[test]
 fn it_is_kept_for_its_owner_alone_and_read_from_nobody_else() {
     let home = tempfile::tempdir().unwrap();
-    let read = || LastFailed::read(Some(home.path()));
+    let read = || super::read(Some(home.path()));
     assert!(matches!(read(), Err(LastFailedError::None)));
-    failed().write(home.path()).unwrap();
+    write(&failed(), home.path()).unwrap();
     let path = home.path().join(NAME);
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
     assert_eq!(read().unwrap(), failed());
     // The next takes its place, and nothing is left beside it.
-    failed().write(home.path()).unwrap();
+    write(&failed(), home.path()).unwrap();
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
     std::fs::set_permissions(&path, Permissions::from_mode(0o620)).unwrap();
     assert!(matches!(read(), Err(LastFailedError::Foreign(_))));
@@ -58,7 +58,7 @@ fn it_is_kept_for_its_owner_alone_and_read_from_nobody_else() {
 fn what_is_too_long_is_not_kept() {
     let home = tempfile::tempdir().unwrap();
     let long = LastFailed { command: vec!["x".repeat(2 * 1024 * 1024).into()], ..failed() };
-    assert!(long.write(home.path()).is_err());
+    assert!(write(&long, home.path()).is_err());
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
 }
 
@@ -76,8 +76,8 @@ proptest! {
         let home = tempfile::tempdir().unwrap();
         let directory = PathBuf::from("/").join(below.to_string_lossy().trim_start_matches('/'));
         let failed = LastFailed { directory, options, command, ..failed() };
-        failed.clone().write(home.path()).unwrap();
-        prop_assert_eq!(LastFailed::read(Some(home.path())).unwrap(), failed);
+        write(&failed, home.path()).unwrap();
+        prop_assert_eq!(super::read(Some(home.path())).unwrap(), failed);
     }
 
     #[test]

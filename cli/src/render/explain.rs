@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
-use codex_core::denial::{Certainty, Denial};
+use codex_core::denial::{Certainty, Denial, LastFailed};
 use codex_core::exec::{ExecResult, Replay};
 use codex_linux_sandbox::shown;
 use nix::errno::Errno;
@@ -11,7 +11,6 @@ use serde::{Serialize, Serializer};
 
 use super::quote::quote;
 use super::why::grant;
-use crate::last_failed::LastFailed;
 
 /// All that there is to say.
 pub(crate) struct Report<'a> {
