@@ -109,6 +109,10 @@ fn the_machine_is_told_as_it_is(scene: &Scene) {
     assert_eq!(report["kernel"]["landlock_abi"], landlock_abi(scene));
     assert_eq!(report["kernel"]["seccomp"], true);
     assert_eq!(report["nested"], false);
+    // What can be had is had.
+    let observed = scene.codex(["sandbox", "--json", "--explain", "--", "true"]).run();
+    let observed: Value = serde_json::from_slice(&observed.stdout).expect("the result is JSON");
+    assert_eq!(report["explanation"], observed["enforcement"]["explanation"], "one machine, one answer");
 
     // What another program gets, at the same calls.
     let kinds = ["-Ur", "-m", "-p", "-f", "-i", "-u", "-C", "-n", "--mount-proc", "true"];
@@ -127,9 +131,18 @@ fn the_screen_is_plain_and_fits(scene: &Scene) {
         let text = run.text();
         assert!(run.stderr.is_empty() && !text.contains('\u{1b}'), "{}", run.describe());
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{}", run.describe());
-        for word in
-            ["kernel", "Landlock", "seccomp", "namespaces", "cgroup", "limits", "AppArmor", "level", "P10"]
-        {
+        for word in [
+            "kernel",
+            "Landlock",
+            "seccomp",
+            "namespaces",
+            "cgroup",
+            "limits",
+            "AppArmor",
+            "denials",
+            "level",
+            "P10",
+        ] {
             let told =
                 text.matches(&format!("  {word} ")).count() + text.matches(&format!("at {word} ")).count();
             assert!(told > 0, "{word} is not told\n{}", run.describe());

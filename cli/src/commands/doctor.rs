@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
-use codex_core::config::{Isolation, Origin, Sourced, SourcedList};
-use codex_core::enforcement::{Guarantee, Hold, Holding};
-use codex_core::exec::{Delegation, NoCgroup, Sandbox, try_namespaces};
+use codex_core::config::{Explain, Isolation, Origin, Sourced, SourcedList};
+use codex_core::enforcement::{Explanation, Guarantee, Hold, Holding};
+use codex_core::exec::{
+    Delegation, ExecRequest, NoCgroup, Outcome, Sandbox, process_exec_tool_call, try_namespaces,
+};
 use codex_core::policy::SandboxMode;
 use codex_linux_sandbox::{Facts, Finding, SetupError, findings};
 
+use super::sandbox::runtime;
 use crate::args::DoctorArgs;
 use crate::meaning::{Meaning, MeaningError};
 use crate::{exit_code, render, world};
@@ -26,6 +29,8 @@ pub(crate) struct Examination {
     pub(crate) sandbox: Result<Sandbox, MeaningError>,
     /// What is required and can't be kept.
     pub(crate) unmet: Vec<Unmet>,
+    /// What could be known of denials at most, by an attempt. Nothing where nothing could be run.
+    pub(crate) explanation: Option<Explanation>,
 }
 
 /// A guarantee in `sandbox.require` that can't be kept.
@@ -47,6 +52,7 @@ impl Examination {
         let sandbox = meaning.sandbox();
         Self {
             findings: findings(&facts, &namespaces, &helper(&meaning)),
+            explanation: observed(&meaning),
             unmet: sandbox.as_ref().map_or_else(|_| Vec::new(), |sandbox| unmet(require, sandbox)),
             delegation: Delegation::find(),
             facts,
@@ -56,6 +62,18 @@ impl Examination {
             sandbox,
         }
     }
+}
+
+/// Runs a command that does nothing, observed, under the policy in effect.
+fn observed(meaning: &Meaning) -> Option<Explanation> {
+    let mut options = meaning.sandbox_options();
+    options.explain = Explain::Always;
+    let sandbox = meaning.sandbox_with(options).ok()?;
+    // Whether there is such a program makes no difference.
+    let request = ExecRequest::new(vec!["true".into()], "/".into(), meaning.environment().ok()?);
+    let result = runtime().ok()?.block_on(process_exec_tool_call(request, &sandbox)).ok()?;
+    let ran = !matches!(result.outcome, Outcome::SetupFailed { .. });
+    ran.then_some(result.enforcement.explanation)
 }
 
 /// The program that a profile has to name.

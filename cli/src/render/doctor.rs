@@ -3,6 +3,7 @@
 mod report;
 
 use codex_core::config::Origin;
+use codex_core::enforcement::ExplanationKind;
 use codex_core::exec::{Delegation, NoCgroup};
 use codex_core::limits::Limit;
 use codex_linux_sandbox::{AppArmor, Cgroup, Facts, Finding, Privileges, SetupError, Support, shown};
@@ -74,6 +75,7 @@ fn machine(examination: &Examination) -> Vec<Vec<String>> {
         ("limits", held_by_cgroup(delegation)),
         ("AppArmor", apparmor(&facts.apparmor)),
     ];
+    rows.push(("denials", explanation(examination)));
     rows.extend(facts.selinux.clone().map(|context| ("SELinux", context)));
     rows.push(("privileges", privileges(&facts.privileges)));
     if let Some(container) = &facts.container {
@@ -137,6 +139,18 @@ fn apparmor(apparmor: &AppArmor) -> String {
     match apparmor.restricts_user_namespaces {
         Some(true) => format!("{label}; user namespaces only by profile"),
         Some(false) | None => label.to_owned(),
+    }
+}
+
+/// What can be known here of what is refused.
+fn explanation(examination: &Examination) -> String {
+    match &examination.explanation {
+        None => "not known: nothing could be run".to_owned(),
+        Some(found) => match found.kind {
+            ExplanationKind::Exact => "exact with --explain, else likely".to_owned(),
+            ExplanationKind::Likely => format!("likely only: {}", found.why),
+            ExplanationKind::None => format!("none: {}", found.why),
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! The examination as data. The fields are described in `docs/cli.md`.
 
-use codex_core::enforcement::{Enforcement, Guarantee, Hold};
+use codex_core::enforcement::{Enforcement, Explanation, Guarantee, Hold};
 use codex_core::exec::Delegation;
 use codex_core::limits::Limit;
 use codex_linux_sandbox::{Finding, shown};
@@ -26,6 +26,7 @@ pub(super) struct Report<'a> {
     refused: Option<String>,
     unmet: Vec<Unmet>,
     findings: Vec<Found>,
+    explanation: Option<&'a Explanation>,
 }
 
 #[derive(Serialize)]
@@ -116,6 +117,7 @@ impl<'a> Report<'a> {
         let refused = examination.namespaces.as_ref().err();
         let (namespaces, cgroup, privileges) = (&facts.user_namespaces, &facts.cgroup, &facts.privileges);
         Self {
+            explanation: examination.explanation.as_ref(),
             kernel: Kernel {
                 release: facts.release.as_deref(),
                 security_modules: facts.security_modules.as_deref(),
