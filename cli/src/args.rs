@@ -17,6 +17,7 @@ mod duration;
 mod exec;
 mod exec_server;
 mod explain;
+mod learn;
 mod limit;
 mod plain;
 mod why;
@@ -25,6 +26,7 @@ pub(crate) use audit::{Audit, AuditVerifyArgs};
 pub(crate) use exec::{ColorChoice, ExecArgs, ExecVerb, ResumeArgs};
 pub(crate) use exec_server::{ExecServerArgs, Listen};
 pub(crate) use explain::{ExplainArgs, policy_typed};
+pub(crate) use learn::LearnOptions;
 pub(crate) use why::{WhyArgs, WhyOperation};
 
 /// Runs commands under a policy that you set, and tells the truth about what happened.
@@ -205,10 +207,8 @@ pub(crate) struct SandboxArgs {
     /// Say nothing about what was denied after a command that failed.
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Observe the command, and print the settings that would have let it do what it was refused, for config.toml. Nothing is
-    /// changed.
-    #[arg(long)]
-    pub(crate) learn: bool,
+    #[command(flatten)]
+    pub(crate) learn: LearnOptions,
     /// Print the helper's command line instead of running it; pasted into a shell, it does the same.
     #[arg(long, conflicts_with_all = ["json", "timeout", "grace", "pty", "learn"])]
     pub(crate) print_plan: bool,

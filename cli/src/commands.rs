@@ -7,6 +7,7 @@ mod doctor;
 mod exec;
 mod exec_server;
 mod explain;
+mod learn;
 mod policy;
 mod remote;
 mod sandbox;

@@ -4,15 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
-use codex_core::denial::{Denial, Learned, lines};
+use codex_core::denial::{Denial, lines};
 use codex_core::enforcement::{Enforcement, ExplanationKind, Level};
-use codex_core::exec::{ExecResult, Outcome};
 
 use crate::exit_code;
 
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod explain;
+pub(crate) mod learn;
 pub(crate) mod policy;
 pub(crate) mod question;
 mod quote;
@@ -82,44 +82,6 @@ pub(crate) fn json(value: &impl serde::Serialize) -> i32 {
             bytes(&line)
         }
         Err(error) => refusal(&format!("the result can't be written as JSON: {error}"), exit_code::OUTPUT),
-    }
-}
-
-/// The result of a captured run, and what was learned from it where that was asked for.
-pub(crate) fn result_json(result: &ExecResult, learned: Option<&Learned>) -> i32 {
-    #[derive(serde::Serialize)]
-    struct WithLesson<'r> {
-        #[serde(flatten)]
-        result: &'r ExecResult,
-        learned: &'r Learned,
-    }
-    match learned {
-        Some(learned) => json(&WithLesson { result, learned }),
-        None => json(result),
-    }
-}
-
-/// What was learned from a run, on standard error: settings as they stand in a file, the rest as we say everything.
-pub(crate) fn learned(learned: &Learned, outcome: &Outcome) {
-    let passed = matches!(outcome, Outcome::Exited { code: 0 });
-    match (learned.toml.is_empty(), learned.withheld.is_empty()) {
-        (true, true) => complaint("learned: nothing was refused"),
-        (true, false) => complaint("learned: no setting is proposed for what was refused"),
-        (false, _) => {
-            complaint("learned: nothing is changed; these lines for the top of config.toml would allow it:");
-            error_bytes(learned.toml.as_bytes());
-        }
-    }
-    for line in &learned.withheld {
-        complaint(&format!("not proposed: {line}"));
-    }
-    if !learned.complete {
-        complaint("learned: not all that was refused is known; codex sandbox --json says why");
-    }
-    if !passed && !learned.toml.is_empty() {
-        complaint(
-            "learned: the command failed, and may want more after that; --learn with these lines tells",
-        );
     }
 }
 

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The kernel enforces; nothing here decides about a command. [`Judge`] answers from the policy what the kernel would answer,
-//! for whoever asks; [`explain`] compares what a failed command said with that, and [`confirm`] what was seen of it. [`Lesson`]
-//! says what a configuration would have to say for all of it to be allowed, for a person to read.
+//! for whoever asks; [`explain`] compares what a failed command said with that, and [`confirm`] what was seen of it. [`Learner`]
+//! finds from one run to the next what a configuration has to say for a command to pass.
 
 mod fold;
 mod grant;
@@ -23,10 +23,9 @@ mod seen;
 mod tools;
 
 pub use fold::{Fold, MOST_TARGETS};
-pub(crate) use grant::opened_by_workspace_write;
 pub use judge::{Judge, Operation, Refusal, Verdict};
 pub use last_failed::LastFailed;
-pub use learn::{Learned, Lesson};
+pub use learn::{Learned, Learner, MOST_LEARNING_RUNS, Next, Round, Stopped, Words};
 pub use oracle::{Ended, THE_NETWORK, explain};
 pub use record::{Allow, Certainty, Denial, Opens, Rule, lines};
 pub use seen::{Seen, confirm};

@@ -7,21 +7,25 @@
 mod kept_up_with;
 #[path = "explain/learn.rs"]
 mod learn;
+#[path = "explain/projects.rs"]
+mod projects;
 #[path = "explain/unnoticed.rs"]
 mod unnoticed;
 
 use codex_tests::harness::{Failures, Identity, Level, Listener, Policy, Run, Scene, landlock_abi};
-use codex_tests::{cases, cases_by_level};
+use codex_tests::{cases, cases_at, cases_by_level};
 use kept_up_with::{
     busybox_ends_alike, looks_are_seen_where_something_is_hidden, one_of_many_threads_gets_its_turn,
     pipelines_by_the_thousand_end_alike, signals_are_seen_whatever_sends_them,
     the_observers_end_is_the_commands, who_is_not_to_be_followed_is,
 };
 use learn::{
-    a_name_says_no_setting, secrets_are_not_proposed, the_lines_let_it_pass_and_none_can_go,
-    what_was_typed_is_no_part_of_the_mode,
+    a_name_says_no_setting, a_profile_is_written_beside_the_rest, read_only_is_widened_by_nobody,
+    secrets_and_metadata_are_not_granted_without_a_word, the_lines_let_it_pass_and_none_can_go,
+    what_nobody_saw_is_not_called_nothing, without_views_it_takes_a_word,
 };
 use nix::errno::Errno;
+use projects::{cargo, npm, pip};
 use serde_json::Value;
 use unnoticed::{
     a_stopped_child_is_seen_by_its_parent, a_storm_of_signals_interrupts_nothing,
@@ -45,11 +49,17 @@ cases_by_level!(
     pipelines_by_the_thousand_end_alike,
     busybox_ends_alike,
     the_lines_let_it_pass_and_none_can_go,
-    secrets_are_not_proposed,
+    secrets_and_metadata_are_not_granted_without_a_word,
     a_name_says_no_setting,
-    what_was_typed_is_no_part_of_the_mode,
+    read_only_is_widened_by_nobody,
 );
-cases!(where_nobody_can_observe_the_report_says_so, the_setting_says_when);
+cases_at!(Namespaces; a_profile_is_written_beside_the_rest, cargo, npm, pip);
+cases!(
+    where_nobody_can_observe_the_report_says_so,
+    what_nobody_saw_is_not_called_nothing,
+    without_views_it_takes_a_word,
+    the_setting_says_when,
+);
 
 fn json(run: &Run) -> Value {
     serde_json::from_slice(&run.stdout)

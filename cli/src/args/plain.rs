@@ -11,7 +11,7 @@ use std::slice::Iter;
 use codex_core::config::Isolation;
 use codex_core::policy::SandboxMode;
 
-use super::{PolicyOptions, SandboxArgs};
+use super::{LearnOptions, PolicyOptions, SandboxArgs};
 
 /// Reads options, `--` and a command. Nothing where the definitions have to be asked.
 pub(super) fn read(words: &[OsString]) -> Option<SandboxArgs> {
@@ -36,7 +36,7 @@ pub(super) fn read(words: &[OsString]) -> Option<SandboxArgs> {
         pty: false,
         passthrough: false,
         quiet: false,
-        learn: false,
+        learn: LearnOptions::default(),
         print_plan: false,
         command: Vec::new(),
     };

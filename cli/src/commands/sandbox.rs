@@ -4,9 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::AsFd as _;
 
 use codex_arg0::AliasDirectory;
-use codex_core::config::Explain;
-use codex_core::denial::{Denial, Lesson, Operation};
-use codex_core::enforcement::ExplanationKind;
+use codex_core::denial::{Denial, Operation};
 use codex_core::exec::{
     Control, EarlyInit, ExecError, ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio,
     begin_early, process_exec_tool_call, watch,
@@ -30,9 +28,12 @@ mod session;
 
 /// `typed` is all that was, the program's name first.
 pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>, typed: &[OsString]) -> i32 {
+    if args.learn.learn {
+        return super::learn::learn(args, typed);
+    }
     if args.print_plan {
         return match prepare(args) {
-            Ok(Prepared { sandbox, request, .. }) => match sandbox.command_line(&request) {
+            Ok(Prepared { sandbox, request }) => match sandbox.command_line(&request) {
                 Ok(line) => render::command_line(&line),
                 Err(error) => render::refusal(&error.to_string(), exit_code::REFUSED),
             },
@@ -107,19 +108,13 @@ fn guess(arguments: &[OsString]) -> Option<Footing> {
 struct Prepared {
     sandbox: Sandbox,
     request: ExecRequest,
-    /// What it takes to learn from it, where that was asked for.
-    lesson: Option<Lesson>,
 }
 
 fn prepare(args: &SandboxArgs) -> Result<Prepared, MeaningError> {
     let meaning = Meaning::of(&args.policy)?;
     // What is only printed is no call.
-    let mut options = if args.print_plan { meaning.sandbox_options() } else { meaning.running_options()? };
-    if args.learn {
-        options.explain = Explain::Always;
-    }
+    let options = if args.print_plan { meaning.sandbox_options() } else { meaning.running_options()? };
     let sandbox = meaning.sandbox_with(options)?;
-    let lesson = args.learn.then(|| sandbox.lesson(meaning.world.home.as_deref()));
     let mut env = meaning.environment()?;
     let aliases = if args.print_plan { None } else { aliases(&meaning) };
     if let Some(aliases) = &aliases {
@@ -147,7 +142,7 @@ fn prepare(args: &SandboxArgs) -> Result<Prepared, MeaningError> {
     if !args.json {
         request.budget = OutputBudget { bytes: 0, lines: 0 };
     }
-    Ok(Prepared { sandbox, request, lesson })
+    Ok(Prepared { sandbox, request })
 }
 
 /// The binary's other names, for the command's `PATH`. Going without is no reason not to run.
@@ -170,8 +165,8 @@ pub(super) fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString
 }
 
 fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun, typed: &[OsString]) -> i32 {
-    let Prepared { sandbox, mut request, lesson } = prepared;
-    let (sandbox, lesson) = (&sandbox, lesson.as_ref());
+    let Prepared { sandbox, mut request } = prepared;
+    let sandbox = &sandbox;
     let Begun { signals, as_a_job, early } = begun;
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -181,7 +176,7 @@ fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun, typed: &[OsString])
     request.stops_with_the_command = as_a_job;
     request.signals = SignalsFor::Inherit(signals.callers);
     if args.pty {
-        return in_a_terminal(args, sandbox, request, lesson, &signals, &runtime, typed);
+        return in_a_terminal(args, sandbox, request, &signals, &runtime, typed);
     }
     let cancellation = request.cancellation.clone();
     let (forward, forwarded) = unbounded_channel();
@@ -191,7 +186,7 @@ fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun, typed: &[OsString])
     let (result, ended_by) = runtime.block_on(call(request, sandbox, &signals, &route));
     let remembered =
         result.as_ref().is_ok_and(|result| last_failed::note(typed, &args.command, result, ended_by));
-    let code = tell(args, &result, lesson, ended_by, remembered);
+    let code = tell(args, &result, ended_by, remembered);
     // What is given back piece by piece is written to, and each page of it would be copied first: the helper, a fork, had
     // the same ones. The end of the process gives back all of them together.
     std::process::exit(code)
@@ -232,7 +227,6 @@ fn in_a_terminal(
     args: &SandboxArgs,
     sandbox: &Sandbox,
     request: ExecRequest,
-    lesson: Option<&Lesson>,
     signals: &Signals,
     runtime: &tokio::runtime::Runtime,
     typed: &[OsString],
@@ -253,7 +247,7 @@ fn in_a_terminal(
             let answer = session.answer.as_ref();
             let failed = |result: &ExecResult| last_failed::note(typed, &args.command, result, ended_by);
             let remembered = answer.as_ref().is_ok_and(failed);
-            let code = tell(args, &session.answer, lesson, ended_by, remembered);
+            let code = tell(args, &session.answer, ended_by, remembered);
             match session.unwritten {
                 Some(why) => render::refusal(&why, exit_code::OUTPUT),
                 None => code,
@@ -263,21 +257,16 @@ fn in_a_terminal(
     }
 }
 
-/// Prints what there is to say of a call that has ended. `remembered`: it failed, and can be [explained](super::explain).
+/// Prints what there is to say of a call that has ended. `remembered`: it failed, and can be [explained](mod@super::explain).
 fn tell(
     args: &SandboxArgs,
     result: &Result<ExecResult, ExecError>,
-    lesson: Option<&Lesson>,
     ended_by: Option<Signal>,
     remembered: bool,
 ) -> i32 {
-    let learned = lesson.zip(result.as_ref().ok()).map(|(lesson, result)| {
-        let observed = result.enforcement.explanation.kind == ExplanationKind::Exact;
-        lesson.learn(&result.denials, result.denials_untold, observed)
-    });
     match result {
         Ok(result) if args.json => {
-            let printed = render::result_json(result, learned.as_ref());
+            let printed = render::json(result);
             if !args.quiet {
                 render::denials(&result.denials);
             }
@@ -294,9 +283,7 @@ fn tell(
             let unsaid = |denial: &&Denial| {
                 denial.operation == Operation::Use && !matches!(result.outcome, Outcome::LimitExceeded { .. })
             };
-            if let Some(learned) = &learned {
-                render::learned(learned, &result.outcome);
-            } else if !args.quiet {
+            if !args.quiet {
                 let unsaid: Vec<Denial> = result.denials.iter().filter(unsaid).cloned().collect();
                 render::denials(&unsaid);
                 // A script reads what it knows; a person may wonder whether it was the sandbox.

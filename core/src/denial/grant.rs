@@ -94,7 +94,7 @@ fn is_too_wide(judge: &Judge<'_>, directory: &Path) -> bool {
 
 /// What `workspace-write` would open by itself, links followed: without what was typed, which the settings do not say when
 /// that is gone. Nothing where it would be refused.
-pub(crate) fn opened_by_workspace_write(settings: &Settings, surroundings: Surroundings<'_>) -> Vec<PathBuf> {
+fn opened_by_workspace_write(settings: &Settings, surroundings: Surroundings<'_>) -> Vec<PathBuf> {
     let policy = SandboxPolicy::WorkspaceWrite {
         writable_roots: roots_in_files(settings).map(|root| root.value.clone()).collect(),
         network: NetworkAccess::Restricted,
@@ -112,7 +112,7 @@ fn roots_in_files(settings: &Settings) -> impl Iterator<Item = &Sourced<PathBuf>
 }
 
 /// Whether a setting would be gone with the words of the command line.
-pub(super) const fn was_typed(origin: &Origin) -> bool {
+const fn was_typed(origin: &Origin) -> bool {
     matches!(origin, Origin::Flag(_) | Origin::Override(_))
 }
 
@@ -141,17 +141,12 @@ fn allow_mode(directory: PathBuf) -> Allow {
 fn allow_root(judge: &Judge<'_>, directory: &Path) -> Option<Allow> {
     let in_files = roots_in_files(judge.settings).map(|root| root.value.as_path());
     let mut toml = list_toml(ROOTS, in_files, directory)?;
-    let mut flag = format!("--add-dir {}", shell_word(directory.to_str()?));
+    let mut flag = shell_word(directory.to_str()?).map(|word| format!("--add-dir {word}"));
     if judge.policy.mode != SandboxMode::WorkspaceWrite {
         toml = format!("{WRITING}\n{toml}");
-        flag = format!("--full-auto {flag}");
+        flag = flag.map(|flag| format!("--full-auto {flag}"));
     }
-    Some(Allow {
-        setting: Some(ROOTS),
-        toml: Some(toml),
-        flag: Some(flag),
-        opens: Opens::Write(directory.to_owned()),
-    })
+    Some(Allow { setting: Some(ROOTS), toml: Some(toml), flag, opens: Opens::Write(directory.to_owned()) })
 }
 
 /// A list with one item more, as a line of TOML. `None` for names that are not UTF-8.
@@ -165,9 +160,14 @@ pub(super) fn list_toml<'p>(
     Some(format!("{key} = [{}]", items?.join(", ")))
 }
 
-fn shell_word(text: &str) -> String {
+/// A name as a shell takes it. `None` for one that is not on one line, or moves a terminal: commands choose names, and what is
+/// ready to be pasted can't be escaped.
+fn shell_word(text: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+@:,=".contains(&byte);
-    if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if codex_linux_sandbox::shown(text) != text {
+        return None;
+    }
+    Some(if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) })
 }
 
 /// Whether a socket is a container daemon's.
@@ -177,4 +177,18 @@ pub(super) fn is_container_daemon(path: &Path) -> bool {
             .iter()
             .any(|known| name == *known)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_word;
+
+    #[test]
+    fn no_name_is_pasted_that_is_more_than_a_line() {
+        assert_eq!(shell_word("/a/b-c"), Some("/a/b-c".to_owned()));
+        assert_eq!(shell_word("/a b/it's"), Some("'/a b/it'\\''s'".to_owned()));
+        for name in ["/a\nb", "/a\u{1b}[2J", "/a\rb", "/a\u{202e}b", "/a\u{9b}b"] {
+            assert_eq!(shell_word(name), None, "{name:?}");
+        }
+    }
 }

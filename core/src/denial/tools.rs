@@ -9,48 +9,54 @@ pub struct ToolPlace {
     pub path: &'static str,
     /// What it keeps there, and so what a grant opens.
     pub why: &'static str,
+    /// Whether programs lie there that are run outside as they are: nobody who learns grants it without a word.
+    pub holds_programs: bool,
 }
 
 const fn place(tool: &'static str, path: &'static str, why: &'static str) -> ToolPlace {
-    ToolPlace { tool, path, why }
+    ToolPlace { tool, path, why, holds_programs: false }
+}
+
+const fn programs(tool: &'static str, path: &'static str, why: &'static str) -> ToolPlace {
+    ToolPlace { tool, path, why, holds_programs: true }
 }
 
 /// The table. Where several match, the deepest counts.
 pub const TOOLS: &[ToolPlace] = &[
     place("cargo", ".cargo/registry", "downloaded crates, whose sources later builds run"),
     place("cargo", ".cargo/git", "checkouts of crates from git, which later builds run"),
-    place("rustup", ".rustup/toolchains", "compilers that later builds run"),
-    place("rustup", ".rustup/downloads", "toolchains while they are downloaded"),
+    programs("rustup", ".rustup/toolchains", "compilers that later builds run"),
+    programs("rustup", ".rustup/downloads", "toolchains while they are downloaded"),
     place("npm", ".npm", "npm's cache of packages, and its logs"),
-    place("pnpm", ".local/share/pnpm", "pnpm's store, linked into every project, and global programs"),
+    programs("pnpm", ".local/share/pnpm", "pnpm's store, linked into every project, and global programs"),
     place("pnpm", ".cache/pnpm", "pnpm's cache of what registries say"),
     place("yarn", ".cache/yarn", "yarn's cache of packages"),
-    place("yarn", ".yarn", "yarn's cache of packages, and its global folder"),
+    programs("yarn", ".yarn", "yarn's cache of packages, and its global folder"),
     place("node-gyp", ".cache/node-gyp", "headers that native modules are built with"),
     place("pip", ".cache/pip", "pip's cache of packages"),
     place("uv", ".cache/uv", "uv's cache, linked into environments"),
-    place("uv", ".local/share/uv/python", "interpreters that uv installs"),
-    place("uv", ".local/share/uv/tools", "tools that uv installs"),
-    place("poetry", ".cache/pypoetry", "poetry's cache, and its virtual environments"),
+    programs("uv", ".local/share/uv/python", "interpreters that uv installs"),
+    programs("uv", ".local/share/uv/tools", "tools that uv installs"),
+    programs("poetry", ".cache/pypoetry", "poetry's cache, and its virtual environments"),
     place("go", "go/pkg/mod", "modules, whose sources later builds use"),
     place("go", ".cache/go-build", "compiled packages that later builds link"),
     place("gradle", ".gradle/caches", "artifacts, plugins and scripts that later builds run"),
-    place("gradle", ".gradle/wrapper", "distributions of gradle that later builds run"),
-    place("gradle", ".gradle/daemon", "the list of running daemons, and their logs"),
-    place("gradle", ".gradle/native", "native libraries that gradle loads"),
+    programs("gradle", ".gradle/wrapper", "distributions of gradle that later builds run"),
+    programs("gradle", ".gradle/daemon", "the list of running daemons, and their logs"),
+    programs("gradle", ".gradle/native", "native libraries that gradle loads"),
     place("maven", ".m2/repository", "artifacts and plugins that later builds run"),
-    place("bundler", ".bundle", "bundler's cache and settings"),
-    place("bundler", ".gem/ruby", "gems that ruby programs load"),
+    programs("bundler", ".bundle", "bundler's cache and settings"),
+    programs("bundler", ".gem/ruby", "gems that ruby programs load"),
     place("composer", ".cache/composer", "composer's cache of packages"),
     place("nuget", ".nuget", "packages that later builds load"),
     place("nuget", ".local/share/NuGet", "caches of what feeds say"),
     place("ccache", ".cache/ccache", "compiled objects that later builds link"),
     place("ccache", ".ccache", "compiled objects that later builds link"),
     place("sccache", ".cache/sccache", "compiled objects that later builds link"),
-    place("pre-commit", ".cache/pre-commit", "environments of hooks, which run at commits outside"),
-    place("playwright", ".cache/ms-playwright", "browsers that tests start"),
+    programs("pre-commit", ".cache/pre-commit", "environments of hooks, which run at commits outside"),
+    programs("playwright", ".cache/ms-playwright", "browsers that tests start"),
     place("huggingface", ".cache/huggingface", "models and data sets; models can hold code"),
-    place("docker", ".docker/buildx", "state of builders"),
+    programs("docker", ".docker/buildx", "state of builders"),
     place("matplotlib", ".cache/matplotlib", "a cache of fonts"),
     place("fontconfig", ".cache/fontconfig", "a cache of fonts"),
 ];

@@ -21,7 +21,7 @@ use super::standby::Standby;
 use super::warden::Post;
 use crate::audit::{AuditError, AuditLog};
 use crate::config::{Explain, Isolation, Settings};
-use crate::denial::{Judge, Lesson, Operation, Verdict, opened_by_workspace_write};
+use crate::denial::{Judge, Operation, Verdict};
 use crate::enforcement::{Enforcement, Guarantee, Level, Means};
 use crate::limits::ResourceLimits;
 use crate::lower::lower_limits;
@@ -311,16 +311,6 @@ impl Sandbox {
             surroundings: self.surroundings(),
             root: nix::unistd::geteuid().is_root(),
             viewed: rung.plan.view.is_some(),
-        }
-    }
-
-    /// What it takes to learn from a run under the policy. Waits for the disk.
-    #[must_use]
-    pub fn lesson(&self, home: Option<&Path>) -> Lesson {
-        Lesson {
-            settings: self.settings().clone(),
-            opened_by_workspace_write: opened_by_workspace_write(self.settings(), self.surroundings()),
-            home: home.map(Path::to_owned),
         }
     }
 

@@ -1,32 +1,70 @@
-//! `--learn`: the lines that are printed let the command pass, none of them can go, and nothing is changed by printing them.
+//! `--learn`: the lines that are printed let the command pass, none of them can go, and nothing is changed by finding them; what is
+//! not a cache takes a word.
 
+use std::ffi::OsStr;
 use std::fs;
 
-use codex_tests::harness::{Policy, Run, Scene, require_tool};
+use codex_tests::harness::{Level, Policy, Run, Scene, require_tool};
 use serde_json::Value;
 
-/// Runs it under what the configuration says, and learns.
-fn learn(scene: &Scene, script: &str) -> (Option<i32>, Value) {
-    let run = scene.under(Policy::WorkspaceWrite).options(["--json", "--learn"]).shell(script).run();
-    let whole = super::json(&run);
-    let code = whole["exit_code"].as_i64().map(|code| i32::try_from(code).expect("a code"));
-    (code, whole["learned"].clone())
+const NO_SLASH_TMP: &str = "sandbox_workspace_write.exclude_slash_tmp=true";
+
+/// Learns under `workspace-write`: in views where there are any, else in place.
+fn learn_run(scene: &Scene, options: &[&str], script: &str) -> Run {
+    let place: &[&str] = if scene.level() == Level::Landlock { &["--in-place"] } else { &[] };
+    scene
+        .under(Policy::WorkspaceWrite)
+        .options(["--learn"])
+        .options(place)
+        .options(options)
+        .shell(script)
+        .run()
 }
 
-fn configure(scene: &Scene, toml: &str) {
+fn learn(scene: &Scene, options: &[&str], script: &str) -> Value {
+    let options: Vec<&str> = ["--json"].into_iter().chain(options.iter().copied()).collect();
+    super::json(&learn_run(scene, &options, script))["learned"].clone()
+}
+
+pub(super) fn configure(scene: &Scene, toml: &str) {
     scene.file("codex-home/config.toml", toml);
 }
 
-fn run(scene: &Scene, script: &str) -> Run {
-    scene.under(Policy::WorkspaceWrite).shell(script).run()
+/// Runs it as the configuration says.
+pub(super) fn run<I: IntoIterator<Item: AsRef<OsStr>>>(scene: &Scene, options: I, script: &str) -> Run {
+    let workspace = scene.workspace().display().to_string();
+    let isolation = scene.level().name();
+    let words = ["sandbox", "-C", &workspace, "-c", NO_SLASH_TMP, "--isolation", isolation];
+    let words = words.iter().map(|word| OsStr::new(word).to_owned());
+    let options = options.into_iter().map(|option| option.as_ref().to_owned());
+    let command = ["--", "sh", "-c", script].map(|word| OsStr::new(word).to_owned());
+    scene.codex(words.chain(options).chain(command)).run()
+}
+
+/// Without each line that says something, the command fails.
+pub(super) fn none_can_go(scene: &Scene, toml: &str, script: &str, forget: &dyn Fn()) -> usize {
+    let is_one = |line: &&str| {
+        let line = line.trim();
+        line.starts_with('"') || (line.contains(" = ") && !line.ends_with('[') && !line.starts_with('#'))
+    };
+    let lines: Vec<&str> = toml.lines().filter(is_one).collect();
+    for line in &lines {
+        forget();
+        configure(scene, &toml.replace(&format!("{line}\n"), ""));
+        let run = run::<[&str; 0]>(scene, [], script);
+        let failed = run.code().is_some_and(|code| code != 0) && !run.error_text().contains("codex: ");
+        assert!(failed, "without {line}: {}", run.describe());
+    }
+    lines.len()
 }
 
 pub(super) fn the_lines_let_it_pass_and_none_can_go(scene: &Scene) {
     if ["make", "gcc", "python3"].iter().any(|tool| require_tool(tool).is_none()) {
         return;
     }
-    let [project, data, copies] =
-        ["outside/project", "outside/data", "outside/copies"].map(|place| scene.directory(place));
+    let [project, data, copies, unused] =
+        ["outside/project", "outside/data", "outside/copies", "outside/unused"]
+            .map(|place| scene.directory(place));
     scene.file("outside/project/main.c", "int main(void) { return 0; }\n");
     scene.file("outside/project/Makefile", "out/main: main.c\n\tmkdir -p out && gcc -o $@ $<\n");
     let script = format!(
@@ -49,90 +87,207 @@ pub(super) fn the_lines_let_it_pass_and_none_can_go(scene: &Scene) {
     scene.under(Policy::Bare).shell(&script).run().expect_code(0);
     forget();
 
-    let mut toml = String::new();
-    // Each failure is the end of a command that would have gone on, and teaches one directory.
-    let mut missing = results.iter();
-    loop {
-        let (code, learned) = learn(scene, &script);
-        assert_eq!(learned["complete"], true, "{learned}");
-        let lines = learned["toml"].as_str().expect("lines");
-        if code == Some(0) {
-            assert_eq!((lines, &learned["withheld"]), ("", &serde_json::json!([])), "{learned}");
-            break;
-        }
-        assert!(missing.next().is_some_and(|result| !result.exists()), "{learned}");
-        assert_eq!(fs::read_to_string(scene.path("codex-home/config.toml")).unwrap_or_default(), toml);
-        lines.clone_into(&mut toml);
-        configure(scene, &toml);
+    // Without a word, it is said which one it takes.
+    let learned = learn(scene, &[], &script);
+    assert_eq!((&learned["stopped"], &learned["runs"]), (&"only_withheld".into(), &1.into()), "{learned}");
+    let word = format!("; takes --learn-also {}", project.display());
+    assert!(learned["withheld"][0].as_str().is_some_and(|line| line.ends_with(&word)), "{learned}");
+
+    let places = [&project, &data, &copies, &unused].map(|place| place.display().to_string());
+    let mut options = vec!["--add-dir", &places[3]];
+    options.extend(places[..3].iter().flat_map(|place| ["--learn-also", place]));
+    let learned = learn(scene, &options, &script);
+    assert_eq!((&learned["stopped"], &learned["runs"]), (&"passed".into(), &4.into()), "{learned}");
+    assert_eq!(learned["complete"], true, "{learned}");
+    let in_views = scene.level() == Level::Namespaces;
+    assert_eq!(
+        (&learned["minimal"], &learned["in_place"]),
+        (&in_views.into(), &(!in_views).into()),
+        "{learned}"
+    );
+    assert!(results.iter().all(|result| result.exists() != in_views), "{results:?}");
+    assert!(!scene.path("codex-home/config.toml").exists());
+    let toml = learned["toml"].as_str().expect("lines");
+    if in_views {
+        let unused = format!("writing below {} (--add-dir)", unused.display());
+        assert_eq!(learned["unused"], serde_json::json!([unused]), "{learned}");
+    } else {
+        // Nobody knows whether it can go.
+        assert!(toml.contains("# not tried without (--add-dir)"), "{toml}");
     }
-    assert!(missing.next().is_none(), "{toml}");
+    let toml = toml.replace(&format!("    \"{}\",\n", places[3]), "");
+
     forget();
-    run(scene, &script).expect_code(0);
-    let items: Vec<&str> = toml.lines().filter(|line| line.starts_with("    \"")).collect();
-    assert_eq!(items.len(), 3, "{toml}");
-    for item in items {
-        forget();
-        configure(scene, &toml.replace(&format!("{item}\n"), ""));
-        let run = run(scene, &script);
-        assert_ne!(run.code(), Some(0), "without {item}: {}", run.describe());
-    }
+    configure(scene, &toml);
+    run::<[&str; 0]>(scene, [], &script).expect_code(0);
+    assert_eq!(none_can_go(scene, &toml, &script, &forget), 4, "{toml}");
 }
 
-pub(super) fn secrets_are_not_proposed(scene: &Scene) {
-    for place in ["home/.ssh", "home/.config/other", "home/.cache/pip"] {
+pub(super) fn secrets_and_metadata_are_not_granted_without_a_word(scene: &Scene) {
+    for place in ["home/.ssh", "home/.cache/pip", "home/.cache/pre-commit", "workspace/.git/hooks"] {
         scene.directory(place);
     }
     scene.symlink(scene.path("home/.ssh"), "home/link");
-    let targets =
-        ["home/.ssh/a", "home/link/b", "home/.config/c", "home/.cache/pip/d"].map(|name| scene.path(name));
-    let script = targets.iter().map(|path| format!("echo x > {};", path.display())).collect::<String>();
-    scene.under(Policy::Bare).shell(&script).run().expect_code(0);
-    for target in &targets {
-        fs::remove_file(target).expect("remove it");
+    let ssh = scene.path("home/.ssh").display().to_string();
+    for place in ["home/.ssh/a", "home/link/b", "home/.cache/pre-commit/c", "workspace/.git/hooks/pre-commit"]
+    {
+        // There, what is made is moved away when the command has ended.
+        if scene.level() == Level::Landlock && place.starts_with("workspace") {
+            continue;
+        }
+        let (cache, target) = (scene.path("home/.cache/pip/d"), scene.path(place));
+        let script = format!("echo x > {} && echo x > {}", cache.display(), target.display());
+        scene.under(Policy::Bare).shell(&script).run().expect_code(0);
+        fs::remove_file(&target).expect("remove it");
+        let learned = learn(scene, &[], &script);
+        assert_eq!(
+            (&learned["stopped"], &learned["runs"]),
+            (&"only_withheld".into(), &2.into()),
+            "{place}: {learned}"
+        );
+        let toml = learned["toml"].as_str().expect("lines");
+        let items: Vec<&str> = toml.lines().filter(|line| line.starts_with("    \"")).collect();
+        let pip = format!("    \"{}\",", scene.path("home/.cache/pip").display());
+        assert_eq!(items, [pip.as_str()], "{place}: {learned}");
+        let withheld = learned["withheld"].as_array().expect("lines");
+        assert!(withheld.len() == 1 && !target.exists(), "{place}: {learned}");
+        assert_eq!(
+            withheld[0].as_str().is_some_and(|line| line.contains("takes --learn-also")),
+            place.ends_with('c'),
+            "{learned}"
+        );
+        // The word of the user opens what no grant is proposed for.
+        if place.contains("home/.ssh") {
+            let learned = learn(scene, &["--learn-also", &ssh], &script);
+            assert_eq!(learned["stopped"], "passed", "{learned}");
+            assert!(
+                learned["toml"].as_str().is_some_and(|toml| toml.contains(&format!("\"{ssh}\""))),
+                "{learned}"
+            );
+        }
     }
-    let (_, learned) = learn(scene, &script);
-    let items: Vec<&str> =
-        learned["toml"].as_str().expect("lines").lines().filter(|line| line.starts_with("    \"")).collect();
-    assert_eq!(items, [format!("    \"{}\",", scene.path("home/.cache/pip").display())], "{learned}");
-    let withheld = learned["withheld"].as_array().expect("lines");
-    assert_eq!(withheld.len(), 3, "{learned}");
-    assert!(
-        withheld.iter().all(|line| line.as_str().is_some_and(|line| line.contains("no grant is proposed")))
-    );
 }
 
 pub(super) fn a_name_says_no_setting(scene: &Scene) {
     let evil = "outside/\"]\nsandbox_mode = \"danger-full-access\"\n#";
     let directory = scene.directory(evil);
+    let also = directory.display().to_string();
     // What the shell says has the name as it is.
     let script = format!("exec 2>/dev/null; echo x > '{}/new'", directory.display());
-    let (code, learned) = learn(scene, &script);
-    assert_eq!(code, Some(2), "{learned}");
+    let learned = learn(scene, &["--learn-also", &also], &script);
+    assert_eq!(learned["stopped"], "passed", "{learned}");
     let toml = learned["toml"].as_str().expect("lines");
     configure(scene, toml);
-    run(scene, &script).expect_code(0);
-    let run = run(scene, &format!("echo x > {}", scene.path("outside/new").display()));
-    assert_eq!(run.code(), Some(2), "{toml}: {}", run.describe());
+    run::<[&str; 0]>(scene, [], &script).expect_code(0);
+    let other = run::<[&str; 0]>(scene, [], &format!("echo x > {}", scene.path("outside/new").display()));
+    assert_eq!(other.code(), Some(2), "{toml}: {}", other.describe());
     // On a terminal it is one line as well.
-    let told = scene.under(Policy::WorkspaceWrite).options(["--learn"]).shell(&script).run().error_text();
-    assert!(told.contains("learned: nothing was refused"), "{told}");
     configure(scene, "");
-    fs::remove_file(directory.join("new")).expect("remove it");
-    let told = scene.under(Policy::WorkspaceWrite).options(["--learn"]).shell(&script).run().error_text();
-    assert!(told.contains("# create ") && told.contains("nothing is changed"), "{told}");
-    assert!(!told.lines().any(|line| line == "sandbox_mode = \"danger-full-access\""), "{told}");
+    for options in [&["--learn-also", also.as_str()][..], &[]] {
+        let told = learn_run(scene, options, &script).error_text();
+        assert!(told.contains("outside/\"]\\nsandbox_mode"), "{told}");
+        assert!(!told.lines().any(|line| line == "sandbox_mode = \"danger-full-access\""), "{told}");
+    }
 }
 
-pub(super) fn what_was_typed_is_no_part_of_the_mode(scene: &Scene) {
-    let outside = scene.directory("outside/data");
-    let script = format!("echo x > {}/new && echo y > here", outside.display());
-    let typed = outside.display().to_string();
-    let options = ["--json", "--learn", "--add-dir", &typed];
-    let run = scene.under(Policy::ReadOnly).options(options).shell(&script).run();
-    let learned = super::json(&run)["learned"].clone();
-    configure(scene, learned["toml"].as_str().expect("lines"));
-    let run = scene.codex(["sandbox", "--json", "--learn", "--", "sh", "-c", &script]).run();
-    let learned = super::json(&run)["learned"].clone();
-    assert_eq!((&learned["complete"], &learned["toml"]), (&true.into(), &"".into()), "{learned}");
-    run.expect_code(0);
+pub(super) fn read_only_is_widened_by_nobody(scene: &Scene) {
+    scene.directory("home/.cache/pip");
+    let script = format!("echo x > {}", scene.path("home/.cache/pip/new").display());
+    let place: &[&str] = if scene.level() == Level::Landlock { &["--in-place"] } else { &[] };
+    let options = ["--json", "--learn"];
+    let run = scene.under(Policy::ReadOnly).options(options).options(place).shell(&script).run();
+    let learned = &super::json(&run)["learned"];
+    assert_eq!((&learned["stopped"], &learned["toml"]), (&"only_withheld".into(), &"".into()), "{learned}");
+    assert!(
+        learned["withheld"][0].as_str().is_some_and(|line| line.ends_with("takes --full-auto")),
+        "{learned}"
+    );
+    // And what is not needed of a wider one is said.
+    let learned = learn(scene, &[], "true");
+    let (unused, toml) = match scene.level() {
+        Level::Namespaces => {
+            (serde_json::json!(["workspace-write: it passes under read-only (--sandbox)"]), "")
+        }
+        Level::Landlock => (serde_json::json!([]), "sandbox_mode = \"workspace-write\"\n"),
+    };
+    assert_eq!(learned["unused"], unused, "{learned}");
+    assert!(learned["toml"].as_str().is_some_and(|lines| lines.ends_with(toml)), "{learned}");
+}
+
+pub(super) fn a_profile_is_written_beside_the_rest(scene: &Scene) {
+    let data = scene.directory("outside/data");
+    let also = data.display().to_string();
+    let script = format!("echo x > {}/new", data.display());
+    let before = "# mine\nsandbox.explain = \"never\" # stays\n\n[profiles.other]\n# of the other\nsandbox_mode = \"read-only\"\n";
+    configure(scene, before);
+    let file = scene.path("codex-home/config.toml");
+    let text = || fs::read_to_string(&file).expect("read the configuration");
+    let options = ["--learn-also", &also, "--write-profile", "made"];
+    // What does not pass is no profile.
+    let refused = learn_run(scene, &options[2..], &script);
+    assert!(
+        refused.error_text().contains("no profile is written: the command did not pass"),
+        "{}",
+        refused.describe()
+    );
+    assert_eq!((refused.code(), text().as_str()), (Some(2), before));
+
+    learn_run(scene, &options, &script).expect_code(0);
+    let written = text();
+    assert!(written.starts_with(&format!("{before}\n[profiles.made]\n# ")), "{written}");
+    run(scene, ["-p", "made"], &script).expect_code(0);
+    let other = run(scene, ["-p", "other"], &script);
+    assert_eq!(other.code(), Some(2), "{}", other.describe());
+
+    let again = learn_run(scene, &options, &script);
+    assert!(again.error_text().contains("has a profile made already"), "{}", again.describe());
+    assert_eq!((again.code(), text()), (Some(125), written.clone()));
+    fs::remove_file(data.join("new")).expect("remove it");
+    let replaced = [&options[..], &["--replace-profile"]].concat();
+    learn_run(scene, &replaced, &script).expect_code(0);
+    assert_eq!(text(), written);
+
+    // Through a link, nothing is written.
+    let elsewhere = scene.path("codex-home/elsewhere.toml");
+    fs::rename(&file, &elsewhere).expect("move the configuration");
+    scene.symlink(&elsewhere, "codex-home/config.toml");
+    let linked = learn_run(scene, &["--learn-also", &also, "--write-profile", "linked"], &script);
+    assert!(linked.error_text().contains("is a symbolic link"), "{}", linked.describe());
+    assert_eq!((linked.code(), fs::read_to_string(&elsewhere).expect("read it")), (Some(125), written));
+}
+
+pub(super) fn what_nobody_saw_is_not_called_nothing(scene: &Scene) {
+    let codex = scene.codex_program().display().to_string();
+    let file = scene.path("outside/file").display().to_string();
+    let inner =
+        ["sandbox", "--learn", "--in-place", "--full-auto", "--isolation", "landlock", "-c", NO_SLASH_TMP];
+    for (script, code, says) in [
+        (format!("echo x > {file}"), 2, "nobody could observe it"),
+        (format!("echo x > {file} || true"), 0, "it passes"),
+    ] {
+        let words = inner.into_iter().chain(["--", "sh", "-c", script.as_str()]);
+        // Inside a sandbox of ours, nobody may follow anybody.
+        let run = scene.under(Policy::ExternalSandbox).command(&codex, words).run();
+        let told = run.error_text();
+        assert!(
+            told.contains(says) && told.contains("not all that was refused is known"),
+            "{}",
+            run.describe()
+        );
+        assert!(!told.contains("nothing was refused"), "{}", run.describe());
+        run.expect_code(code);
+    }
+}
+
+pub(super) fn without_views_it_takes_a_word(scene: &Scene) {
+    for options in [&["--learn", "--isolation", "landlock"][..], &["--learn", "-s", "danger-full-access"]] {
+        let marker = scene.path("workspace/marker");
+        let workspace = scene.workspace().display().to_string();
+        let words =
+            ["sandbox", "-C", &workspace, "-c", NO_SLASH_TMP].into_iter().chain(options.iter().copied());
+        let run = scene.codex(words.chain(["--", "touch", "marker"])).run();
+        assert!(run.code() == Some(125) && !marker.exists(), "{}", run.describe());
+        let says = if options.contains(&"landlock") { "--in-place" } else { "refuses nothing" };
+        assert!(run.error_text().contains(says), "{}", run.describe());
+    }
 }

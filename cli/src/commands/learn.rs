@@ -1,0 +1,314 @@
+//! `codex sandbox --learn`: a command again and again, each time with one more thing that it was refused, until it passes; then
+//! without each of these in turn.
+//!
+//! It runs in views of what it may write, so that each run finds what the first one found: what a run has left, the next would not
+//! want again, and no line could be shown to be needed. It is also why so much can be tried without a question.
+
+use std::ffi::OsString;
+use std::fs;
+use std::num::NonZeroU64;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
+use std::path::{Path, PathBuf};
+
+use codex_core::config::{Explain, Isolation, write_profile};
+use codex_core::denial::{Learned, Learner, Next, Opens, Round, Stopped, Words};
+use codex_core::enforcement::ExplanationKind;
+use codex_core::exec::{ExecRequest, ExecResult, Outcome};
+use codex_core::policy::SandboxMode;
+use codex_linux_sandbox::shown;
+use nix::sys::signal::Signal;
+
+use super::explain::VIEW;
+use super::sandbox::{Route, aliases, call, exit_code as code_of_run, put_first, runtime};
+use crate::args::{PolicyOptions, SandboxArgs};
+use crate::meaning::{Meaning, MeaningError};
+use crate::render::learn::Report;
+use crate::signals::{Shares, Signals};
+use crate::{exit_code, last_failed, render};
+
+/// The word for the network, where others name a place.
+const NETWORK: &str = "network";
+
+pub(super) fn learn(args: &SandboxArgs, typed: &[OsString]) -> i32 {
+    let signals = match Signals::block(Shares::Nothing) {
+        Ok(signals) => signals,
+        Err(errno) => {
+            return render::refusal(&format!("the run can't be prepared: {errno}"), exit_code::REFUSED);
+        }
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(code) => return code,
+    };
+    let ended = Course::begin(args, typed, &signals).and_then(|course| course.run(&runtime));
+    match ended {
+        Ok(code) => code,
+        Err(error) => render::refusal(&error.to_string(), error.exit_code()),
+    }
+}
+
+/// Why nothing is learnt.
+#[derive(Debug, thiserror::Error)]
+enum LearnError {
+    #[error(transparent)]
+    Meaning(#[from] MeaningError),
+    #[error("--learn-also {word}: {why}", word = shown(.0), why = .1)]
+    Word(PathBuf, String),
+    #[error("{0} refuses nothing that could be learnt of: --learn takes read-only or workspace-write")]
+    Unrestricted(&'static str),
+    #[error(
+        "--learn runs in views, which need namespaces: {0} asks for level landlock; --in-place runs the command on the directories \
+         themselves, again and again"
+    )]
+    Landlock(String),
+    #[error("{0}; --learn runs in views, and with --in-place on the directories themselves, again and again")]
+    NoView(String),
+    #[error("{0}")]
+    NotRun(String, i32),
+    #[error("learning was interrupted")]
+    Interrupted(i32),
+    #[error("{directory}, which was to be granted, can't be made: {why}", directory = shown(.0), why = .1)]
+    NotMade(PathBuf, std::io::Error),
+}
+
+impl LearnError {
+    const fn exit_code(&self) -> i32 {
+        match self {
+            Self::Meaning(error) => error.exit_code(),
+            Self::Word(..) => exit_code::USAGE,
+            Self::Unrestricted(_) | Self::Landlock(_) | Self::NoView(_) | Self::NotMade(..) => {
+                exit_code::REFUSED
+            }
+            Self::NotRun(_, code) | Self::Interrupted(code) => *code,
+        }
+    }
+}
+
+/// All the runs.
+struct Course<'a> {
+    args: &'a SandboxArgs,
+    typed: &'a [OsString],
+    signals: &'a Signals,
+    meaning: Meaning,
+    learner: Learner,
+    /// Directories that were made, because a writable root has to be there; what lies in another one first.
+    made: Vec<PathBuf>,
+}
+
+impl<'a> Course<'a> {
+    fn begin(args: &'a SandboxArgs, typed: &'a [OsString], signals: &'a Signals) -> Result<Self, LearnError> {
+        let meaning = Meaning::of(&args.policy)?;
+        let settings = &meaning.config.settings;
+        let mode = settings.sandbox_mode.value;
+        if !matches!(mode, SandboxMode::ReadOnly | SandboxMode::WorkspaceWrite) {
+            return Err(LearnError::Unrestricted(mode.name()));
+        }
+        let isolation = &settings.sandbox.isolation;
+        if isolation.value == Isolation::Landlock && !args.learn.in_place {
+            return Err(LearnError::Landlock(format!("sandbox.isolation ({})", isolation.origin)));
+        }
+        let words = words(&args.learn.learn_also, &meaning)?;
+        let learner = Learner::new(settings.clone(), meaning.world.home.as_deref(), words);
+        Ok(Self { args, typed, signals, meaning, learner, made: Vec::new() })
+    }
+
+    fn run(mut self, runtime: &tokio::runtime::Runtime) -> Result<i32, LearnError> {
+        let learnt = self.learn(runtime);
+        // What was not learnt to be needed is not left there. Only what is empty goes.
+        let settings = self.learner.settings();
+        let roots: Vec<&PathBuf> = settings.workspace_write.writable_roots.values().collect();
+        self.made.retain(|made| {
+            let is_needed = learnt.is_ok() && roots.iter().any(|root| root.starts_with(made));
+            is_needed || fs::remove_dir(made).is_err()
+        });
+        let (result, ended_by) = learnt?;
+        let learned = self.learner.learned();
+        last_failed::note(self.typed, &self.args.command, &result, ended_by);
+        let mut code = code_of_run(&result, ended_by);
+        let report = Report {
+            result: &result,
+            learned: &learned,
+            made: &self.made,
+            in_place: self.args.learn.in_place,
+            overrides: &self.overrides(),
+        };
+        let printed = if self.args.json { report.json() } else { report.text() };
+        if let Some(name) = &self.args.learn.write_profile {
+            let written = self.write(name, &learned);
+            code = if code == exit_code::SUCCESS { written } else { code };
+        }
+        Ok(if printed == exit_code::SUCCESS { code } else { printed })
+    }
+
+    /// Runs until nothing more is to be learnt, and returns what came of the last run but those of trials.
+    fn learn(
+        &mut self,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<(ExecResult, Option<Signal>), LearnError> {
+        let last = loop {
+            let (result, ended_by) = self.one(runtime)?;
+            let next = self.learner.learn(&round(&result));
+            match next {
+                Next::Again(opens) => {
+                    self.say(&format!("{}; the next run may {}", result.outcome.sentence(), named(&opens)));
+                    self.make(&opens)?;
+                }
+                Next::Stop(_) => break (result, ended_by),
+            }
+        };
+        // On the directories themselves a run finds what the one before has left, and passes for that.
+        while !self.args.learn.in_place && self.learner.next_trial() {
+            self.say("it passes; once more with less");
+            let (result, _) = self.one(runtime)?;
+            self.learner.tried(&round(&result));
+        }
+        Ok(last)
+    }
+
+    /// One run, under what the learner says.
+    fn one(&mut self, runtime: &tokio::runtime::Runtime) -> Result<(ExecResult, Option<Signal>), LearnError> {
+        let args = self.args;
+        self.meaning.config.settings = self.learner.settings();
+        let mut options = self.meaning.running_options()?;
+        options.explain = Explain::Always;
+        if !args.learn.in_place {
+            options.view = Some(args.learn.view_size.and_then(NonZeroU64::new).unwrap_or(VIEW));
+        }
+        let sandbox = self.meaning.sandbox_with(options)?;
+        let mut env = self.meaning.environment()?;
+        let aliases = aliases(&self.meaning);
+        if let Some(aliases) = &aliases {
+            put_first(aliases, &mut env);
+        }
+        let mut request = ExecRequest::new(args.command.clone(), "/".into(), env);
+        request.cwd = self.meaning.directory.clone();
+        request.labels.by = Some("learn");
+        request.limits.deadline = args.timeout;
+        request.limits.idle = args.idle_timeout;
+        request.limits.output = args.max_output;
+        if let Some(grace) = args.grace {
+            request.limits.grace = grace;
+        }
+        let route = Route::Cancel(request.cancellation.clone());
+        let (result, ended_by) = runtime.block_on(call(request, &sandbox, self.signals, &route));
+        let result =
+            result.map_err(|error| LearnError::NotRun(error.to_string(), exit_code::of_request(&error)))?;
+        for moved in &result.quarantined {
+            render::complaint(&moved.to_string());
+        }
+        match &result.outcome {
+            Outcome::Cancelled => Err(LearnError::Interrupted(code_of_run(&result, ended_by))),
+            outcome @ Outcome::SetupFailed { .. } if !args.learn.in_place => {
+                Err(LearnError::NoView(outcome.sentence()))
+            }
+            outcome @ Outcome::SetupFailed { .. } => {
+                Err(LearnError::NotRun(outcome.sentence(), exit_code::REFUSED))
+            }
+            _ => Ok((result, ended_by)),
+        }
+    }
+
+    fn say(&self, what: &str) {
+        if !self.args.quiet {
+            render::complaint(&format!("learning: {what}"));
+        }
+    }
+
+    /// Makes a directory that a tool would have made: a writable root has to be there. No command has anything to say about
+    /// the way to it, which was not writable, and has ended.
+    fn make(&mut self, opens: &Opens) -> Result<(), LearnError> {
+        let Opens::Write(directory) = opens else { return Ok(()) };
+        let missing: Vec<&Path> = directory.ancestors().take_while(|above| !above.is_dir()).collect();
+        for above in missing.into_iter().rev() {
+            fs::DirBuilder::new()
+                .mode(0o700)
+                .create(above)
+                .map_err(|error| LearnError::NotMade(directory.clone(), error))?;
+            self.made.insert(0, above.to_owned());
+        }
+        // What was judged, and no place that a link leads to since.
+        match directory.canonicalize() {
+            Ok(place) if place == *directory => Ok(()),
+            Ok(_) => Err(LearnError::NotMade(directory.clone(), std::io::ErrorKind::NotADirectory.into())),
+            Err(error) => Err(LearnError::NotMade(directory.clone(), error)),
+        }
+    }
+
+    /// What was typed and is in no line.
+    fn overrides(&self) -> Vec<String> {
+        const IN_LINES: [&str; 4] = [
+            "sandbox_mode",
+            "sandbox_workspace_write.writable_roots",
+            "sandbox_workspace_write.network_access",
+            "sandbox.allow_unix_sockets",
+        ];
+        let PolicyOptions { overrides, profile, .. } = &self.args.policy;
+        let key = |typed: &String| typed.split('=').next().unwrap_or_default().trim().to_owned();
+        let overrides = overrides.iter().filter(|typed| !IN_LINES.contains(&key(typed).as_str()));
+        let profile = profile.iter().map(|name| format!("-p {name}"));
+        overrides.map(|typed| format!("-c {typed}")).chain(profile).collect()
+    }
+
+    fn write(&self, name: &str, learned: &Learned) -> i32 {
+        if learned.stopped != Stopped::Passed {
+            return render::refusal("no profile is written: the command did not pass", exit_code::REFUSED);
+        }
+        let Some(codex_home) = &self.meaning.world.codex_home else {
+            return render::refusal(
+                "no profile is written: neither CODEX_HOME nor HOME is set",
+                exit_code::REFUSED,
+            );
+        };
+        match write_profile(codex_home, name, &learned.toml, self.args.learn.replace_profile) {
+            Ok(path) => {
+                let path = shown(path);
+                render::complaint(&format!(
+                    "learned: profile {name} is in {path}; codex sandbox -p {name} uses it"
+                ));
+                exit_code::SUCCESS
+            }
+            Err(error) => render::refusal(&error.to_string(), exit_code::REFUSED),
+        }
+    }
+}
+
+fn round(result: &ExecResult) -> Round<'_> {
+    Round {
+        passed: matches!(result.outcome, Outcome::Exited { code: 0 }),
+        denials: &result.denials,
+        untold: result.denials_untold,
+        observed: result.enforcement.explanation.kind == ExplanationKind::Exact,
+    }
+}
+
+fn named(opens: &Opens) -> String {
+    match opens {
+        Opens::Write(directory) => format!("write below {}", shown(directory)),
+        Opens::Network => "reach the network".to_owned(),
+        Opens::UnixSocket(socket) => format!("reach the socket {}", shown(socket)),
+    }
+}
+
+/// What the user has said may be granted, links followed: that is what a denial is about.
+fn words(typed: &[OsString], meaning: &Meaning) -> Result<Words, LearnError> {
+    let mut words = Words::default();
+    for word in typed {
+        if word == NETWORK {
+            words.network = true;
+            continue;
+        }
+        let path = Path::new(word);
+        let wrong = |why: String| LearnError::Word(path.to_owned(), why);
+        let absolute = meaning
+            .world
+            .absolute(path)
+            .ok_or_else(|| LearnError::Meaning(MeaningError::NoWorkingDirectory(path.to_owned())))?;
+        let place = absolute.canonicalize().map_err(|error| wrong(error.to_string()))?;
+        let kind = place.symlink_metadata().map_err(|error| wrong(error.to_string()))?.file_type();
+        if !kind.is_dir() && !kind.is_socket() {
+            return Err(wrong("neither a directory nor a unix socket".to_owned()));
+        }
+        words.places.push(place);
+    }
+    Ok(words)
+}

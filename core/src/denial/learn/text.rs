@@ -1,0 +1,122 @@
+//! What was learnt, as lines of TOML with their reasons.
+
+use codex_linux_sandbox::shown;
+
+use super::super::grant::WRITING;
+use super::super::record::{Denial, Opens};
+use super::{LEARNT, Learner, Line};
+use crate::config::{Origin, Sourced, toml_string};
+use crate::policy::SandboxMode;
+
+/// How many reasons a line has at most; the others are counted.
+const MOST_REASONS: usize = 4;
+
+impl Learner {
+    /// The lines. A setting stands there where the user's file does not say just that by itself.
+    pub(super) fn toml(&self) -> String {
+        let mut text = String::new();
+        let write = |opens: &Opens| matches!(opens, Opens::Write(_));
+        let socket = |opens: &Opens| matches!(opens, Opens::UnixSocket(_));
+        let mode = &self.said.sandbox_mode;
+        if self.mode_is_needed && !is_in_the_file(&mode.origin) {
+            let why =
+                if self.mode_was_tried { "it fails under read-only" } else { "what the rest belongs to" };
+            text.push_str(&format!("# {why}{}\n{WRITING}\n", by(&mode.origin)));
+        }
+        self.list("sandbox_workspace_write.writable_roots", write, &mut text);
+        for line in self.lines.iter().filter(|line| line.opens == Opens::Network) {
+            if !is_in_the_file(&line.origin) {
+                reasons(line, "", &mut text);
+                text.push_str("sandbox_workspace_write.network_access = true\n");
+            }
+        }
+        self.list("sandbox.allow_unix_sockets", socket, &mut text);
+        text
+    }
+
+    /// A list replaces the one that the file has, and so says all of it.
+    fn list(&self, key: &str, is_its: impl Fn(&Opens) -> bool, text: &mut String) {
+        let lines: Vec<&Line> = self.lines.iter().filter(|line| is_its(&line.opens)).collect();
+        if lines.iter().all(|line| is_in_the_file(&line.origin)) {
+            return;
+        }
+        text.push_str(&format!("{key} = [\n"));
+        for line in lines {
+            let (Opens::Write(path) | Opens::UnixSocket(path)) = &line.opens else { continue };
+            // A name that is not UTF-8 had no grant; what was typed may be one, and is told as withheld by nobody.
+            let Some(path) = path.to_str() else {
+                text.push_str(&format!("    # not UTF-8, which TOML can't say: {}\n", shown(path)));
+                continue;
+            };
+            reasons(line, "    ", text);
+            text.push_str(&format!("    {},\n", toml_string(path)));
+        }
+        text.push_str("]\n");
+    }
+}
+
+/// A profile that was chosen is not there where another one is.
+const fn is_in_the_file(origin: &Origin) -> bool {
+    matches!(origin, Origin::File { .. })
+}
+
+fn by(origin: &Origin) -> String {
+    match origin {
+        Origin::Flag(LEARNT) => String::new(),
+        origin => format!(" ({})", shown(origin.to_string())),
+    }
+}
+
+fn reasons(line: &Line, margin: &str, text: &mut String) {
+    for reason in line.reasons.iter().take(MOST_REASONS) {
+        text.push_str(&format!("{margin}# {reason}\n"));
+    }
+    if let Some(more) = line.reasons.len().checked_sub(MOST_REASONS).filter(|more| *more > 0) {
+        text.push_str(&format!("{margin}# and {more} more\n"));
+    }
+    let said = by(&line.origin);
+    if !said.is_empty() || line.reasons.is_empty() {
+        let why = if line.tried { "it fails without" } else { "not tried without" };
+        text.push_str(&format!("{margin}# {why}{said}\n"));
+    }
+}
+
+/// Why there is a line.
+pub(super) fn reason(denial: &Denial) -> String {
+    let times = if denial.count > 1 { format!(", {} times", denial.count) } else { String::new() };
+    let risk = denial.risk.as_deref().filter(|_| denial.allow.is_some());
+    let risk = risk.map(|risk| format!("; opens: {}", shown(risk))).unwrap_or_default();
+    format!("{} {}{times}{risk}", denial.operation.name(), shown(&denial.target))
+}
+
+/// Whether it was refused for the lack of something.
+pub(super) fn is_about(denial: &Denial, opens: &Opens) -> bool {
+    use super::super::Operation as Op;
+
+    let place = denial.resolved_target.as_ref().unwrap_or(&denial.target);
+    match opens {
+        Opens::Write(directory) => {
+            !matches!(denial.operation, Op::Connect | Op::Unix)
+                && std::path::Path::new(place).starts_with(directory)
+        }
+        Opens::UnixSocket(socket) => denial.operation == Op::Unix && std::path::Path::new(place) == socket,
+        Opens::Network => denial.operation == Op::Connect,
+    }
+}
+
+/// What is not needed, and who granted it.
+pub(super) fn unused(line: &Line) -> String {
+    let what = match &line.opens {
+        Opens::Write(directory) => format!("writing below {}", shown(directory)),
+        Opens::Network => "the network".to_owned(),
+        Opens::UnixSocket(socket) => format!("the socket {}", shown(socket)),
+    };
+    match &line.origin {
+        Origin::Flag(LEARNT) => format!("{what} was refused, and it passes without"),
+        origin => format!("{what} ({})", shown(origin.to_string())),
+    }
+}
+
+pub(super) fn unused_mode(mode: &Sourced<SandboxMode>) -> String {
+    format!("{}: it passes under read-only ({})", mode.value.name(), shown(mode.origin.to_string()))
+}
