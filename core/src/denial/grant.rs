@@ -46,6 +46,14 @@ pub(super) fn for_write(judge: &Judge<'_>, operation: Operation, place: &Path, r
             (directory, risk)
         }
     };
+    // A usual root that can't be one here. Why is the machine's, and to be mended there.
+    if let Some(left_out) = judge.policy.notes.iter().find(|note| note.asked == directory) {
+        return none(&format!(
+            "{} is no writable root here: {}",
+            codex_linux_sandbox::shown(&directory),
+            left_out.why
+        ));
+    }
     if is_too_wide(judge, &directory) {
         return none("no directory here is narrow enough: no grant is proposed");
     }

@@ -21,8 +21,8 @@ use crate::denial::{Denial, Judge, Opens, Operation, Verdict};
 use crate::enforcement::Level;
 use crate::exec::Outcome;
 use crate::policy::{
-    AbsentNames, NetworkAccess, Protection, ResolvedPlaces, ResolvedPolicy, ResolvedWrites, RootOrigin,
-    SandboxMode, Surroundings, WritableRoot,
+    AbsentNames, NetworkAccess, Protection, ResolvedPlaces, ResolvedPolicy, ResolvedWrites, RootNote,
+    RootOrigin, SandboxMode, Surroundings, WritableRoot,
 };
 
 #[derive(Deserialize)]
@@ -254,6 +254,31 @@ fn the_configuration_is_not_granted_whatever_links_lead_there() {
     }
     let other = top.join("real/other");
     assert_eq!(proposed(&judge, &other.join("new")), Some(format!("--add-dir {}", other.display())));
+}
+
+#[test]
+fn a_usual_root_that_was_left_out_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path().canonicalize().unwrap();
+    furnish(&top);
+    let mut world = World::new(&top);
+    let codex_home = top.join("out/.codex");
+    world.policy.notes.push(RootNote {
+        asked: top.join("out"),
+        origin: RootOrigin::SlashTmp,
+        why: "it contains the configuration".to_owned(),
+    });
+    let mut judge = world.judge(Level::Namespaces);
+    judge.surroundings.codex_home = Some(&codex_home);
+    let Ok(Verdict::Denied(refusal)) = judge.file(Operation::Create, &top.join("out/new")) else {
+        unreachable!("it is no root");
+    };
+    let why =
+        format!("{} is no writable root here: it contains the configuration", top.join("out").display());
+    assert_eq!((refusal.allow, refusal.risk), (None, Some(why)));
+    // What lies deeper can be one.
+    let deeper = top.join("out/dir");
+    assert_eq!(proposed(&judge, &deeper.join("new")), Some(format!("--add-dir {}", deeper.display())));
 }
 
 #[test]
