@@ -305,10 +305,13 @@ fn words(typed: &[OsString], meaning: &Meaning) -> Result<Words, LearnError> {
             .ok_or_else(|| LearnError::Meaning(MeaningError::NoWorkingDirectory(path.to_owned())))?;
         let place = absolute.canonicalize().map_err(|error| wrong(error.to_string()))?;
         let kind = place.symlink_metadata().map_err(|error| wrong(error.to_string()))?.file_type();
-        if !kind.is_dir() && !kind.is_socket() {
+        if kind.is_dir() {
+            words.directories.push(place);
+        } else if kind.is_socket() {
+            words.sockets.push(place);
+        } else {
             return Err(wrong("neither a directory nor a unix socket".to_owned()));
         }
-        words.places.push(place);
     }
     Ok(words)
 }

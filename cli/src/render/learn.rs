@@ -62,17 +62,19 @@ impl Report<'_> {
             }
             stopped => {
                 say(&format!(
-                    "it does not pass, after {}: it {}",
+                    "it does not pass, after {}: {}",
                     runs.trim_start_matches("in "),
                     self.outcome()
                 ));
                 say(self.why(stopped));
-                if !learned.toml.is_empty() {
+                if learned.runs > 1 {
                     say("so far it has taken these lines, which are not enough:");
                 }
             }
         }
-        error_bytes(learned.toml.as_bytes());
+        if learned.stopped == Stopped::Passed || learned.runs > 1 {
+            error_bytes(learned.toml.as_bytes());
+        }
         self.limits(&say);
         printed
     }
@@ -90,7 +92,9 @@ impl Report<'_> {
             Stopped::NothingRefused if !self.learned.complete => {
                 "nothing more can be learnt: not all that was refused is known"
             }
-            Stopped::NothingRefused => "it fails for another reason: nothing was refused in the last run",
+            Stopped::NothingRefused => {
+                "nothing was seen to be refused in the last run: it fails for another reason, or one that nobody sees"
+            }
             Stopped::NotObserved => "nobody could observe it, and nothing is granted for what is only likely",
             Stopped::TooManyRuns => "it was granted something sixteen times over, and is not run again",
         }

@@ -26,8 +26,10 @@ const LEARNT: &str = "--learn";
 /// What the user has said may be granted, beside what needs no word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words {
-    /// Directories that may be made writable, and sockets that may be reached. Absolute, links followed.
-    pub places: Vec<PathBuf>,
+    /// Directories that may be made writable. Absolute, links followed.
+    pub directories: Vec<PathBuf>,
+    /// Unix sockets that may be reached. Absolute, links followed.
+    pub sockets: Vec<PathBuf>,
     /// Whether the network may be opened.
     pub network: bool,
 }
@@ -62,7 +64,7 @@ pub enum Stopped {
     Passed,
     /// It failed, and what it was refused is not granted without a word, or not at all.
     OnlyWithheld,
-    /// It failed, and was refused nothing.
+    /// It failed, and nothing was seen to be refused.
     NothingRefused,
     /// It failed, and nobody saw its calls.
     NotObserved,
@@ -278,11 +280,17 @@ impl Learner {
 
         let place = denial.resolved_target.as_ref().unwrap_or(&denial.target);
         let place = Path::new(place);
-        let mut places = self.words.places.iter();
+        let Words { directories, sockets, .. } = &self.words;
+        let socket = |word: &PathBuf| Opens::UnixSocket(word.clone());
+        let is_new = |opens: &Opens| !self.lines.iter().any(|line| line.opens == *opens);
         match denial.operation {
-            Op::Unix => places.find(|word| *word == place).map(|word| Opens::UnixSocket(word.clone())),
+            Op::Unix => sockets.iter().find(|word| *word == place).map(socket),
+            // Where the network is open and no socket is, there are none to connect, and nobody hears which one it would have been.
+            Op::Call if denial.target == "socket" && !is_new(&Opens::Network) => {
+                sockets.iter().map(socket).find(is_new)
+            }
             Op::Write | Op::Create | Op::Remove | Op::Rename | Op::Metadata => {
-                places.find(|word| place.starts_with(word)).map(|word| Opens::Write(word.clone()))
+                directories.iter().find(|word| place.starts_with(word)).map(|word| Opens::Write(word.clone()))
             }
             Op::Read | Op::Connect | Op::Signal | Op::Call | Op::Use => None,
         }

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs;
 
-use codex_tests::harness::{Level, Policy, Run, Scene, require_tool};
+use codex_tests::harness::{Level, Listener, Policy, Run, Scene, require_tool};
 use serde_json::Value;
 
 const NO_SLASH_TMP: &str = "sandbox_workspace_write.exclude_slash_tmp=true";
@@ -166,6 +166,39 @@ pub(super) fn secrets_and_metadata_are_not_granted_without_a_word(scene: &Scene)
             );
         }
     }
+}
+
+pub(super) fn the_network_and_sockets_take_words(scene: &Scene) {
+    let Some(python) = require_tool("python3") else { return };
+    let (tcp, unix) = (Listener::tcp("127.0.0.1"), Listener::unix_stream(scene));
+    let port = tcp.address.rsplit(':').next().expect("a port").to_owned();
+    let script = "import socket, sys\nsocket.socket().connect(('127.0.0.1', int(sys.argv[1])))\n\
+                  socket.socket(socket.AF_UNIX).connect(sys.argv[2])";
+    let learn = |words: &[&str]| {
+        let options = words.iter().flat_map(|word| ["--learn-also", word]);
+        let options = ["--json", "--learn"].into_iter().chain(options);
+        let sandbox = scene.under(Policy::WorkspaceWrite).options(options);
+        let run = sandbox.command(&python, ["-c", script, &port, &unix.address]).run();
+        super::json(&run)["learned"].clone()
+    };
+    let socket = unix.address.as_str();
+    for (words, word) in [(&[][..], "network"), (&[socket], "network")] {
+        let learned = learn(words);
+        assert_eq!(learned["stopped"], "only_withheld", "{words:?}: {learned}");
+        let takes = format!("; takes --learn-also {word}");
+        let says = |line: &Value| line.as_str().is_some_and(|line| line.contains(&takes));
+        assert!(
+            learned["withheld"].as_array().is_some_and(|lines| lines.iter().any(says)),
+            "{words:?}: {learned}"
+        );
+    }
+    // Where the network is open, a unix socket is refused before it has a name, of which nobody is reminded.
+    assert_eq!(learn(&["network"])["stopped"], "only_withheld");
+    let learned = learn(&["network", socket]);
+    let toml = learned["toml"].as_str().expect("lines");
+    assert!(learned["stopped"] == "passed" && learned["minimal"] == true, "{learned}");
+    assert!(toml.contains("sandbox_workspace_write.network_access = true\n"), "{toml}");
+    assert!(toml.contains(&format!("    \"{socket}\",\n")), "{toml}");
 }
 
 pub(super) fn a_name_says_no_setting(scene: &Scene) {

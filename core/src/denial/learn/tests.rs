@@ -50,8 +50,9 @@ fn learner(words: &[&str]) -> Learner {
 }
 
 fn with(settings: Settings, words: &[&str]) -> Learner {
-    let places = words.iter().filter(|word| word.starts_with('/')).map(PathBuf::from).collect();
-    let words = Words { places, network: words.contains(&"network") };
+    let places = words.iter().filter(|word| word.starts_with('/')).map(PathBuf::from);
+    let (directories, sockets): (Vec<_>, Vec<_>) = (places.clone().collect(), places.collect());
+    let words = Words { directories, sockets, network: words.contains(&"network") };
     Learner::new(settings, Some(Path::new(HOME)), words)
 }
 
@@ -225,7 +226,7 @@ fn it_ends() {
     let mut learner = learner(&["/"]);
     let denials: Vec<Denial> =
         (0..40).map(|name| write(&format!("/d{name}/x"), &format!("/d{name}"))).collect();
-    learner.words.places = (0..40).map(|name| PathBuf::from(format!("/d{name}"))).collect();
+    learner.words.directories = (0..40).map(|name| PathBuf::from(format!("/d{name}"))).collect();
     let mut runs = 0;
     let stopped = loop {
         runs += 1;
