@@ -16,6 +16,7 @@ import unittest
 from pathlib import Path
 
 from codex_exec import (
+    Cancelled,
     Client,
     Closed,
     Command,
@@ -309,6 +310,75 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
             with self.assertRaises(asyncio.TimeoutError):
                 await asyncio.wait_for(poll, 0.1)
             self.assertEqual(await client.call("environment/status"), {"status": "ready"})
+            # The server gave it up as well.
+            with self.assertRaises(Cancelled):
+                request = asyncio.create_task(client.call("process/read", {"processId": process.id, "waitMs": 600_000}))
+                await client.call("environment/status")
+                [number] = client._requests
+                await client._tell("request/cancel", {"id": number})
+                await request
+            # Nothing comes of a start that nobody waits for.
+            for turns in range(5):
+                start = asyncio.create_task(client.start(["sleep", "600"], id=f"given up after {turns}"))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                start.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await start
+            while any(one.running and one.id != process.id for one in await client.processes()):
+                await asyncio.sleep(0.01)
+
+    async def test_who_gives_up_waits_for_no_server_that_takes_nothing(self) -> None:
+        scratch = tempfile.TemporaryDirectory(dir=os.environ.get("CODEX_SCRATCH"))
+        self.addCleanup(scratch.cleanup)
+        done, gone = asyncio.Event(), asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            answer = {"id": 0, "result": {"sessionId": "s", "extensions": {"version": 1}}}
+            writer.write(json.dumps(answer).encode() + b"\n")
+            # And reads no more.
+            await done.wait()
+            writer.close()
+            gone.set()
+
+        server = await asyncio.start_unix_server(serve, f"{scratch.name}/socket")
+        client = await Client.connect(f"unix://{scratch.name}/socket", patience=0)
+        for _ in range(2):
+            with self.assertRaises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.call("process/list", {"long": "x" * 10_000_000}), 0.1)
+        done.set()
+        await client.close()
+        await gone.wait()
+        server.close()
+
+    async def test_the_example_of_the_manual_works(self) -> None:
+        server = Server(self, WAYS[2], "--ws-token-file", self._token())
+        (server.workspace / "Makefile").write_text("all:\n\t@echo made; echo done >made\n")
+        manual = (Path(__file__).parents[1] / "README.md").read_text()
+        example = manual.split("```python\n")[1].split("```")[0]
+        for there, here in (("ws://build-7:8722", server.address), ("/srv/work", str(server.workspace))):
+            self.assertEqual(example.count(there), 1)
+            example = example.replace(there, here)
+        path = os.pathsep.join(os.path.abspath(one) for one in os.environ.get("PYTHONPATH", "").split(os.pathsep))
+        running = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", example, cwd=os.path.dirname(self._token()), env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        out, err = await running.communicate()
+        self.assertEqual((running.returncode, err), (0, b""))
+        self.assertEqual(out.decode(), "stdout b'made\\n'\n0\n")
+        self.assertEqual((server.workspace / "made").read_text(), "done\n")
+
+    def _token(self) -> str:
+        """A file with a token, nobody else's."""
+        if not hasattr(self, "token"):
+            scratch = tempfile.TemporaryDirectory(dir=os.environ.get("CODEX_SCRATCH"))
+            self.addCleanup(scratch.cleanup)
+            self.token = Path(scratch.name) / "token"
+            self.token.touch(0o600)
+            self.token.write_text("0123456789abcdef0123456789abcdef\n")
+        return str(self.token)
 
 
 class WithoutWebSockets(unittest.TestCase):

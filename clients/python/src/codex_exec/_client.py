@@ -48,6 +48,7 @@ class Client:
         self._numbers = itertools.count(1)
         self._processes: dict[str, Process] = {}
         self._task: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[None]] = set()
         self._lost: ConnectionLost | None = None
         self._closing = False
         self.session: str = ""
@@ -100,8 +101,10 @@ class Client:
         if self._transport is not None:
             await self._transport.close()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            tasks = [self._task, *self._telling]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         self._end(ConnectionLost("the client was closed"))
 
     async def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
@@ -118,7 +121,10 @@ class Client:
             return await request.answer
         except asyncio.CancelledError:
             if number in self._requests and self.extended:
-                await self._tell("request/cancel", {"id": number})
+                # Not here: who gives up waits for no server that takes nothing.
+                telling = asyncio.create_task(self._tell("request/cancel", {"id": number}))
+                self._telling.add(telling)
+                telling.add_done_callback(self._telling.discard)
             raise
         finally:
             self._requests.pop(number, None)
