@@ -46,6 +46,90 @@ fn a_wider_policy_is_refused_and_named() {
     assert!(!outside.exists());
 }
 
+/// Each member that could widen something, by itself.
+#[test]
+fn no_member_of_a_request_passes_the_ceiling() {
+    let server = Server::start(Way::Unix);
+    symlink(server.path("outside"), server.path("ws/link")).unwrap();
+    let outside = server.path("outside/made");
+    let mut raw = server.extended();
+    let entry = |path: Value| json!({"path": path, "access": "write"});
+    let path = |uri: String| entry(json!({"type": "path", "path": uri}));
+    let place = |kind: &str, subpath: Value| {
+        entry(json!({"type": "special", "value": {"kind": kind, "subpath": subpath}}))
+    };
+    let entries = "/sandbox/permissions/file_system/entries/-";
+    let by_value = |roots: Value| json!({"mode": "workspace-write", "writableRoots": roots});
+    let at = |name: &str| server.uri(name);
+    // Refused, whatever the words.
+    for (member, value) in [
+        (entries, entry(json!({"type": "special", "value": {"kind": "root"}}))),
+        (entries, path(at("outside"))),
+        (entries, path(at("ws/../outside"))),
+        (entries, path(at("ws/%2e%2e/outside"))),
+        (entries, path(at("ws/link"))),
+        (entries, path(at("home"))),
+        (entries, path("file:///".to_owned())),
+        (entries, path("file:///proc/self/root".to_owned())),
+        (entries, path("file:///proc/1/root".to_owned())),
+        (entries, path("file:///dev".to_owned())),
+        (entries, path("file:///sys".to_owned())),
+        (entries, place("project_roots", json!("../outside"))),
+        (entries, place("project_roots", json!(server.path("outside")))),
+        (entries, place("project_roots", json!("link"))),
+        (entries, place("current_working_directory", json!("link"))),
+        ("/sandbox/workspaceRoots/-", json!(at("outside"))),
+        ("/sandbox/temporaryDirectories", json!([at("outside")])),
+        ("/sandbox/permissions/network", json!("enabled")),
+        ("/sandbox/permissions/type", json!("disabled")),
+        ("/sandbox", Value::Null),
+        ("/policy", json!("danger-full-access")),
+        ("/policy", json!("read-only")),
+        ("", json!("danger-full-access")),
+        ("", json!("external-sandbox")),
+        ("", by_value(json!([at("outside")]))),
+        ("", by_value(json!([at("ws"), at("ws/link")]))),
+        ("", json!({"mode": "workspace-write", "network": true})),
+    ] {
+        let mut params = server.start_params("p", &["touch", outside.to_str().unwrap()]);
+        if member.is_empty() {
+            // In place of the sandbox, and not beside it.
+            (params["sandbox"], params["policy"]) = (Value::Null, value.clone());
+        } else if let Some(list) = member.strip_suffix("/-") {
+            params.pointer_mut(list).unwrap().as_array_mut().unwrap().push(value.clone());
+        } else {
+            let (above, name) = member.rsplit_once('/').unwrap();
+            params.pointer_mut(above).unwrap()[name] = value.clone();
+        }
+        let (code, message) = raw.error("process/start", &params);
+        assert!(code == -32600 || code == -32603, "{member} {value}: {code} {message}");
+        assert!(!outside.exists(), "{member} {value}");
+    }
+    // Taken, and of no effect on what can be written.
+    for (number, (member, value)) in [
+        ("/sandbox/sandboxOverride", json!("bypassSandboxFirstAttempt")),
+        ("/sandbox/useLegacyLandlock", json!(true)),
+        ("/sandbox/policyContext", json!({"cwd": "file:///", "workspaceRoots": ["file:///"]})),
+        ("/sandbox/userHomeDir", json!("file:///")),
+        ("/managedNetwork", json!({"allowLocalBinding": true})),
+        ("/cwd", json!(at("outside"))),
+        ("/arg0", json!("codex-linux-sandbox")),
+        ("/detach", json!(true)),
+        ("/env", json!({"PATH": "/usr/bin:/bin", "CODEX_SANDBOX": "off", "CODEX_HOME": server.path("ws")})),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut params = server.start_params(&number.to_string(), &["touch", outside.to_str().unwrap()]);
+        let (above, name) = member.rsplit_once('/').unwrap();
+        params.pointer_mut(above).unwrap()[name] = value.clone();
+        assert_eq!(raw.run(&params).exit_code, Some(1), "{member} {value}");
+        assert!(!outside.exists(), "{member} {value}");
+    }
+    // What stands in the way is the sandbox, and nothing else.
+    std::fs::write(&outside, "").unwrap();
+}
+
 #[test]
 fn the_configuration_widens_what_may_be_asked_for() {
     let server = Server::with(Way::Stdio, "[exec_server]\nmax_policy = \"danger-full-access\"\n", &[]);
