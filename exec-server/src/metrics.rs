@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use codex_core::exec::{ExecError, ExecResult};
+use tokio::sync::Notify;
 
 use crate::telemetry::{Span, Spans};
 
@@ -73,6 +74,10 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: Counter,
     pub(crate) sessions: Gauge,
     pub(crate) processes: Gauge,
+    /// Commands over MCP of which something is left, whoever still waits for them.
+    unfinished: Gauge,
+    /// One of either has ended.
+    process_ended: Notify,
     pub(crate) processes_started: Counter,
     pub(crate) processes_refused: Counter,
     pub(crate) file_workers: Gauge,
@@ -94,6 +99,17 @@ pub(crate) struct Metrics {
     pub(crate) spans: OnceLock<Spans>,
 }
 
+/// A command of which something is left.
+#[derive(Debug)]
+pub(crate) struct Unfinished(Arc<Metrics>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.0.unfinished.down();
+        self.0.process_ended.notify_waiters();
+    }
+}
+
 impl Metrics {
     /// Notes a request that was answered.
     pub(crate) fn answered(&self, method: &'static str, result: &'static str, took: Duration) {
@@ -111,6 +127,30 @@ impl Metrics {
         histogram.sum_us = histogram.sum_us.saturating_add(took);
         for (bucket, bound) in histogram.buckets.iter_mut().zip(BOUNDS) {
             *bucket += u64::from(took <= bound);
+        }
+    }
+
+    /// Notes that all of a process has ended.
+    pub(crate) fn process_is_over(&self) {
+        self.processes.down();
+        self.process_ended.notify_waiters();
+    }
+
+    /// Something that the end of the server waits for, until it is dropped.
+    pub(crate) fn begun(self: &Arc<Self>) -> Unfinished {
+        self.unfinished.up();
+        Unfinished(Arc::clone(self))
+    }
+
+    /// Waits until none runs, and nothing is left of any.
+    pub(crate) async fn no_process(&self) {
+        loop {
+            // Before it is looked, so that none ends in between.
+            let ended = self.process_ended.notified();
+            if self.processes.get() <= 0 && self.unfinished.get() <= 0 {
+                return;
+            }
+            ended.await;
         }
     }
 

@@ -185,7 +185,6 @@ impl Server {
         let most = u32::try_from(shared.limits.connections.max(1)).unwrap_or(u32::MAX);
         drop(timeout(shared.limits.drain, shared.connections.acquire_many(most)).await);
         shared.crew.dismiss();
-        let entries: Vec<_> = shared.sessions.all().iter().flat_map(|session| session.processes()).collect();
         for session in shared.sessions.all() {
             shared.sessions.forget(&session);
         }
@@ -194,14 +193,8 @@ impl Server {
         {
             tracing::warn!("some commands over MCP can't be ended");
         }
-        let over = async {
-            for entry in entries {
-                if let Some(process) = entry.process().await {
-                    process.is_over().await;
-                }
-            }
-        };
-        if timeout(shared.limits.drain * 2, over).await.is_err() {
+        // Those of sessions that are gone as well, and of calls that nobody waits for any more.
+        if timeout(shared.limits.drain * 2, shared.metrics.no_process()).await.is_err() {
             tracing::warn!("some processes can't be ended");
         }
         telling.cancel();

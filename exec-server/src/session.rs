@@ -250,7 +250,7 @@ impl Reservation {
             metrics.evicted_bytes.add(evicted(&process));
             metrics.ended(&*process.wait().await);
             drop(process);
-            metrics.processes.down();
+            metrics.process_is_over();
             Session::keep(&session, entry).await;
         });
     }
@@ -261,7 +261,7 @@ impl Drop for Reservation {
         if !self.kept {
             self.entry.end.cancel();
             self.entry.started(None);
-            self.session.metrics.processes.down();
+            self.session.metrics.process_is_over();
             self.session.metrics.processes_refused.add(1);
             lock(&self.session.state).processes.remove(&self.entry.id);
         }

@@ -287,13 +287,20 @@ impl Engine {
     }
 }
 
-/// Hands out what follows the command, where somebody wants it, and gives up the turn once it runs.
+/// Hands out what follows the command, where somebody wants it, gives up the turn once it runs, and what is held for it at its end.
 fn followed(process: &Process, call: &mut Call<'_>) {
     if let Some(turn) = call.turn.take() {
         let started = process.started();
         tokio::spawn(async move {
             started.await;
             drop(turn);
+        });
+    }
+    if let Some(held) = call.until_over.take() {
+        let over = process.is_over();
+        tokio::spawn(async move {
+            over.await;
+            drop(held);
         });
     }
     if let (Some(sender), Some(reader)) = (call.follow.take(), process.reader(0)) {

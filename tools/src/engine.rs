@@ -39,6 +39,8 @@ pub struct Call<'c> {
     pub follow: Option<oneshot::Sender<FeedReader>>,
     /// Dropped when the command has ended and is no session any more: a place among those that may run.
     pub held: Option<Held>,
+    /// Held until nothing of its command is left, whoever still waits for that.
+    pub until_over: Option<Held>,
     /// Dropped when the command runs or could not be started; where the call is a patch, with the call: a turn at setting up
     /// processes.
     pub turn: Option<Held>,
@@ -68,6 +70,7 @@ impl<'c> Call<'c> {
             cancellation,
             follow: None,
             held: None,
+            until_over: None,
             turn: None,
             labels,
             granted: Vec::new(),

@@ -166,11 +166,11 @@ impl Process {
         matches!(&*self.state.borrow(), State::Answered(_))
     }
 
-    /// Waits until nothing of the command is left, what it has left behind included.
-    pub async fn is_over(&self) {
+    /// Waits until nothing of the command is left, what it has left behind included. Can be waited for without the handle.
+    pub fn is_over(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut state = self.state.clone();
         // The task that watches over it has ended.
-        while state.changed().await.is_ok() {}
+        async move { while state.changed().await.is_ok() {} }
     }
 
     /// Follows what the command writes, from what comes after a number of the feed on; 0 is before all. Nothing where the

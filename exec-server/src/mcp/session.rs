@@ -62,7 +62,7 @@ struct Runs(Arc<Metrics>);
 
 impl Drop for Runs {
     fn drop(&mut self) {
-        self.0.processes.down();
+        self.0.process_is_over();
     }
 }
 
@@ -276,6 +276,7 @@ impl Session {
         }
         let mut call = Call::new(sandbox, self.cancellation.child_token(), self.labels(client));
         call.held = Some(Held(Box::new(Runs(Arc::clone(metrics)))));
+        call.until_over = Some(Held(Box::new(metrics.begun())));
         call.turn = tokio::select! {
             turn = self.turns.begin() => Some(Held(Box::new(turn))),
             () = client.cancellation().cancelled() => return Err("cancelled. Nothing was run.".to_owned()),

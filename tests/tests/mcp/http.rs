@@ -355,3 +355,27 @@ fn each_call_takes_a_turn_at_being_set_up() {
     );
     assert_eq!(server.counted("turns_total"), before + 3);
 }
+
+#[test]
+fn the_end_of_the_server_waits_for_what_it_ends() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let log = directory.path().join("log");
+    let server = Server::start(&format!("audit.file = {log:?}\n"), &["-s", "workspace-write"]);
+    let session = server.session();
+    let held = Presence::new(&server.place.path("ws/held"));
+    server.call(&session, "exec_command", &json!({"cmd": HOLDS, "yield_time_ms": 250}));
+    held.began();
+    let waits = call(8, "shell", &json!({"command": ["sleep", "1000"]}));
+    let _waiting = server.send("POST", "/mcp", &[("Mcp-Session-Id", &session)], &waits);
+    let count = |event: &str| {
+        let lines = std::fs::read_to_string(&log).unwrap();
+        lines.lines().filter(|line| line.contains(&format!("\"event\":\"{event}\""))).count()
+    };
+    while count("start") < 2 {
+        std::thread::yield_now();
+    }
+    assert_eq!(server.end(), Some(0));
+    // Each has its end in the log, which is there when the server is not.
+    assert_eq!(count("end"), 2);
+    held.ended();
+}
