@@ -22,7 +22,7 @@ use codex_core::exec::Sandbox;
 use serde::{Deserialize, Serialize};
 
 pub use grant::Grant;
-pub use rules::Rules;
+pub use rules::{Rules, Trust};
 
 /// Makes sandboxes that are the policy's, widened by a grant.
 pub trait Widen: std::fmt::Debug + Send + Sync {

@@ -6,8 +6,11 @@
 mod asking;
 mod clearance;
 mod planning;
+mod questions;
 mod spec;
+mod surroundings;
 mod telling;
+mod widening;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -30,7 +33,7 @@ use crate::event::{Events, Todo};
 use crate::rollout::Journal;
 use asking::Hidden;
 use clearance::{Candidate, Cleared};
-use telling::{Telling, files};
+use telling::{Telling, changes, files};
 
 pub use spec::specs;
 
@@ -204,8 +207,11 @@ impl Tools {
             let session = self.lock_sessions().get(&asked.session_id).cloned();
             if let Some(Session { command, directory, cleared }) = session
                 && cleared.input_is_asked_about
+                && let Err(why) = self.clear_input(&asked.chars, &command, &directory, &cleared.grant).await
             {
-                self.clear_input(&asked.chars, &command, &directory, &cleared.grant).await?;
+                let words = ["write_stdin".to_owned(), asked.chars];
+                self.note_refusal(&words, &directory, &why).await;
+                return Err(why);
             }
         }
         let id = asked.session_id;
@@ -227,6 +233,9 @@ impl Tools {
             && let Err(why) = self.clear_patch(&files(&parsed, &directory), &directory).await
         {
             self.telling.patch_declined(&parsed, &directory);
+            let paths = changes(&parsed, &directory).into_iter().map(|change| change.path);
+            let words: Vec<_> = ["apply_patch".to_owned()].into_iter().chain(paths).collect();
+            self.note_refusal(&words, &directory, &why).await;
             return Err(why);
         }
         let cleared = self.as_the_policy_says();
@@ -247,18 +256,23 @@ impl Tools {
         call
     }
 
-    /// Sees whether a command may run, and with what. One that may not is told of.
+    /// Sees whether a command may run, and with what. One that may not is told of, and noted.
     async fn cleared(&self, asks: &Asks, candidate: Candidate<'_>) -> Result<Cleared, String> {
-        let hidden = |path: &Path| self.hidden(path);
-        let wanted = asking::wanted(asks, candidate.directory, &hidden)?;
-        // What is asked for may show it.
-        let asked_for = wanted.grant.unsandboxed
-            || wanted.grant.read.iter().any(|place| candidate.directory.starts_with(place));
-        if !asked_for && let Some(why) = no_directory(candidate.directory, self.sandbox.places()) {
-            return Err(format!("{why}. Nothing was run."));
-        }
-        let cleared = self.clear(candidate, wanted).await;
-        if cleared.is_err() {
+        let cleared = match asking::wanted(asks, candidate.directory, &|path: &Path| self.hidden(path)) {
+            Ok(wanted) => {
+                // What is asked for may show it.
+                let asked_for = wanted.grant.unsandboxed
+                    || wanted.grant.read.iter().any(|place| candidate.directory.starts_with(place));
+                if !asked_for && let Some(why) = no_directory(candidate.directory, self.sandbox.places()) {
+                    return Err(format!("{why}. Nothing was run."));
+                }
+                self.clear(candidate, wanted).await
+            }
+            // Who asks for more, and is not given it, is refused, however it was asked.
+            Err(why) => Err(why),
+        };
+        if let Err(why) = &cleared {
+            self.note_refusal(candidate.words, candidate.directory, why).await;
             self.telling.declined(&Started {
                 command: candidate.shown.to_owned(),
                 cwd: candidate.directory.to_owned(),

@@ -52,7 +52,7 @@ pub use error::ExecError;
 pub use left_behind::{LeftBehind, MOST_LEFT_BEHIND};
 pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
 pub use limit_hit::{Evidence, LimitHit, limit_hit};
-pub use noted::{Labels, NotedCommand};
+pub use noted::{Labels, NotedCommand, NotedRefusal};
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecResult, Outcome, ResourceUsage};
 pub use process::{InputError, Process, SignalError};
 pub use quarantine::{Quarantined, Why};

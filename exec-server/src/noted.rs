@@ -1,6 +1,6 @@
 //! What the server says in the audit log by itself. What is started says so where it is.
 
-use codex_core::exec::{Labels, NotedCommand};
+use codex_core::exec::NotedRefusal;
 use serde::Serialize;
 
 use crate::ceiling::Ceiling;
@@ -17,21 +17,7 @@ pub(crate) async fn note(
     noted.map_err(|error| format!("nothing is done: {error}"))
 }
 
-/// A request that comes to nothing.
-#[derive(Debug, Serialize)]
-pub(crate) struct Refused {
-    #[serde(flatten)]
-    pub(crate) labels: Labels,
-    #[serde(flatten)]
-    pub(crate) command: NotedCommand,
-    pub(crate) cwd: String,
-    /// Why.
-    pub(crate) refused: String,
-}
-
-impl Refused {
-    /// Notes it.
-    pub(crate) async fn note(self, ceiling: &Ceiling) -> Result<(), String> {
-        note(ceiling, "refused", self).await
-    }
+/// Notes a request that comes to nothing.
+pub(crate) async fn note_refusal(ceiling: &Ceiling, refusal: NotedRefusal) -> Result<(), String> {
+    note(ceiling, NotedRefusal::EVENT, refusal).await
 }

@@ -19,6 +19,8 @@ mod endings;
 mod faults;
 #[path = "agent/repositories.rs"]
 mod repositories;
+#[path = "agent/rules.rs"]
+mod rules;
 #[path = "agent/scenarios.rs"]
 mod scenarios;
 #[path = "agent/work.rs"]
@@ -27,8 +29,7 @@ mod work;
 use approvals::{
     a_grant_opens_just_what_was_given, after_a_failure_it_runs_once_more_with_what_was_refused,
     an_answer_for_the_session_holds_for_the_very_same, only_the_user_gives,
-    questions_come_one_at_a_time_and_end_with_the_run, rules_of_the_users_give_and_the_strictest_counts,
-    the_network_and_nothing_else_is_given, what_is_not_trusted_is_asked_about,
+    questions_come_one_at_a_time_and_end_with_the_run, the_network_and_nothing_else_is_given,
     without_a_sandbox_it_is_once_and_takes_no_input,
 };
 use calls::{
@@ -47,6 +48,10 @@ use faults::{
     an_answer_that_breaks_off_runs_nothing_twice, wrong_calls_are_answered_in_words,
 };
 use repositories::what_git_shows_unasked_runs_nothing_of_a_planted_repository;
+use rules::{
+    rules_of_the_users_give_and_the_strictest_counts, what_is_not_trusted_is_asked_about,
+    what_is_refused_is_noted,
+};
 use scenarios::what_is_told_of_scenarios_is_as_written;
 use work::{
     a_failing_test_is_fixed_in_a_crate, a_failing_test_is_fixed_in_a_python_project,
@@ -85,6 +90,7 @@ cases_by_level!(
     only_the_user_gives,
     rules_of_the_users_give_and_the_strictest_counts,
     what_is_not_trusted_is_asked_about,
+    what_is_refused_is_noted,
     after_a_failure_it_runs_once_more_with_what_was_refused,
     questions_come_one_at_a_time_and_end_with_the_run,
     a_failing_test_is_fixed_in_a_python_project,

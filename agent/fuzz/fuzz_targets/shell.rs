@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use codex_agent::approval::Rules;
+use codex_agent::approval::{Rules, Trust};
 use codex_agent::shell::read::{Dialect, Word, commands};
 use codex_agent::shell::{known, plain, programs};
 use libfuzzer_sys::fuzz_target;
@@ -40,7 +40,8 @@ fuzz_target!(|script: &str| {
         }
         assert!(quote.is_none() && !outside.contains(|sign| "$`<>(){}*?~[]\\!#".contains(sign)), "{script}");
         assert_eq!(rules.forbids(&command), None, "{script}");
-        assert!(rules.allows(&command) && programs::simple_commands(&command).is_some());
+        assert_ne!(rules.trust(&command), Trust::None, "{script}");
+        assert!(programs::simple_commands(&command).is_some());
     }
     drop((rules.prompts(&command), rules.frees(&command)));
     drop(programs::simple_commands(&words(script)));

@@ -50,21 +50,18 @@ impl Rules {
 
     /// Whether a command needs no question under `untrusted`: each simple command of it is allowed, or known to be harmless.
     #[must_use]
-    pub fn allows(&self, command: &[String]) -> bool {
-        all_surely(command, |words| begins_with_one_of(words, &self.allow) || known::reads_only(words))
-    }
-
-    /// Whether a command is allowed for want of harm in it, and `git` is what does none: that holds for a repository whose
-    /// configuration is the user's.
-    #[must_use]
-    pub fn allows_for_git(&self, command: &[String]) -> bool {
-        let mut asks = false;
-        let allowed = all_surely(command, |words| {
+    pub fn trust(&self, command: &[String]) -> Trust {
+        let mut asks_git = false;
+        let trusted = all_surely(command, |words| {
             let named = begins_with_one_of(words, &self.allow);
-            asks |= !named && known::asks_git(words);
+            asks_git |= !named && known::asks_git(words);
             named || known::reads_only(words)
         });
-        allowed && asks
+        match (trusted, asks_git) {
+            (false, _) => Trust::None,
+            (true, true) => Trust::OfGit,
+            (true, false) => Trust::Whole,
+        }
     }
 
     /// Whether a command may run without a sandbox: each simple command of it.
@@ -72,6 +69,18 @@ impl Rules {
     pub fn frees(&self, command: &[String]) -> bool {
         all_surely(command, |words| begins_with_one_of(words, &self.unsandboxed))
     }
+}
+
+/// Whether a command needs a question where all do that are not known to be harmless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It does.
+    None,
+    /// It needs none for want of harm in it, and `git` is what does none: that holds for a repository whose configuration is the
+    /// user's.
+    OfGit,
+    /// It needs none.
+    Whole,
 }
 
 /// What was found.

@@ -136,7 +136,7 @@ pub(super) fn files(patch: &Patch, directory: &Path) -> String {
     changes(patch, directory).iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
-fn changes(patch: &Patch, directory: &Path) -> Vec<FileChange> {
+pub(super) fn changes(patch: &Patch, directory: &Path) -> Vec<FileChange> {
     let mut changes = Vec::new();
     for change in &patch.changes {
         let mut add = |path: &str, kind| {

@@ -60,6 +60,26 @@ pub struct Labels {
     pub client: Option<String>,
 }
 
+/// A call that is asked for and comes to nothing, as the audit log has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotedRefusal {
+    /// Who asks for it.
+    #[serde(flatten)]
+    pub labels: Labels,
+    /// The command, or the method and what it is about.
+    #[serde(flatten)]
+    pub command: NotedCommand,
+    /// Where it would have run.
+    pub cwd: String,
+    /// Why it does not run.
+    pub refused: String,
+}
+
+impl NotedRefusal {
+    /// The event of its line.
+    pub const EVENT: &str = "refused";
+}
+
 /// A call whose beginning is in the log.
 #[derive(Debug)]
 pub(super) struct NotedCall {

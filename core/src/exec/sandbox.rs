@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::bounds::Bounds;
 use super::level::{PlanFailure, Rung, ladder, namespaces_refused};
-use super::noted::Labels;
+use super::noted::{Labels, NotedRefusal};
 use super::request::{ExecRequest, Stdio};
 use super::standby::Standby;
 use super::warden::Post;
@@ -248,6 +248,18 @@ impl Sandbox {
         }
         match self.audit() {
             Some(log) => log.append(event, &Noted { labels, body }),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends a call that is refused to the audit log, where there is one. Waits for the disk, as [`AuditLog::append`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`]: nothing was appended.
+    pub fn note_refusal(&self, refusal: &NotedRefusal) -> Result<(), AuditError> {
+        match self.audit() {
+            Some(log) => log.append(NotedRefusal::EVENT, refusal),
             None => Ok(()),
         }
     }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use codex_core::exec::NotedCommand;
+use codex_core::exec::{NotedCommand, NotedRefusal};
 use serde_json::value::RawValue;
 
 use super::{Answer, Answered, Context, Params, Rest, answer, joined, labels, refused, short_id};
 use crate::ceiling::{FilesGrant, Refusal};
 use crate::files::{Crew, Errand, Order, Undone};
-use crate::noted::Refused;
+use crate::noted;
 use crate::protocol::{
     ChangeParams, CopyParams, FileUri, HandleParams, OpenMode, OpenParams, PathParams, ReadBlockParams,
     RpcError, SandboxContext, WalkParams, WriteBlockParams, WriteFileParams,
@@ -156,8 +156,9 @@ async fn note(
         Err(refusal) => {
             tracing::info!(peer = &*context.peer, method, "refused: {refusal}");
             let command = NotedCommand::of(&words);
-            let noted = Refused { labels, command, cwd: "/".to_owned(), refused: refusal.to_string() };
-            noted.note(&context.server.ceiling).await.map_err(RpcError::internal)?;
+            let (cwd, why) = ("/".to_owned(), refusal.to_string());
+            let noted = NotedRefusal { labels, command, cwd, refused: why };
+            noted::note_refusal(&context.server.ceiling, noted).await.map_err(RpcError::internal)?;
             Err(refused(&refusal))
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_core::exec::{
-    CallLimits, Detach, ExecRequest, NotedCommand, Outcome, Process, SignalError, Stdio, TerminalSize,
+    CallLimits, Detach, ExecRequest, NotedCommand, NotedRefusal, Outcome, Process, SignalError, Stdio,
+    TerminalSize,
 };
 use codex_core::output::feed::FeedOptions;
 use codex_core::output::{FeedReader, OutputBudget};
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::ceiling::Refusal;
 use crate::environment;
-use crate::noted::Refused;
+use crate::noted;
 use crate::outgoing::Outgoing;
 use crate::process::{Entry, Following, InputLane, Put};
 use crate::protocol::{
@@ -185,13 +186,13 @@ fn request(context: &Context, params: &StartParams, entry: &Entry) -> Result<Exe
 /// Says in the audit log what was asked for, and why it is not granted. What is started says so itself.
 async fn note_refusal(context: &Context, params: &StartParams, refusal: &Refusal) -> Result<(), RpcError> {
     tracing::info!(peer = &*context.peer, "refused: {refusal}");
-    let noted = Refused {
+    let noted = NotedRefusal {
         labels: labels(context, Some(&params.process_id)),
         command: NotedCommand::of(&params.argv),
         cwd: params.cwd.to_string(),
         refused: refusal.to_string(),
     };
-    noted.note(&context.server.ceiling).await.map_err(RpcError::internal)
+    noted::note_refusal(&context.server.ceiling, noted).await.map_err(RpcError::internal)
 }
 
 pub(super) fn read(context: &Context, params: Params) -> Result<Rest, RpcError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_core::exec::{ExecError, ExecResult, Labels, NotedCommand, Sandbox};
+use codex_core::exec::{ExecError, ExecResult, Labels, NotedCommand, NotedRefusal, Sandbox};
 use codex_core::output::FeedReader;
 use codex_linux_sandbox::shown;
 use codex_mcp::Client;
@@ -22,7 +22,7 @@ use super::outputs::{Outputs, Piece};
 use super::progress::waited;
 use super::{Desk, permissions, result};
 use crate::metrics::Metrics;
-use crate::noted::Refused;
+use crate::noted;
 use crate::protocol::RpcError;
 use crate::server::Shared;
 use crate::turns::Turns;
@@ -243,8 +243,8 @@ impl Session {
         let labels = Labels { process: Some(tool.to_owned()), ..self.labels(client) };
         let cwd = directory.to_string_lossy().into_owned();
         let command = NotedCommand::of(command);
-        let refused = Refused { labels, command, cwd, refused: refusal.to_owned() };
-        refused.note(&self.server.ceiling).await
+        let refused = NotedRefusal { labels, command, cwd, refused: refusal.to_owned() };
+        noted::note_refusal(&self.server.ceiling, refused).await
     }
 
     /// Who asks for a call, for the audit log.

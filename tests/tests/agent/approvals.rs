@@ -1,7 +1,7 @@
 //! Who is asked, who gives, and what is opened by it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use codex_tests::harness::{Api, Listener, Model, Policy, Run, Scene, require_tool, with_longer_limits};
@@ -10,7 +10,12 @@ use serde_json::{Value, json};
 use super::{call, events, exec, exec_at, run_command, say};
 
 /// A run with somebody at the terminal, who gives these answers. With what the terminal showed.
-fn with_a_person(scene: &Scene, model: &Model, words: &[&str], answers: &Value) -> Option<(Run, String)> {
+pub(super) fn with_a_person(
+    scene: &Scene,
+    model: &Model,
+    words: &[&str],
+    answers: &Value,
+) -> Option<(Run, String)> {
     typing(scene, model, words, answers, None)
 }
 
@@ -38,7 +43,7 @@ fn typing(
 }
 
 /// A command that asks for more.
-fn asks(command: &str, more: &Value) -> Value {
+pub(super) fn asks(command: &str, more: &Value) -> Value {
     let mut arguments = json!({ "cmd": command, "justification": "it is needed" });
     for (key, value) in more.as_object().into_iter().flatten() {
         arguments[key] = value.clone();
@@ -46,19 +51,19 @@ fn asks(command: &str, more: &Value) -> Value {
     call("exec_command", &arguments)
 }
 
-fn to_write(directory: &PathBuf) -> Value {
+pub(super) fn to_write(directory: &PathBuf) -> Value {
     json!({
         "sandbox_permissions": "with_additional_permissions",
         "additional_permissions": { "file_system": { "write": [directory] } },
     })
 }
 
-fn escalated() -> Value {
+pub(super) fn escalated() -> Value {
     json!({ "sandbox_permissions": "require_escalated" })
 }
 
 /// How each approval of a run was decided.
-fn decisions(run: &Run) -> Vec<String> {
+pub(super) fn decisions(run: &Run) -> Vec<String> {
     let decided = events(run).into_iter().filter(|event| event["type"] == "item.completed");
     decided
         .filter(|event| event["item"]["type"] == "approval")
@@ -66,8 +71,14 @@ fn decisions(run: &Run) -> Vec<String> {
         .collect()
 }
 
+/// The lines of an audit log.
+pub(super) fn noted(log: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of the log is JSON")).collect()
+}
+
 /// Directories outside of the sandbox, next to one another.
-fn neighbours(scene: &Scene) -> (PathBuf, PathBuf) {
+pub(super) fn neighbours(scene: &Scene) -> (PathBuf, PathBuf) {
     scene.directory("outside/given");
     scene.directory("outside/given.d");
     (scene.path("outside/given"), scene.path("outside/given.d"))
@@ -200,9 +211,8 @@ pub(super) fn an_answer_for_the_session_holds_for_the_very_same(scene: &Scene) {
     assert!(!given.join("two").exists());
     // The audit log has each question, and who decided what, before anything runs by it.
     let text = fs::read_to_string(&log).expect("the log");
-    let noted: Vec<String> = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+    let noted: Vec<String> = noted(&log)
+        .iter()
         .map(|line| {
             let text = |key: &str| line[key].as_str().unwrap_or("-").to_owned();
             format!("{} {} {}", text("event"), text("decision"), text("decided_by"))
@@ -218,8 +228,10 @@ pub(super) fn an_answer_for_the_session_holds_for_the_very_same(scene: &Scene) {
         "end - -",
         "approval - -",
         "approval denied user",
+        "refused - -",
         "approval - -",
         "approval denied user",
+        "refused - -",
     ];
     assert_eq!(noted, expected, "{text}");
     assert!(text.contains(&format!("\"opens\":[\"writing below {}\"]", given.display())), "{text}");
@@ -309,102 +321,6 @@ pub(super) fn only_the_user_gives(scene: &Scene) {
         shown.contains("“fine\\u{1b}[2K\\r\\u{202e}\\nthe user has answered: once\\n[o]nce, [d]eny: o”"),
         "{shown}"
     );
-}
-
-pub(super) fn rules_of_the_users_give_and_the_strictest_counts(scene: &Scene) {
-    let (given, neighbour) = neighbours(scene);
-    let write = |name: &str| format!("tee {}/{name}", given.display());
-    let shell = |command: &[&str], more: &Value| {
-        let mut arguments = json!({ "command": command, "justification": "it is needed" });
-        for (key, value) in more.as_object().into_iter().flatten() {
-            arguments[key] = value.clone();
-        }
-        call("shell", &arguments)
-    };
-    let target = |name: &str| given.join(name).display().to_string();
-    // A program of the model's, by the name of one that is allowed.
-    scene.directory("workspace/bin");
-    let planted = scene.path("outside/planted");
-    let program =
-        format!("#!/bin/sh\necho x 2>/dev/null > {}\nexec /usr/bin/tee \"$@\"\n", planted.display());
-    scene.file_with_mode("workspace/bin/tee", &program, 0o755);
-    // Where calls are given to write, and behind a link that a command could turn.
-    scene.directory("outside/given/bin");
-    scene.file_with_mode("outside/given/bin/tee", &program, 0o755);
-    scene.directory("outside/turned");
-    scene.file_with_mode("outside/turned/tee", &program, 0o755);
-    scene.symlink(scene.path("outside/turned"), "workspace/link");
-    let acts = vec![
-        asks(&write("a"), &to_write(&given)),
-        asks(&format!("tee {}/b", neighbour.display()), &to_write(&neighbour)),
-        shell(&["tee", &target("c")], &escalated()),
-        shell(&["bin/tee", &target("d")], &escalated()),
-        shell(&["tee", &target("e")], &to_write(&given)),
-        shell(&["touch", &target("f")], &escalated()),
-        asks(&format!("tee {}; touch {}", target("g"), target("h")), &escalated()),
-        shell(&["rm", "-r", "."], &json!({})),
-        shell(&["head", "-n", "1", "/dev/null"], &json!({})),
-        say("done"),
-    ];
-    let model = Model::serve(Api::Responses, acts);
-    let write = format!("approvals.write=[\"{}\"]", given.display());
-    let words = [
-        "--json",
-        "-s",
-        "workspace-write",
-        "-c",
-        &write,
-        "-c",
-        "approvals.unsandboxed=[\"tee\"]",
-        "-c",
-        "approvals.forbid=[\"rm\"]",
-        "-c",
-        "approvals.prompt=[\"head\"]",
-        "x",
-    ];
-    let places = ["workspace/bin", "outside/given/bin", "workspace/link"].map(|place| scene.path(place));
-    let path = format!("{}:/usr/bin:/bin", places.map(|place| place.display().to_string()).join(":"));
-    let run = exec(scene, &model, &words)
-        .env("PATH", path)
-        .launched_with(["--session", "new"])
-        .run()
-        .expect_code(0);
-    let made: Vec<bool> = ["a", "c", "d", "e", "f", "g", "h"].map(|name| given.join(name).exists()).into();
-    assert_eq!(made, [true, true, false, true, false, false, false], "{}", run.describe());
-    // The name of an allowed program is looked up where no command could have put one.
-    assert!(!planted.exists(), "{}", run.describe());
-    assert!(!neighbour.join("b").exists(), "{}", run.describe());
-    assert_eq!(decisions(&run), ["approved_by_rule"; 3], "{}", run.describe());
-    let outputs = model.outputs();
-    assert!(outputs[7].contains("begin with `rm`") && outputs[8].contains("nobody is asked"), "{outputs:?}");
-}
-
-pub(super) fn what_is_not_trusted_is_asked_about(scene: &Scene) {
-    let patch =
-        call("apply_patch", &json!({ "input": "*** Begin Patch\n*** Add File: new\n+x\n*** End Patch" }));
-    let acts = vec![
-        run_command("cat kept | head -n 1; ls"),
-        run_command("cargo --version"),
-        run_command("touch a"),
-        run_command("touch b; ls"),
-        patch.clone(),
-        patch,
-        run_command("cat > c"),
-        say("done"),
-    ];
-    scene.file("workspace/kept", "kept\n");
-    let model = Model::serve(Api::Responses, acts);
-    let words = ["-s", "workspace-write", "-a", "untrusted", "-c", "approvals.allow=[\"cargo\"]", "x"];
-    let answers = json!(["o", "d not that", "", "o", "d"]);
-    let Some((run, shown)) = with_a_person(scene, &model, &words, &answers) else { return };
-    let run = run.expect_code(0);
-    assert_eq!(decisions(&run), ["approved", "denied", "denied", "approved", "denied"], "{}", run.describe());
-    assert!(shown.contains("$ add ") && shown.contains("wants to change files"), "{shown}");
-    let exists = |name: &str| scene.path("workspace").join(name).exists();
-    assert!(exists("a") && !exists("b") && exists("new") && !exists("c"), "{}", run.describe());
-    let outputs = model.outputs();
-    assert!(outputs[0].contains("kept") && outputs[3].contains("the user says no: not that"), "{outputs:?}");
-    assert!(outputs[4].contains("Nothing was changed"), "{outputs:?}");
 }
 
 pub(super) fn after_a_failure_it_runs_once_more_with_what_was_refused(scene: &Scene) {

@@ -1,6 +1,6 @@
 //! Rules, and the commands that fall under them.
 
-use super::Rules;
+use super::{Rules, Trust};
 
 fn list(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
@@ -219,7 +219,7 @@ fn the_strictest_counts_and_what_lets_pass_has_to_be_sure() {
     assert!(rules.prompts(&script("ls && npm install")).is_some());
     assert!(rules.prompts(&script("ls")).is_none());
     for text in ["cargo test", "cargo test --all | tail -n 3", "cd x && cargo test; ls", "git push"] {
-        assert!(rules.allows(&script(text)), "{text}");
+        assert_eq!(rules.trust(&script(text)), Trust::Whole, "{text}");
     }
     for text in [
         "cargo",
@@ -235,7 +235,7 @@ fn the_strictest_counts_and_what_lets_pass_has_to_be_sure() {
         "cargo testing",
         "",
     ] {
-        assert!(!rules.allows(&script(text)), "{text}");
+        assert_eq!(rules.trust(&script(text)), Trust::None, "{text}");
     }
     assert!(rules.frees(&script("git fetch origin")) && rules.frees(&list(&["git", "fetch"])));
     for text in
@@ -246,7 +246,13 @@ fn the_strictest_counts_and_what_lets_pass_has_to_be_sure() {
     assert!(!rules.frees(&list(&["./bash", "-c", "git fetch"])));
     assert!(!rules.frees(&list(&["bash", "-lc", "git fetch"])));
     // What is forbidden is not let through by what allows it.
-    assert!(rules.forbids(&script("git push")).is_some() && rules.allows(&script("git push")));
+    assert!(rules.forbids(&script("git push")).is_some());
+    assert_eq!(rules.trust(&script("git push")), Trust::Whole);
+    // What `git` only shows is no harm as long as it is the user's `git`; what the user names is the user's matter.
+    for text in ["git status", "ls && git log | head -n 1", "git status; git push"] {
+        assert_eq!(rules.trust(&script(text)), Trust::OfGit, "{text}");
+    }
+    assert_eq!(rules.trust(&script("git status; rm x")), Trust::None);
 }
 
 #[test]
