@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use codex_core::config::ApprovalPolicy;
 use codex_core::enforcement::Level;
 use codex_core::exec::Sandbox;
-use codex_core::policy::{NetworkAccess, ResolvedWrites};
+use codex_core::policy::{NetworkAccess, ResolvedPlaces, ResolvedWrites};
 use nix::fcntl::OFlag;
 
 /// The name of a project's instructions.
@@ -99,13 +99,16 @@ const fn asking(policy: ApprovalPolicy) -> &'static str {
 }
 
 /// The project's own words: `AGENTS.md` from the top of the repository down to the workspace, cut where they are long.
-/// Nothing where there is none.
+/// Nothing where there is none; what the policy hides from commands is hidden here as well.
 #[must_use]
-pub fn project_words(workspace: &Path) -> Option<String> {
+pub fn project_words(workspace: &Path, places: &ResolvedPlaces) -> Option<String> {
     let mut text = String::new();
     let mut room = MOST;
     for directory in way(workspace) {
         let path = directory.join(FILE);
+        if places.hide(&path) {
+            continue;
+        }
         // A link could make us read, and send, any file of the user's.
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let Ok(file) = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&path) else { continue };
@@ -152,7 +155,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::{MOST, project_words};
+    use super::{MOST, ResolvedPlaces, project_words};
 
     #[test]
     fn instructions_come_from_the_top_down_and_are_cut() {
@@ -160,7 +163,8 @@ mod tests {
         let top = directory.path().canonicalize().unwrap();
         let (repository, inner) = (top.join("r"), top.join("r/a/b"));
         fs::create_dir_all(&inner).unwrap();
-        assert_eq!(project_words(&inner), None);
+        let nothing = ResolvedPlaces::default();
+        assert_eq!(project_words(&inner, &nothing), None);
         fs::write(top.join("AGENTS.md"), "above the repository").unwrap();
         fs::create_dir(repository.join(".git")).unwrap();
         fs::write(repository.join("AGENTS.md"), "top words").unwrap();
@@ -168,9 +172,13 @@ mod tests {
         // A link is not followed: it could lead to a secret.
         fs::write(top.join("secret"), "secret").unwrap();
         symlink(top.join("secret"), repository.join("a/AGENTS.md")).unwrap();
-        let words = project_words(&inner).unwrap();
+        let words = project_words(&inner, &nothing).unwrap();
         assert!(words.find("top words").unwrap() < words.find("xxx").unwrap());
         assert!(words.contains("the rest is left out") && words.len() < MOST + 1000);
         assert!(!words.contains("above the repository") && !words.contains("secret"));
+        // Nor is what the policy hides told.
+        let denied = vec![repository.join("AGENTS.md")];
+        let words = project_words(&inner, &ResolvedPlaces { denied, ..nothing }).unwrap();
+        assert!(words.contains("xxx") && !words.contains("top words"));
     }
 }

@@ -64,7 +64,7 @@ struct Stamped<'l> {
 #[derive(Debug, thiserror::Error)]
 pub enum RolloutError {
     /// Something on the way can't be made, opened, read or written.
-    #[error("the session can't be kept or read: {path}: {error}", path = shown(.path))]
+    #[error("the session can't be kept or read: {path}: {error}; --ephemeral keeps none", path = shown(.path))]
     Io {
         /// What.
         path: PathBuf,
@@ -125,6 +125,8 @@ impl Rollout {
             OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path).map_err(at(&path))?;
         let mut rollout = Self { file: lock(file, &path)?, path, redactor };
         rollout.write(&Line::SessionMeta(meta))?;
+        // Its name is on the disk as well.
+        File::open(&directory).and_then(|directory| directory.sync_all()).map_err(at(&directory))?;
         Ok(rollout)
     }
 

@@ -72,6 +72,12 @@ fn is_a_shells_job() -> bool {
         && getpgid(Some(parent)).is_ok_and(|group| Ok(group) != getpgid(None))
 }
 
+/// Lets no reader that goes away end this thread, or those that it starts: what is written to it fails instead.
+pub(crate) fn outlive_readers() -> Result<(), Errno> {
+    let readers = SigSet::from_iter([Signal::SIGPIPE]);
+    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&readers), None)
+}
+
 impl Signals {
     /// Blocks the signals for this thread, and those that it starts. To be called while it is the only one.
     pub(crate) fn block(shares: Shares) -> Result<Self, Errno> {

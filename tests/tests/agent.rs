@@ -23,6 +23,8 @@ mod repositories;
 mod rules;
 #[path = "agent/scenarios.rs"]
 mod scenarios;
+#[path = "agent/surroundings.rs"]
+mod surroundings;
 #[path = "agent/work.rs"]
 mod work;
 
@@ -53,6 +55,11 @@ use rules::{
     what_is_refused_is_noted,
 };
 use scenarios::what_is_told_of_scenarios_is_as_written;
+use surroundings::{
+    a_reader_that_goes_does_not_stop_the_work, a_server_is_asked_as_it_is_configured,
+    calls_in_pieces_and_storms_are_outlasted, homes_that_can_not_be_written_and_sessions_in_use,
+    something_moves_on_a_terminal_only, who_does_not_read_keeps_nobody, without_certificates_http_goes_on,
+};
 use work::{
     a_failing_test_is_fixed_in_a_crate, a_failing_test_is_fixed_in_a_python_project,
     a_server_in_a_session_is_talked_to, a_sessions_end_is_the_runs_end,
@@ -80,6 +87,13 @@ cases!(
     calls_run_at_once_but_for_patches,
     long_output_is_kept_and_can_be_looked_up,
     no_more_sessions_start_than_there_is_room_for,
+    a_reader_that_goes_does_not_stop_the_work,
+    who_does_not_read_keeps_nobody,
+    something_moves_on_a_terminal_only,
+    homes_that_can_not_be_written_and_sessions_in_use,
+    a_server_is_asked_as_it_is_configured,
+    without_certificates_http_goes_on,
+    calls_in_pieces_and_storms_are_outlasted,
 );
 
 cases_by_level!(

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use time::{Date, Month, PrimitiveDateTime, Time};
 use tokio::time::{sleep, timeout};
 
 use codex_core::config::WireApi;
@@ -76,14 +77,25 @@ impl Client {
         if !provider.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&provider.query);
         }
-        let http = reqwest::Client::builder()
-            .default_headers(headers)
-            .connect_timeout(CONNECT)
-            // Keys go where the user said, and nowhere else.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("codex/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| ModelError::Request(chain(&error)))?;
+        let builder = || {
+            reqwest::Client::builder()
+                .default_headers(headers.clone())
+                .connect_timeout(CONNECT)
+                // Keys go where the user said, and nowhere else.
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("codex/", env!("CARGO_PKG_VERSION")))
+        };
+        let http = match builder().build() {
+            // Where a machine has no certificates, nobody is trusted, and what is asked without them can be asked all the same.
+            Err(_) if url.scheme() == "http" => builder().tls_certs_only([]).build(),
+            built => built,
+        };
+        let http = http.map_err(|error| {
+            ModelError::Request(format!(
+                "{}; a package like ca-certificates has those by which https is trusted, and SSL_CERT_FILE may name others",
+                chain(&error)
+            ))
+        })?;
         Ok(Self { http, provider, url })
     }
 
@@ -147,7 +159,7 @@ impl Client {
         let response = response.map_err(|error| unreachable(&error))?;
         let status = response.status();
         if !status.is_success() {
-            let retry_after = retry_after(response.headers());
+            let retry_after = retry_after(response.headers(), SystemTime::now());
             let text = timeout(idle, refusal(response)).await.unwrap_or_default();
             return Err(ModelError::of_status(status.as_u16(), &text, retry_after));
         }
@@ -231,12 +243,40 @@ fn wait(tries: u64, error: &ModelError) -> Duration {
     waits + waits / 1000 * dice
 }
 
-/// `Retry-After` in seconds, or `retry-after-ms`. A date is a rarity, and our own waiting is as good.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds =
-        number("retry-after-ms").map(|milliseconds| milliseconds / 1e3).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok()
+/// `retry-after-ms`, or `Retry-After` in seconds or as a date.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let number = |name: &str| text(name)?.parse::<f64>().ok();
+    let until = || Some(date(text("retry-after")?)?.duration_since(now).unwrap_or_default());
+    match number("retry-after-ms").map(|milliseconds| milliseconds / 1e3).or_else(|| number("retry-after")) {
+        Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        None => until(),
+    }
+}
+
+/// A date as HTTP has it (`Sun, 06 Nov 1994 08:49:37 GMT`). Of older forms nobody makes any more.
+fn date(text: &str) -> Option<SystemTime> {
+    const MONTHS: [Month; 12] = [
+        Month::January,
+        Month::February,
+        Month::March,
+        Month::April,
+        Month::May,
+        Month::June,
+        Month::July,
+        Month::August,
+        Month::September,
+        Month::October,
+        Month::November,
+        Month::December,
+    ];
+    let (_weekday, rest) = text.split_once(", ")?;
+    let [day, month, year, clock, "GMT"] = rest.split(' ').collect::<Vec<_>>()[..] else { return None };
+    let month = MONTHS.into_iter().find(|known| known.to_string().get(..3) == Some(month))?;
+    let [hour, minute, second] = clock.split(':').collect::<Vec<_>>()[..] else { return None };
+    let date = Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
+    let clock = Time::from_hms(hour.parse().ok()?, minute.parse().ok()?, second.parse().ok()?).ok()?;
+    Some(PrimitiveDateTime::new(date, clock).assume_utc().into())
 }
 
 /// An error with what is behind it, without the URL.

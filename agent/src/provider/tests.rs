@@ -1,8 +1,12 @@
 //! What servers send, in any pieces.
 
+use std::time::{Duration, SystemTime};
+
 use proptest::prelude::*;
+use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 
+use super::client::retry_after;
 use super::error::ModelError;
 use super::sse::{Event, Reader, TooLong};
 use super::{Provider, ProviderError, chat, responses};
@@ -220,9 +224,28 @@ fn errors_are_told_apart() {
     assert!(!failed("invalid_prompt", "x").is_passing());
     assert!(overflow(&failed("context_length_exceeded", "")));
     let limit = failed("rate_limit_exceeded", "Please try again in 1.5s. More.");
-    assert_eq!(limit.retry_after(), Some(std::time::Duration::from_millis(1500)));
+    assert_eq!(limit.retry_after(), Some(Duration::from_millis(1500)));
     // A server's words stay within their line.
     assert_eq!(status(400, "a\nb\u{1b}[2J").to_string(), "the server answered 400: a b\\u{1b}[2J");
+}
+
+#[test]
+fn a_server_says_when_it_wants_to_be_asked_again() {
+    // 1994-11-06T08:49:30Z.
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+    let told = |name: &'static str, value: &str| {
+        retry_after(&HeaderMap::from_iter([(HeaderName::from_static(name), value.parse().unwrap())]), now)
+    };
+    assert_eq!(told("retry-after", "2"), Some(Duration::from_secs(2)));
+    assert_eq!(told("retry-after", "0.25"), Some(Duration::from_millis(250)));
+    assert_eq!(told("retry-after-ms", "250"), Some(Duration::from_millis(250)));
+    assert_eq!(told("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
+    assert_eq!(told("retry-after", "Sat, 05 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+    for nothing in
+        ["", "soon", "-1", "NaN", "inf", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 CET"]
+    {
+        assert_eq!(told("retry-after", nothing), None, "{nothing}");
+    }
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! `codex exec`: a task for a model.
 
+mod display;
+mod go;
 mod last_message;
 mod prompt;
 
 use std::ffi::OsString;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use codex_agent::approval::{Approvals, Rules, Standing};
 use codex_agent::context::Window;
 use codex_agent::conversation::Item;
-use codex_agent::event::{Event, Events};
+use codex_agent::event::Events;
 use codex_agent::instructions::{instructions, project_words};
 use codex_agent::provider::{Client, LOCAL_PROVIDER, ModelError, Provider, ProviderError};
 use codex_agent::redact::Redactor;
@@ -20,25 +21,28 @@ use codex_agent::tools::{ToolContext, Tools};
 use codex_agent::turn::{DEFAULT_MAX_TURNS, Ending, Limits, Run};
 use codex_core::config::{ApprovalPolicy, SourcedList};
 use codex_core::environment::SECRET_WORDS;
-use codex_core::exec::{Labels, Sandbox, SandboxOptions, watch};
+use codex_core::exec::{Labels, Sandbox, SandboxOptions};
 use codex_core::policy::ResolvedWrites;
 use codex_linux_sandbox::shown;
 use nix::sys::signal::Signal;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::sandbox::{aliases, put_first};
 use super::spill::spill_directory;
 use crate::args::{ExecArgs, ExecVerb, ResumeArgs};
-use crate::exit_code;
 use crate::meaning::{Meaning, MeaningError};
 use crate::person::AtTheTerminal;
 use crate::render::exec::Show;
-use crate::signals::{Shares, Signals};
+use crate::signals::{Shares, Signals, outlive_readers};
+use crate::terminal::takes_complaints;
 use crate::widening::Widening;
+use crate::{exit_code, render};
+use display::Display;
+use go::{Gone, go};
 use last_message::{LastMessage, LastMessageError};
-use prompt::PromptError;
+use prompt::{PromptError, Task};
 
 /// Why a run does not begin.
 #[derive(Debug, thiserror::Error)]
@@ -75,8 +79,8 @@ pub(super) enum ExecError {
 pub(crate) fn exec(args: &ExecArgs) -> i32 {
     let mut show = Show::new(args.options.json, args.options.color);
     // Reading waits for somebody, who can still change their mind: signals do what they do to any program until then.
-    let words = match task(args) {
-        Ok(words) => words,
+    let task = match Task::read(args) {
+        Ok(task) => task,
         Err(error) => return show.refused(&error.to_string()),
     };
     // Before there is a second thread.
@@ -84,93 +88,64 @@ pub(crate) fn exec(args: &ExecArgs) -> i32 {
         Ok(signals) => signals,
         Err(errno) => return show.refused(&ExecError::Prepare(errno.to_string()).to_string()),
     };
+    if let Err(errno) = outlive_readers() {
+        return show.refused(&ExecError::Prepare(errno.to_string()).to_string());
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => runtime,
         Err(error) => return show.refused(&ExecError::Prepare(error.to_string()).to_string()),
     };
     let (sender, events) = unbounded_channel();
-    let Prepared { mut run, words, last_message } =
-        match prepare(args, words, Arc::new(Events::new(sender)), &show) {
+    let Prepared { mut run, words, last_message, asks } =
+        match prepare(args, task, Arc::new(Events::new(sender)), &show) {
             Ok(prepared) => prepared,
             Err(error) => return show.refused(&error.to_string()),
         };
-    let (ending, ended_by) = runtime.block_on(go(&mut run, words, events, &signals, &mut show));
-    match ending {
+    show.may_move(!asks);
+    let display = match Display::start(show, events) {
+        Ok(display) => display,
+        Err(error) => {
+            return render::refusal(&ExecError::Prepare(error.to_string()).to_string(), exit_code::USAGE);
+        }
+    };
+    let Gone { ending, signal, shown } = runtime.block_on(go(&mut run, words, display, &signals));
+    let is_shown = shown.is_some();
+    let code = match ending {
         Ending::Done { message, fits, last_command_went_well } => {
-            let mut code = show.last_message(&message);
-            if let Some(place) = last_message
-                && let Err(error) = place.write(&message)
-            {
-                code = show.failed(&ExecError::LastMessage(error).to_string());
-            }
-            match code {
-                exit_code::SUCCESS if !fits => exit_code::UNFIT,
-                exit_code::SUCCESS
+            let code = shown.as_ref().map_or(exit_code::OUTPUT, |(_, code)| *code);
+            let unwritten = last_message.and_then(|place| place.write(&message).err());
+            match (code, unwritten) {
+                (_, Some(error)) => complain(shown, &ExecError::LastMessage(error).to_string()),
+                (exit_code::SUCCESS, None) if !fits => exit_code::UNFIT,
+                (exit_code::SUCCESS, None)
                     if args.options.fail_on_command_error && last_command_went_well == Some(false) =>
                 {
                     exit_code::COMMAND_FAILED
                 }
-                code => code,
+                (code, None) => code,
             }
         }
         Ending::Failed(_) => exit_code::FAILED,
-        Ending::Cancelled => exit_code::SIGNAL_BASE + ended_by.unwrap_or(Signal::SIGINT) as i32,
-    }
-}
-
-/// Runs it, shows what happens, and passes on what is to end it.
-async fn go(
-    run: &mut Run,
-    words: Vec<Item>,
-    mut events: UnboundedReceiver<Event>,
-    signals: &Signals,
-    show: &mut Show,
-) -> (Ending, Option<Signal>) {
-    let cancellation = run.cancellation.clone();
-    run.events.tell(Event::ThreadStarted { thread_id: run.thread_id.clone() });
-    let mut ended_by = None;
-    let ending = {
-        let saying = run.say(words);
-        let listening = listen(signals, &cancellation, &mut ended_by);
-        tokio::pin!(saying, listening);
-        let mut listens = true;
-        loop {
-            tokio::select! {
-                biased;
-                Some(event) = events.recv() => show.event(&event),
-                () = &mut listening, if listens => listens = false,
-                ending = &mut saying => break ending,
-            }
-        }
+        Ending::Cancelled => exit_code::SIGNAL_BASE + signal.unwrap_or(Signal::SIGINT) as i32,
     };
-    while let Ok(event) = events.try_recv() {
-        show.event(&event);
-    }
-    (ending, ended_by)
-}
-
-/// Takes signals as they come. Ends only where they can't be waited for.
-async fn listen(signals: &Signals, cancellation: &CancellationToken, ended_by: &mut Option<Signal>) {
-    let Ok(watched) = signals.descriptor().as_fd().try_clone_to_owned().and_then(watch) else { return };
-    loop {
-        let Ok(mut ready) = watched.readable().await else { return };
-        while let Some(received) = signals.take() {
-            if !matches!(received.signal, Signal::SIGUSR1 | Signal::SIGUSR2) {
-                ended_by.get_or_insert(received.signal);
-                cancellation.cancel();
-            }
+    match signal {
+        _ if is_shown => code,
+        // It was done, and nobody took what was to be shown.
+        Some(signal) => exit_code::SIGNAL_BASE + signal as i32,
+        None => {
+            complain(None, "nobody reads what is written: not all of it was shown");
+            code
         }
-        ready.clear_ready();
     }
 }
 
-/// What was typed and piped in.
-fn task(args: &ExecArgs) -> Result<Item, PromptError> {
-    let typed = match &args.verb {
-        Some(ExecVerb::Resume(resume)) => prompt_of_resumed(resume),
-        None => args.prompt.as_deref(),
-    };
-    prompt::read(typed, &args.options.image)
+/// Says what went wrong at the end, where somebody takes it.
+fn complain(shown: Option<(Show, i32)>, message: &str) -> i32 {
+    match shown {
+        Some((mut show, _)) => show.failed(message),
+        None if takes_complaints() => render::refusal(message, exit_code::FAILED),
+        None => exit_code::FAILED,
+    }
 }
 
 /// A run that can begin.
@@ -180,10 +155,12 @@ struct Prepared {
     words: Vec<Item>,
     /// Where its last message goes, besides standard output.
     last_message: Option<LastMessage>,
+    /// Whether somebody may be asked.
+    asks: bool,
 }
 
 /// Makes everything ready. Nothing is asked and nothing run.
-fn prepare(args: &ExecArgs, words: Item, events: Arc<Events>, show: &Show) -> Result<Prepared, ExecError> {
+fn prepare(args: &ExecArgs, task: Task, events: Arc<Events>, show: &Show) -> Result<Prepared, ExecError> {
     let options = &args.options;
     let meaning = Meaning::of(&args.policy)?;
     // While a model thinks, the namespaces of its next call can be made.
@@ -192,6 +169,8 @@ fn prepare(args: &ExecArgs, words: Item, events: Arc<Events>, show: &Show) -> Re
     let settings = &meaning.config.settings;
     let provider =
         Provider::of(settings, options.oss.then_some(LOCAL_PROVIDER), |name| std::env::var_os(name))?;
+    let client = Client::new(provider)?;
+    let provider = client.provider();
     let model =
         options.model.clone().or_else(|| settings.model.value.clone()).ok_or(ProviderError::NoModel)?;
     let workspace = meaning.workspace.clone().ok_or(ExecError::NoWorkspace)?;
@@ -206,7 +185,7 @@ fn prepare(args: &ExecArgs, words: Item, events: Arc<Events>, show: &Show) -> Re
     }
     let last_message =
         options.output_last_message.as_deref().map(|path| LastMessage::find(path, &writable)).transpose()?;
-    let schema = options.output_schema.as_deref().map(prompt::schema).transpose()?;
+    let Task { words, schema } = task;
     let resumed = args.verb.as_ref().map(|ExecVerb::Resume(resume)| resume);
     let redactor = Redactor::new(provider.secrets.iter().cloned().chain(secrets_around()));
     let codex_home = meaning.world.codex_home.as_deref();
@@ -226,7 +205,9 @@ fn prepare(args: &ExecArgs, words: Item, events: Arc<Events>, show: &Show) -> Re
         said = items;
         (Journal::new(rollout), meta.id)
     } else {
-        first.extend(project_words(&workspace).map(|text| Item::User { text, images: Vec::new() }));
+        first.extend(
+            project_words(&workspace, sandbox.places()).map(|text| Item::User { text, images: Vec::new() }),
+        );
         let thread_id = codex_agent::rollout::new_id();
         let meta = Meta {
             id: thread_id.clone(),
@@ -250,7 +231,6 @@ fn prepare(args: &ExecArgs, words: Item, events: Arc<Events>, show: &Show) -> Re
         put_first(&aliases, &mut environment);
     }
     let program = codex_arg0::self_exe().map_err(|error| ExecError::Prepare(error.to_string()))?;
-    show.begins(&thread_id, &model, &provider.name, &sandbox);
     let policy = options.ask_for_approval.unwrap_or(settings.approval_policy.value);
     let instructions = instructions(&sandbox, &workspace, policy);
     let cancellation = CancellationToken::new();
@@ -270,8 +250,9 @@ fn prepare(args: &ExecArgs, words: Item, events: Arc<Events>, show: &Show) -> Re
         cancellation: CancellationToken::new(),
     };
     let window = Window::new(provider.context_window);
+    show.begins(&thread_id, &model, &provider.name, &context.sandbox);
     let run = Run {
-        client: Client::new(provider)?,
+        client,
         model,
         instructions,
         thread_id,
@@ -284,7 +265,7 @@ fn prepare(args: &ExecArgs, words: Item, events: Arc<Events>, show: &Show) -> Re
         events,
         cancellation,
     };
-    Ok(Prepared { run, words: first, last_message })
+    Ok(Prepared { run, words: first, last_message, asks: policy != ApprovalPolicy::Never })
 }
 
 /// Who is asked, and what the user has said beforehand.
@@ -326,11 +307,6 @@ fn approvals(
     };
     let widening = Arc::new(Widening::of(meaning, workspace, options));
     Approvals::new(policy, rules, standing, widening, Arc::new(AtTheTerminal))
-}
-
-/// With `--last` there is no id, and what stands in its place is the task.
-fn prompt_of_resumed(resume: &ResumeArgs) -> Option<&str> {
-    if resume.last { resume.prompt.as_deref().or(resume.id.as_deref()) } else { resume.prompt.as_deref() }
 }
 
 fn session(codex_home: &Path, resume: &ResumeArgs, workspace: &Path) -> Result<PathBuf, ExecError> {

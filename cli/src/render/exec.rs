@@ -1,6 +1,7 @@
 //! A run as it is shown: to a person on standard error, to a program as events on standard output.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
 
 use codex_agent::approval::{Approval, Decision};
 use codex_agent::event::{ChangeKind, CommandExecution, Details, Event, Status, Todo};
@@ -15,12 +16,37 @@ const TAIL: usize = 6;
 /// How much of a line.
 const LONGEST: usize = 200;
 
+/// When something moves, after something has been shown.
+const STILL: Duration = Duration::from_millis(500);
+/// What moves.
+const FRAMES: [char; 4] = ['|', '/', '-', '\\'];
+
 /// Shows a run.
+#[derive(Debug)]
 pub(crate) struct Show {
     json: bool,
     color: bool,
     /// What the model said last: it may be the last message, which belongs to standard output.
     held: Option<String>,
+    /// Whether something moves on the terminal while nothing happens.
+    moves: bool,
+    /// When something was shown.
+    since: Instant,
+    /// How wide what moves is. Nothing where nothing stands there.
+    width: usize,
+    /// What became of writing events.
+    events: EventsOut,
+}
+
+/// Whether events can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EventsOut {
+    /// They can, as far as anybody knows.
+    Open,
+    /// Who read them has gone.
+    Unread,
+    /// Some are lost.
+    Lost,
 }
 
 #[derive(Clone, Copy)]
@@ -46,7 +72,15 @@ impl Show {
             ColorChoice::Never => false,
             ColorChoice::Auto => !world::no_color() && std::io::stderr().is_terminal(),
         };
-        Self { json, color, held: None }
+        Self {
+            json,
+            color,
+            held: None,
+            moves: false,
+            since: Instant::now(),
+            width: 0,
+            events: EventsOut::Open,
+        }
     }
 
     fn paint(&self, paint: Paint, text: &str) -> String {
@@ -64,17 +98,61 @@ impl Show {
         if let Err(_unwritable) = writeln!(std::io::stderr(), "{line}") {}
     }
 
+    /// Lets something move while nothing happens, where standard error is a terminal. Not where questions are asked there.
+    pub(crate) fn may_move(&mut self, may: bool) {
+        self.moves = may && !self.json && std::io::stderr().is_terminal();
+    }
+
+    /// Whether something moves.
+    pub(crate) const fn moves(&self) -> bool {
+        self.moves
+    }
+
+    /// Shows that something goes on, and for how long.
+    pub(crate) fn wait(&mut self) {
+        let still = self.since.elapsed();
+        if still < STILL {
+            return;
+        }
+        let frame = FRAMES[usize::try_from(still.as_millis() / 120).unwrap_or_default() % FRAMES.len()];
+        let text = format!("{frame} {} s", still.as_secs());
+        self.width = self.width.max(text.len());
+        if let Err(_unwritable) = write!(std::io::stderr(), "\r{text}") {}
+    }
+
+    /// Takes away what moves.
+    fn stand_still(&mut self) {
+        self.since = Instant::now();
+        let width = std::mem::take(&mut self.width);
+        if width > 0
+            && let Err(_unwritable) = write!(std::io::stderr(), "\r{:width$}\r", "")
+        {}
+    }
+
     /// An event for a program.
-    fn write(&self, event: &Event) {
+    fn write(&mut self, event: &Event) {
         let Ok(mut line) = serde_json::to_vec(event) else { return };
         line.push(b'\n');
+        if self.events != EventsOut::Open {
+            return;
+        }
         let mut out = std::io::stdout().lock();
-        // Whoever has seen enough does not stop the work.
-        if let Err(_unwritable) = out.write_all(&line).and_then(|()| out.flush()) {}
+        match out.write_all(&line).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            // Whoever has seen enough does not stop the work.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                self.events = EventsOut::Unread;
+                super::complaint("nobody reads the events any more; the run goes on");
+            }
+            Err(error) => {
+                self.events = EventsOut::Lost;
+                super::complaint(&format!("events are lost: standard output: {error}; the run goes on"));
+            }
+        }
     }
 
     /// Says that nothing was begun.
-    pub(crate) fn refused(&self, message: &str) -> i32 {
+    pub(crate) fn refused(&mut self, message: &str) -> i32 {
         if self.json {
             self.write(&Event::Error { message: message.to_owned() });
         }
@@ -82,7 +160,7 @@ impl Show {
     }
 
     /// Says what went wrong at the end.
-    pub(crate) fn failed(&self, message: &str) -> i32 {
+    pub(crate) fn failed(&mut self, message: &str) -> i32 {
         if self.json {
             self.write(&Event::Error { message: message.to_owned() });
         }
@@ -115,6 +193,7 @@ impl Show {
         if self.json {
             return self.write(event);
         }
+        self.stand_still();
         if !matches!(event, Event::TurnCompleted { .. })
             && let Some(text) = self.held.take()
         {
@@ -230,11 +309,18 @@ impl Show {
         }
     }
 
-    /// The last message: all of standard output, where no program reads events there.
-    pub(crate) fn last_message(&mut self, message: &str) -> i32 {
-        if self.json {
-            return exit_code::SUCCESS;
+    /// Shows the end, with the last message where there is one. Gives the exit code of showing.
+    pub(crate) fn over(&mut self, message: Option<&str>) -> i32 {
+        self.stand_still();
+        match message {
+            _ if self.events == EventsOut::Lost => exit_code::OUTPUT,
+            Some(message) if !self.json => Self::last_message(message),
+            Some(_) | None => exit_code::SUCCESS,
         }
+    }
+
+    /// The last message: all of standard output, where no program reads events there.
+    fn last_message(message: &str) -> i32 {
         // A terminal gets no control characters from a model; a file or a pipe gets what was said.
         let text = if std::io::stdout().is_terminal() {
             message.lines().map(shown).collect::<Vec<_>>().join("\n")

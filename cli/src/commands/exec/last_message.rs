@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use codex_core::policy::{Way, way};
 use codex_linux_sandbox::shown;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::Mode;
 
 /// Directories on the way are opened to lead on, and for nothing else.
@@ -40,6 +40,8 @@ pub(crate) enum LastMessageError {
     NotAFile(PathBuf),
     #[error("{} has another name as well, and lies where commands can write", shown(.0))]
     OtherNames(PathBuf),
+    #[error("{} is a pipe that nobody reads", shown(.0))]
+    Unread(PathBuf),
     #[error("{path}: {error}", path = shown(.path))]
     Io { path: PathBuf, error: std::io::Error },
 }
@@ -81,9 +83,17 @@ impl LastMessage {
             }
             // What a link in `/proc` names has no other way to it.
             Ok(status) if !status.is_file() => {
-                let file =
-                    OpenOptions::new().write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(&absolute);
-                return Ok(Self { path: path.to_owned(), place: Place::Open(file.map_err(failed)?) });
+                // Nobody is waited for: a pipe that nobody reads is told of.
+                let flags = OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+                let file = OpenOptions::new().write(true).custom_flags(flags.bits()).open(&absolute);
+                let file = match file {
+                    Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => {
+                        return Err(LastMessageError::Unread(path.to_owned()));
+                    }
+                    file => file.map_err(failed)?,
+                };
+                fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())).map_err(|errno| failed(errno.into()))?;
+                return Ok(Self { path: path.to_owned(), place: Place::Open(file) });
             }
             Ok(_) | Err(_) => {}
         }

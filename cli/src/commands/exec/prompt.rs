@@ -12,6 +12,8 @@ use codex_core::policy::{ResolvedPlaces, Way, way};
 use codex_linux_sandbox::shown;
 use serde_json::Value;
 
+use crate::args::{ExecArgs, ExecVerb, ResumeArgs};
+
 /// More than a model reads.
 const LARGEST_PROMPT: u64 = 16 * 1024 * 1024;
 const LARGEST_IMAGE: u64 = 20 * 1024 * 1024;
@@ -59,8 +61,34 @@ pub(super) fn not_led_astray(
 
 const STANDARD_INPUT: &str = "standard input";
 
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct Task {
+    /// What is said to the model.
+    pub(super) words: Item,
+    /// What its last message has to be like.
+    pub(super) schema: Option<Value>,
+}
+
+impl Task {
+    /// Reads what was typed, piped in and named.
+    pub(super) fn read(args: &ExecArgs) -> Result<Self, PromptError> {
+        let typed = match &args.verb {
+            Some(ExecVerb::Resume(resume)) => prompt_of_resumed(resume),
+            None => args.prompt.as_deref(),
+        };
+        let schema = args.options.output_schema.as_deref().map(schema).transpose()?;
+        Ok(Self { words: read(typed, &args.options.image)?, schema })
+    }
+}
+
+/// With `--last` there is no id, and what stands in its place is the task.
+fn prompt_of_resumed(resume: &ResumeArgs) -> Option<&str> {
+    if resume.last { resume.prompt.as_deref().or(resume.id.as_deref()) } else { resume.prompt.as_deref() }
+}
+
 /// Puts the task together.
-pub(super) fn read(typed: Option<&str>, images: &[PathBuf]) -> Result<Item, PromptError> {
+fn read(typed: Option<&str>, images: &[PathBuf]) -> Result<Item, PromptError> {
     let text = match typed.filter(|typed| *typed != "-") {
         None if typed.is_none() && std::io::stdin().is_terminal() => return Err(PromptError::None),
         None => standard_input()?,
@@ -122,7 +150,7 @@ fn image(path: &Path) -> Result<String, PromptError> {
 }
 
 /// The schema of the last message.
-pub(super) fn schema(path: &Path) -> Result<Value, PromptError> {
+fn schema(path: &Path) -> Result<Value, PromptError> {
     let bytes = file(path, LARGEST_SCHEMA)?;
     let schema = serde_json::from_slice(&bytes)
         .map_err(|error| PromptError::Schema { path: path.to_owned(), error })?;

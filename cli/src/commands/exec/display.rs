@@ -1,0 +1,59 @@
+//! Shows a run, from a thread of its own: whoever reads slowly, or not at all, holds up neither the work, nor its deadline, nor
+//! the signal that is to end it.
+
+use std::io;
+use std::time::Duration;
+
+use codex_agent::event::Event;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::render::exec::Show;
+
+/// How often something moves while nothing happens.
+const FRAME: Duration = Duration::from_millis(120);
+
+/// The thread.
+#[derive(Debug)]
+pub(super) struct Display {
+    over: oneshot::Sender<Option<String>>,
+    shown: oneshot::Receiver<(Show, i32)>,
+}
+
+impl Display {
+    /// Shows events as they come.
+    pub(super) fn start(mut show: Show, mut events: UnboundedReceiver<Event>) -> io::Result<Self> {
+        let (over, mut is_over) = oneshot::channel::<Option<String>>();
+        let (tell, shown) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let showing = move || {
+            let last = runtime.block_on(async {
+                let mut frames = interval(FRAME);
+                frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                loop {
+                    tokio::select! {
+                        biased;
+                        Some(event) = events.recv() => show.event(&event),
+                        last = &mut is_over => break last.ok().flatten(),
+                        _ = frames.tick(), if show.moves() => show.wait(),
+                    }
+                }
+            });
+            while let Ok(event) = events.try_recv() {
+                show.event(&event);
+            }
+            let code = show.over(last.as_deref());
+            if let Err(_gone) = tell.send((show, code)) {}
+        };
+        std::thread::Builder::new().name("display".to_owned()).spawn(showing)?;
+        Ok(Self { over, shown })
+    }
+
+    /// Shows what is left, and the last message. Gives what shows it, and the exit code of showing.
+    pub(super) async fn finish(self, last: Option<String>) -> Option<(Show, i32)> {
+        let Self { over, shown } = self;
+        if let Err(_gone) = over.send(last) {}
+        shown.await.ok()
+    }
+}
