@@ -27,7 +27,7 @@ pub(super) async fn answer(server: &Arc<Shared>, request: Request<Incoming>) -> 
     head.headers.remove(AUTHORIZATION);
     let most = server.limits.mcp_message_bytes;
     if body.size_hint().lower() > most as u64 {
-        server.metrics.malformed.add(1);
+        too_long(server);
         return status(StatusCode::PAYLOAD_TOO_LARGE);
     }
     // Before anything of it is kept: what waits for the rest of itself is under way as well.
@@ -39,13 +39,17 @@ pub(super) async fn answer(server: &Arc<Shared>, request: Request<Incoming>) -> 
     let body = match collected.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT)) {
         Ok(body) => body,
         Err(code) => {
-            if code == StatusCode::PAYLOAD_TOO_LARGE {
-                server.metrics.malformed.add(1);
+            match code {
+                StatusCode::PAYLOAD_TOO_LARGE => too_long(server),
+                // What was under way had the room that the rest of it would have taken.
+                StatusCode::SERVICE_UNAVAILABLE => server.metrics.limits_hit.add("concurrent_requests", 1),
+                _ => {}
             }
             return status(code);
         }
     };
     if check_structure(&body).is_err() {
+        server.metrics.limits_hit.add("message_structure", 1);
         server.metrics.malformed.add(1);
         return status(StatusCode::BAD_REQUEST);
     }
@@ -54,6 +58,12 @@ pub(super) async fn answer(server: &Arc<Shared>, request: Request<Incoming>) -> 
         head.extensions.insert(Arc::new(place));
     }
     http.answer(Request::from_parts(head, Full::new(body))).await
+}
+
+/// Counts a message that is longer than it may be.
+fn too_long(server: &Shared) {
+    server.metrics.limits_hit.add("message_bytes", 1);
+    server.metrics.malformed.add(1);
 }
 
 /// A body within its bounds. Each piece takes its room as it comes.

@@ -1,8 +1,10 @@
 //! Calls that ask for more than the default, and what stands above them.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
-use super::raw::{Mcp, Place};
+use super::raw::{Mcp, PATIENCE, Place};
 
 fn forms() -> Value {
     json!({"elicitation": {}})
@@ -175,8 +177,10 @@ fn who_was_asked_and_what_was_decided_is_written_down() {
     let log = place.path("home/audit");
     std::fs::write(place.path("home/config.toml"), format!("audit.file = {log:?}\n")).unwrap();
     let events = || -> Vec<Value> {
-        let lines = std::fs::read_to_string(&log).unwrap();
-        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let written = std::fs::read_to_string(&log).unwrap();
+        // What has no end yet is being written.
+        let lines = written.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     let mut mcp = place.session(&[], &forms());
     for (action, decision) in [("accept", "approved"), ("decline", "denied"), ("cancel", "denied")] {
@@ -204,7 +208,9 @@ fn who_was_asked_and_what_was_decided_is_written_down() {
     assert_eq!(mcp.other()["method"], "elicitation/create");
     mcp.notify("notifications/cancelled", &json!({"requestId": id}));
     // With its refusal, which nobody is told.
+    let deadline = Instant::now() + PATIENCE;
     while events().len() < before + 3 {
+        assert!(Instant::now() < deadline, "{:?}", events());
         std::thread::yield_now();
     }
     let answer = events().remove(before + 1);

@@ -1,11 +1,14 @@
 //! Bad input harms nobody, and there is only so much of everything.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Instant;
 
 use serde_json::json;
 
-use super::raw::{Place, Presence};
+use super::http::Server;
+use super::raw::{PATIENCE, Place, Presence};
 
 #[test]
 fn what_is_no_message_gets_its_error_and_the_session_goes_on() {
@@ -174,4 +177,53 @@ fn only_so_many_requests_are_under_way() {
     }
     // Places come back.
     assert_eq!(mcp.call("shell", &json!({"command": ["true"]}))["exit_code"], 0);
+}
+
+#[test]
+fn bounds_that_are_met_over_http_are_counted() {
+    /// The longest message.
+    const LONGEST: usize = 8 << 20;
+    let server = Server::start("", &[]);
+    let hits = |bound: &str| server.number(&format!("limits_hit_total{{limit=\"{bound}\"}}"));
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    for (headers, body, expected, bound, count) in [
+        // What is no message meets no bound.
+        (&[][..], "nonsense", 400..=499, "message_bytes", None),
+        (&[], &deep, 400..=400, "message_structure", Some(1)),
+        // As it says itself, and as it turns out to be.
+        (&[("Content-Length", "9000000")], "", 413..=413, "message_bytes", Some(1)),
+        (
+            &[("Transfer-Encoding", "chunked")],
+            &format!("{:x}\r\n{}", LONGEST + 1, " ".repeat(LONGEST + 1)),
+            413..=413,
+            "message_bytes",
+            Some(2),
+        ),
+    ] {
+        let status = server.status("POST", "/mcp", headers, body);
+        assert!(expected.contains(&status), "{headers:?}: {status}");
+        assert_eq!(hits(bound), count, "{headers:?}");
+    }
+    assert_eq!((hits("message_structure"), hits("concurrent_requests")), (Some(1), None));
+
+    // All but their ends fill the room, whichever of them finds it full.
+    let (begin, length) = (" ".repeat(LONGEST - 1), [("Content-Length", &*LONGEST.to_string())]);
+    let (mut halves, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+    while server.status("POST", "/mcp", &[], "{}") != 503 {
+        assert!(Instant::now() < deadline, "there is room for {}", halves.len());
+        let mut half = server.send("POST", "/mcp", &length, "");
+        let is_sent = half.get_mut().write_all(begin.as_bytes()).is_ok();
+        halves.push((half, is_sent));
+    }
+    // Who had room for all of it is answered: it is no message.
+    let is_answered = |(mut half, is_sent): (BufReader<TcpStream>, bool)| {
+        let mut line = String::new();
+        let is_whole = is_sent && half.get_mut().write_all(b" ").is_ok();
+        is_whole && half.read_line(&mut line).is_ok() && line.starts_with("HTTP/1.1 4")
+    };
+    let all = halves.len();
+    let answered = halves.into_iter().map(is_answered).filter(|is_answered| *is_answered).count();
+    assert!(answered > 0);
+    let refused = u64::try_from(all - answered).unwrap() + 1;
+    assert_eq!((hits("message_bytes"), hits("concurrent_requests")), (Some(2), Some(refused)));
 }

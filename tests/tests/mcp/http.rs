@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -30,7 +31,13 @@ impl Server {
     }
 
     /// Sends a request, whose answer is read by whoever wants to.
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> BufReader<TcpStream> {
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
@@ -40,7 +47,8 @@ impl Server {
             ("Content-Type", "application/json".to_owned()),
             ("Content-Length", body.len().to_string()),
         ];
-        let given = |name: &str| headers.iter().any(|(known, _)| *known == name);
+        let says = |name: &str| headers.iter().any(|(known, _)| *known == name);
+        let given = |name: &str| says(name) || (name == "Content-Length" && says("Transfer-Encoding"));
         for (name, value) in usual.iter().filter(|(name, _)| !given(name)) {
             head += &format!("{name}: {value}\r\n");
         }
@@ -51,7 +59,7 @@ impl Server {
         BufReader::new(stream)
     }
 
-    fn status(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> u16 {
+    pub(crate) fn status(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> u16 {
         let mut line = String::new();
         self.send(method, path, headers, body).read_line(&mut line).unwrap();
         line.split(' ').nth(1).unwrap_or_else(|| panic!("{line:?}")).parse().unwrap()
@@ -90,10 +98,15 @@ impl Server {
 
     /// A number that the server counts.
     fn counted(&self, name: &str) -> u64 {
+        self.number(name).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// One that is not there before it is more than nothing.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
         let mut answer = String::new();
         self.send("GET", "/metrics", &[], "").read_to_string(&mut answer).unwrap();
         let value = answer.lines().find_map(|line| line.strip_prefix(&format!("codex_exec_server_{name} ")));
-        value.unwrap().parse().unwrap()
+        value.map(|value| value.parse().unwrap())
     }
 
     fn end(mut self) -> Option<i32> {
@@ -137,7 +150,6 @@ fn event(stream: &mut BufReader<TcpStream>) -> (String, Value) {
     }
 }
 
-/// The id of the event that begins a stream, which a client resumes by.
 /// The first line of an answer, with the rest of its head behind it.
 fn head(stream: &mut BufReader<TcpStream>) -> String {
     let (mut first, mut line) = (String::new(), String::new());
@@ -149,6 +161,7 @@ fn head(stream: &mut BufReader<TcpStream>) -> String {
     first
 }
 
+/// The id of the event that begins a stream, which a client resumes by.
 fn first_id(stream: &mut BufReader<TcpStream>) -> String {
     loop {
         let mut line = String::new();
@@ -276,9 +289,9 @@ fn what_waits_for_the_rest_of_itself_is_under_way() {
     let headers = [("Mcp-Session-Id", session.as_str())];
     // A place comes back a moment after its answer.
     let until = |expected: u16| {
-        let end = std::time::Instant::now() + PATIENCE;
+        let end = Instant::now() + PATIENCE;
         while server.status("POST", "/mcp", &headers, &list) != expected {
-            assert!(std::time::Instant::now() < end, "it is never answered with {expected}");
+            assert!(Instant::now() < end, "it is never answered with {expected}");
         }
     };
     until(200);
@@ -384,7 +397,9 @@ fn the_end_of_the_server_waits_for_what_it_ends() {
         let lines = std::fs::read_to_string(&log).unwrap();
         lines.lines().filter(|line| line.contains(&format!("\"event\":\"{event}\""))).count()
     };
+    let deadline = Instant::now() + PATIENCE;
     while count("start") < 2 {
+        assert!(Instant::now() < deadline, "{} have begun", count("start"));
         std::thread::yield_now();
     }
     assert_eq!(server.end(), Some(0));
