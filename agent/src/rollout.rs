@@ -64,8 +64,16 @@ struct Stamped<'l> {
 #[derive(Debug, thiserror::Error)]
 pub enum RolloutError {
     /// Something on the way can't be made, opened, read or written.
-    #[error("the session can't be kept or read: {path}: {error}; --ephemeral keeps none", path = shown(.path))]
+    #[error("the session can't be kept or read: {path}: {error}", path = shown(.path))]
     Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The same, of one that is to begin, which need not be kept.
+    #[error("the session can't be kept: {path}: {error}; --ephemeral keeps none", path = shown(.path))]
+    Begin {
         /// What.
         path: PathBuf,
         /// Why.
@@ -108,6 +116,13 @@ impl Rollout {
     ///
     /// [`RolloutError`].
     pub fn begin(codex_home: &Path, meta: Meta, redactor: Redactor) -> Result<Self, RolloutError> {
+        Self::begun(codex_home, meta, redactor).map_err(|error| match error {
+            RolloutError::Io { path, error } => RolloutError::Begin { path, error },
+            other => other,
+        })
+    }
+
+    fn begun(codex_home: &Path, meta: Meta, redactor: Redactor) -> Result<Self, RolloutError> {
         let now = OffsetDateTime::now_utc();
         let day = format_description!("[year]/[month]/[day]");
         let second = format_description!("[year]-[month]-[day]T[hour]-[minute]-[second]");

@@ -58,6 +58,21 @@ fn a_session_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn who_goes_on_is_told_of_no_way_to_begin() {
+    let home = tempfile::tempdir().unwrap();
+    let begins = Rollout::begin(home.path(), meta("/w"), Redactor::default()).unwrap();
+    let path = begins.path().to_owned();
+    drop(begins);
+    fs::remove_file(&path).unwrap();
+    let told = |rollout: Result<_, RolloutError>| rollout.err().unwrap().to_string();
+    let goes_on = told(Rollout::resume(&path, Redactor::default()).map(drop));
+    assert!(goes_on.contains("No such file") && !goes_on.contains("--ephemeral"), "{goes_on}");
+    fs::write(home.path().join("file"), "").unwrap();
+    let begins = told(Rollout::begin(&home.path().join("file"), meta("/w"), Redactor::default()).map(drop));
+    assert!(begins.contains("Not a directory") && begins.contains("--ephemeral"), "{begins}");
+}
+
+#[test]
 fn the_newest_of_the_workspace_is_found() {
     let home = tempfile::tempdir().unwrap();
     assert!(matches!(newest(home.path(), "/a".as_ref()), Err(RolloutError::None)));
