@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use time::{Date, Month, PrimitiveDateTime, Time};
 use tokio::time::{sleep, timeout};
 
 use codex_core::config::WireApi;
@@ -247,36 +246,13 @@ fn wait(tries: u64, error: &ModelError) -> Duration {
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |name: &str| text(name)?.parse::<f64>().ok();
-    let until = || Some(date(text("retry-after")?)?.duration_since(now).unwrap_or_default());
+    let until = || {
+        Some(httpdate::parse_http_date(text("retry-after")?).ok()?.duration_since(now).unwrap_or_default())
+    };
     match number("retry-after-ms").map(|milliseconds| milliseconds / 1e3).or_else(|| number("retry-after")) {
         Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         None => until(),
     }
-}
-
-/// A date as HTTP has it (`Sun, 06 Nov 1994 08:49:37 GMT`). Of older forms nobody makes any more.
-fn date(text: &str) -> Option<SystemTime> {
-    const MONTHS: [Month; 12] = [
-        Month::January,
-        Month::February,
-        Month::March,
-        Month::April,
-        Month::May,
-        Month::June,
-        Month::July,
-        Month::August,
-        Month::September,
-        Month::October,
-        Month::November,
-        Month::December,
-    ];
-    let (_weekday, rest) = text.split_once(", ")?;
-    let [day, month, year, clock, "GMT"] = rest.split(' ').collect::<Vec<_>>()[..] else { return None };
-    let month = MONTHS.into_iter().find(|known| known.to_string().get(..3) == Some(month))?;
-    let [hour, minute, second] = clock.split(':').collect::<Vec<_>>()[..] else { return None };
-    let date = Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
-    let clock = Time::from_hms(hour.parse().ok()?, minute.parse().ok()?, second.parse().ok()?).ok()?;
-    Some(PrimitiveDateTime::new(date, clock).assume_utc().into())
 }
 
 /// An error with what is behind it, without the URL.

@@ -241,6 +241,10 @@ fn a_server_says_when_it_wants_to_be_asked_again() {
     assert_eq!(told("retry-after-ms", "250"), Some(Duration::from_millis(250)));
     assert_eq!(told("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
     assert_eq!(told("retry-after", "Sat, 05 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+    // Forms of old, which HTTP still has.
+    for old in ["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+        assert_eq!(told("retry-after", old), Some(Duration::from_secs(7)), "{old}");
+    }
     for nothing in
         ["", "soon", "-1", "NaN", "inf", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 CET"]
     {
