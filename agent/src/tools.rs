@@ -263,10 +263,10 @@ impl Tools {
                 // What is asked for may show it.
                 let asked_for = wanted.grant.unsandboxed
                     || wanted.grant.read.iter().any(|place| candidate.directory.starts_with(place));
-                if !asked_for && let Some(why) = no_directory(candidate.directory, self.sandbox.places()) {
-                    return Err(format!("{why}. Nothing was run."));
+                match no_directory(candidate.directory, self.sandbox.places()) {
+                    Some(why) if !asked_for => Err(format!("{why}. Nothing was run.")),
+                    Some(_) | None => self.clear(candidate, wanted).await,
                 }
-                self.clear(candidate, wanted).await
             }
             // Who asks for more, and is not given it, is refused, however it was asked.
             Err(why) => Err(why),

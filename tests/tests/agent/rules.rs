@@ -1,6 +1,7 @@
 //! What the user's rules and the approval policy decide, and what is noted of it.
 
 use std::fs;
+use std::path::Path;
 
 use codex_tests::harness::{Api, Level, Model, Scene};
 use serde_json::{Value, json};
@@ -122,11 +123,14 @@ pub(super) fn what_is_refused_is_noted(scene: &Scene) {
         "sandbox_permissions": "with_additional_permissions",
         "additional_permissions": { "file_system": { "read": [hidden] } },
     });
+    let there = |directory: &Path| call("exec_command", &json!({ "cmd": "true", "workdir": directory }));
     let cases = [
         ("never", run_command("rm -r ."), "bash -c rm -r .", "begin with `rm`"),
         ("never", asks("true", &escalated()), "bash -c true", "the approval policy is never"),
         ("never", asks("true", &to_write(&given)), "bash -c true", "the approval policy is never"),
         ("never", asks("true", &reads), "bash -c true", "hidden by sandbox.deny_read"),
+        ("never", there(&hidden), "bash -c true", "hidden by sandbox.deny_read"),
+        ("never", there(&scene.path("workspace/none")), "bash -c true", "No such file"),
         ("on-request", asks("true", &escalated()), "bash -c true", "nobody can be asked"),
         ("untrusted", run_command("touch new"), "bash -c touch new", "nobody can be asked"),
         ("untrusted", patch, "apply_patch WORKSPACE/new", "nobody can be asked"),
@@ -135,6 +139,8 @@ pub(super) fn what_is_refused_is_noted(scene: &Scene) {
     let hides_here = |why: &str| scene.level() == Level::Namespaces || !why.contains("deny_read");
     for (policy, act, command, why) in cases.into_iter().filter(|(_, _, _, why)| hides_here(why)) {
         drop(fs::remove_file(&log));
+        let workdir = &act["calls"][0]["arguments"]["workdir"];
+        let directory = if workdir.is_null() { json!(scene.workspace()) } else { workdir.clone() };
         let model = Model::serve(Api::Responses, vec![act, run_command("echo ran"), say("done")]);
         let words = [
             "--json",
@@ -161,7 +167,7 @@ pub(super) fn what_is_refused_is_noted(scene: &Scene) {
         let command = command.replace("WORKSPACE", &scene.workspace().display().to_string());
         assert_eq!(words.collect::<Vec<_>>().join(" "), command, "{policy}");
         assert!(refused["refused"].as_str().is_some_and(|it| it.contains(why)), "{why}: {refused}");
-        assert_eq!((&refused["by"], &refused["cwd"]), (&json!("exec"), &json!(scene.workspace())));
+        assert_eq!((&refused["by"], &refused["cwd"]), (&json!("exec"), &directory));
         assert_eq!(refused["session"], events(&run)[0]["thread_id"]);
         let started = lines.iter().filter(|line| line["event"] == "start").count();
         assert_eq!(started, 1, "{policy}: {lines:?}");
