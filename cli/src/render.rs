@@ -51,7 +51,8 @@ pub(crate) fn bytes(bytes: &[u8]) -> i32 {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => exit_code::SUCCESS,
-        // A reader that has seen enough is no failure; where SIGPIPE is not ignored we do not even get here.
+        // A reader that has seen enough is no failure; where SIGPIPE is neither ignored nor blocked we do
+        // not even get here.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit_code::SUCCESS,
         Err(error) => refusal(&format!("standard output: {error}"), exit_code::OUTPUT),
     }

@@ -104,8 +104,10 @@ pub(crate) fn exec(args: &ExecArgs) -> i32 {
     show.may_move(!asks);
     let display = match Display::start(show, events) {
         Ok(display) => display,
+        // What was to show it has gone with the thread that did not begin.
         Err(error) => {
-            return render::refusal(&ExecError::Prepare(error.to_string()).to_string(), exit_code::USAGE);
+            return Show::new(args.options.json, args.options.color)
+                .refused(&ExecError::Prepare(error.to_string()).to_string());
         }
     };
     let Gone { ending, signal, shown } = runtime.block_on(go(&mut run, words, display, &signals));

@@ -327,7 +327,15 @@ impl Show {
         } else {
             message.trim_end_matches('\n').to_owned()
         };
-        super::bytes(format!("{text}\n").as_bytes())
+        let mut out = std::io::stdout().lock();
+        // Whoever asked for it and went does not have it, and neither does anybody else.
+        match out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => exit_code::SUCCESS,
+            Err(error) => super::refusal(
+                &format!("not all of the last message was written: standard output: {error}"),
+                exit_code::OUTPUT,
+            ),
+        }
     }
 }
 

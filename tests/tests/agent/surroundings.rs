@@ -28,6 +28,18 @@ pub(super) fn a_reader_that_goes_does_not_stop_the_work(scene: &Scene) {
     assert!(run.error_text().contains("nobody reads the events any more"), "{}", run.describe());
     let session = super::endings::sessions(scene).pop().expect("a session");
     assert!(fs::read_to_string(session).expect("the session").contains("done"));
+    // Without events, what it does not take is the last message.
+    for (reads, code) in [("exec 0<&-; touch gone", "1\n"), ("touch gone; head -n 1 > taken", "0\n")] {
+        drop(fs::remove_file(scene.workspace().join("gone")));
+        let model = Model::serve(Api::Responses, vec![run_command(waits), say("done")]);
+        let line = exec(scene, &model, &["-s", "workspace-write", "x"]).shell_line();
+        let script = format!("({line}; echo $? > code) | {{ {reads}; }}");
+        let run = scene.under(Policy::Bare).shell(&script).run().expect_code(0);
+        assert_eq!(left("code"), code, "{}", run.describe());
+        let told = run.error_text().contains("not all of the last message was written");
+        assert_eq!(told, code == "1\n", "{}", run.describe());
+    }
+    assert_eq!(left("taken"), "done\n");
     // What can't be written at all is no success.
     for (words, why) in [(&["--json"][..], "events are lost"), (&[], "No space left on device")] {
         let model = Model::serve(Api::Responses, vec![say("done")]);
@@ -65,6 +77,13 @@ pub(super) fn who_does_not_read_keeps_nobody(scene: &Scene) {
     let unread = scene.path("home/unread").display().to_string();
     let run = exec(scene, &model, &["-o", &unread, "x"]).run().expect_code(2);
     assert!(run.error_text().contains("is a pipe that nobody reads"), "{}", run.describe());
+    // A socket is no pipe, however many listen there.
+    let socket = scene.path("home/socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("listen");
+    let run = exec(scene, &model, &["-o", &socket.display().to_string(), "x"]).run().expect_code(2);
+    assert!(run.error_text().contains("is a socket"), "{}", run.describe());
+    assert!(!run.error_text().contains("pipe"), "{}", run.describe());
+    drop(listener);
     assert!(model.requests().is_empty());
 }
 
@@ -171,7 +190,10 @@ pub(super) fn a_server_is_asked_as_it_is_configured(scene: &Scene) {
     let proxy = base_url(&model).replace("/v1", "");
     exec(scene, &model, &set).env("HTTP_PROXY", &proxy).run().expect_code(0);
     assert_eq!(model.requests()[0]["_path"], "http://model.invalid/v1/responses");
-    exec(scene, &model, &set).env("HTTP_PROXY", &proxy).env("NO_PROXY", "model.invalid").run().expect_code(1);
+    // By its number: nobody is asked for a name.
+    let near = set.map(|word| word.replace("model.invalid", "127.0.0.1:1"));
+    let near = near.each_ref().map(String::as_str);
+    exec(scene, &model, &near).env("HTTP_PROXY", &proxy).env("NO_PROXY", "127.0.0.1").run().expect_code(1);
     assert_eq!(model.requests().len(), 1);
 }
 

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use codex_core::policy::{Way, way};
@@ -42,6 +42,8 @@ pub(crate) enum LastMessageError {
     OtherNames(PathBuf),
     #[error("{} is a pipe that nobody reads", shown(.0))]
     Unread(PathBuf),
+    #[error("{} is a socket, which can't be opened as files are", shown(.0))]
+    Socket(PathBuf),
     #[error("{path}: {error}", path = shown(.path))]
     Io { path: PathBuf, error: std::io::Error },
 }
@@ -81,13 +83,20 @@ impl LastMessage {
             Ok(status) if !status.is_file() && among_commands => {
                 return Err(LastMessageError::NotAFile(path.to_owned()));
             }
+            Ok(status) if status.file_type().is_socket() => {
+                return Err(LastMessageError::Socket(path.to_owned()));
+            }
             // What a link in `/proc` names has no other way to it.
             Ok(status) if !status.is_file() => {
                 // Nobody is waited for: a pipe that nobody reads is told of.
                 let flags = OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
                 let file = OpenOptions::new().write(true).custom_flags(flags.bits()).open(&absolute);
                 let file = match file {
-                    Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => {
+                    // A device that is not there is told of in the same way.
+                    Err(error)
+                        if status.file_type().is_fifo()
+                            && error.raw_os_error() == Some(Errno::ENXIO as i32) =>
+                    {
                         return Err(LastMessageError::Unread(path.to_owned()));
                     }
                     file => file.map_err(failed)?,
