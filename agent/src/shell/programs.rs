@@ -1,10 +1,12 @@
 //! What an argument list runs: the commands of `sh -c`, and those that a program starts with the words after its own.
 
 mod names;
+mod open;
 
 use super::base;
 use super::read::{Dialect, Simple, Word, commands};
 use names::{Starts, evaluates_subscripts, starts};
+use open::is_left_open;
 
 /// How deep commands may name others.
 const DEEPEST: usize = 8;
@@ -227,8 +229,9 @@ impl Search {
             };
             let end = rest.iter().enumerate().position(|(place, word)| ends(place, word));
             let rest = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-            // What was found is the program.
-            if is_left_open(rest, |word| word.known().is_some_and(|word| word.contains("{}")), false) {
+            // What was found is the program, or a script.
+            let is_found = |word: &Word| word.known().is_some_and(|word| word.contains("{}"));
+            if is_left_open(rest, is_found, false) || open::is_script(rest, is_found) {
                 return None;
             }
             if !rest.is_empty() {
@@ -325,28 +328,4 @@ fn runs_its_input(arguments: &[Word]) -> bool {
     // Where no place is named, what is read comes last.
     is_left_open(command, put_in, replaced.is_empty())
         || (arguments.iter().any(reads_scripts) && command.iter().skip(1).any(put_in))
-}
-
-/// Whether the program that a command comes to is a word that is put in later, or, where more words follow, one of these: those
-/// that start others are gone through, their options left out.
-fn is_left_open(command: &[Word], put_in: impl Fn(&Word) -> bool, more_follow: bool) -> bool {
-    let is_own = |word: &Word| {
-        word.known().is_some_and(|word| {
-            word.starts_with(|first: char| first == '-' || first.is_ascii_digit()) || word.contains('=')
-        })
-    };
-    let mut rest = command;
-    while let Some((program, after)) = rest.split_first() {
-        if put_in(program) {
-            return true;
-        }
-        match kind(rest) {
-            Starts::Words | Starts::WordsOrShell | Starts::Env | Starts::Sudo | Starts::Option { .. } => {}
-            _ => return false,
-        }
-        let own = after.iter().take_while(|word| is_own(word) && !put_in(word)).count();
-        rest = after.get(own..).unwrap_or_default();
-    }
-    // `xargs` alone starts `echo`.
-    more_follow && !command.is_empty()
 }
