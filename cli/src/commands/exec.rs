@@ -39,7 +39,7 @@ use crate::signals::{Shares, Signals, outlive_readers};
 use crate::terminal::takes_complaints;
 use crate::widening::Widening;
 use crate::{exit_code, render};
-use display::Display;
+use display::{Display, Shown};
 use go::{Gone, go};
 use last_message::{LastMessage, LastMessageError};
 use prompt::{PromptError, Task};
@@ -110,21 +110,23 @@ pub(crate) fn exec(args: &ExecArgs) -> i32 {
                 .refused(&ExecError::Prepare(error.to_string()).to_string());
         }
     };
-    let Gone { ending, signal, shown } = runtime.block_on(go(&mut run, words, display, &signals));
+    let Gone { ending, signal, shown } =
+        runtime.block_on(go(&mut run, words, display, last_message, &signals));
     let is_shown = shown.is_some();
     let code = match ending {
-        Ending::Done { message, fits, last_command_went_well } => {
-            let code = shown.as_ref().map_or(exit_code::OUTPUT, |(_, code)| *code);
-            let unwritten = last_message.and_then(|place| place.write(&message).err());
-            match (code, unwritten) {
-                (_, Some(error)) => complain(shown, &ExecError::LastMessage(error).to_string()),
-                (exit_code::SUCCESS, None) if !fits => exit_code::UNFIT,
-                (exit_code::SUCCESS, None)
+        Ending::Done { fits, last_command_went_well, .. } => {
+            let code = shown.as_ref().map_or(exit_code::OUTPUT, |shown| shown.code);
+            match (code, shown) {
+                (_, Some(Shown { mut show, unwritten: Some(error), .. })) => {
+                    show.failed(&ExecError::LastMessage(error).to_string())
+                }
+                (exit_code::SUCCESS, _) if !fits => exit_code::UNFIT,
+                (exit_code::SUCCESS, _)
                     if args.options.fail_on_command_error && last_command_went_well == Some(false) =>
                 {
                     exit_code::COMMAND_FAILED
                 }
-                (code, None) => code,
+                (code, _) => code,
             }
         }
         Ending::Failed(_) => exit_code::FAILED,
@@ -135,18 +137,11 @@ pub(crate) fn exec(args: &ExecArgs) -> i32 {
         // It was done, and nobody took what was to be shown.
         Some(signal) => exit_code::SIGNAL_BASE + signal as i32,
         None => {
-            complain(None, "nobody reads what is written: not all of it was shown");
+            if takes_complaints() {
+                render::complaint("nobody reads what is written: not all of it was taken");
+            }
             code
         }
-    }
-}
-
-/// Says what went wrong at the end, where somebody takes it.
-fn complain(shown: Option<(Show, i32)>, message: &str) -> i32 {
-    match shown {
-        Some((mut show, _)) => show.failed(message),
-        None if takes_complaints() => render::refusal(message, exit_code::FAILED),
-        None => exit_code::FAILED,
     }
 }
 

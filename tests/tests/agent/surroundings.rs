@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use codex_tests::harness::{Api, Model, Policy, Scene, require_tool, with_longer_limits};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{call, events, exec, run_command, say};
 
@@ -70,6 +70,7 @@ pub(super) fn who_does_not_read_keeps_nobody(scene: &Scene) {
         let run = scene.under(Policy::Bare).shell(&script).run();
         assert_eq!(run.code(), Some(143), "{}", run.describe());
     }
+    a_last_message_keeps_nobody(scene, &much["text"]);
     // A last message for a pipe that nobody reads is refused before anything is asked.
     let model = Model::serve(Api::Responses, vec![say("x")]);
     let run = scene.under(Policy::Bare).shell("mkfifo \"$HOME/unread\"").run().expect_code(0);
@@ -85,6 +86,36 @@ pub(super) fn who_does_not_read_keeps_nobody(scene: &Scene) {
     assert!(!run.error_text().contains("pipe"), "{}", run.describe());
     drop(listener);
     assert!(model.requests().is_empty());
+}
+
+/// Nor does the place of the last message, and what is shown does not keep it from there.
+fn a_last_message_keeps_nobody(scene: &Scene, text: &Value) {
+    let much = text.as_str().expect("a text");
+    let shell = |words: &[&str], script: &str| {
+        let model = Model::serve(Api::Responses, vec![say(much)]);
+        let line = exec(scene, &model, &[words, &["x"]].concat()).shell_line();
+        let begin = "rm -f \"$HOME/pipe\" shown taken; mkfifo \"$HOME/pipe\"; exec 3<>\"$HOME/pipe\"";
+        scene.under(Policy::Bare).shell(&format!("{begin}; {}", script.replace("LINE", &line))).run()
+    };
+    let (pipe, file) = (scene.path("home/pipe").display().to_string(), scene.path("home/file"));
+    let shown = |name: &str| fs::read_to_string(scene.workspace().join(name)).unwrap_or_default();
+    let run = shell(&["--timeout", "2s", "-o", &pipe], "LINE > shown");
+    assert_eq!((run.code(), shown("shown")), (Some(1), format!("{much}\n")), "{}", run.describe());
+    let until = format!("until test \"$(wc -c < shown)\" = {}; do sleep 0.02; done", much.len() + 1);
+    let run = shell(&["-o", &pipe], &format!("LINE > shown & {until}; kill -TERM $!; wait $!"));
+    assert_eq!(run.code(), Some(143), "{}", run.describe());
+    // Somebody who reads has all of it.
+    let run = shell(&["-o", &pipe], &format!("head -c {} <&3 > taken & LINE 3<&- && wait $!", much.len()));
+    assert_eq!((run.code(), shown("taken")), (Some(0), much.to_owned()), "{}", run.describe());
+    for words in [&["--json"][..], &[]] {
+        drop(fs::remove_file(&file));
+        let place = file.display().to_string();
+        let until = format!("until test \"$(wc -c < '{place}')\" = {}; do sleep 0.02; done", much.len());
+        let script = format!("LINE >&3 & {until}; kill -TERM $!; wait $!");
+        let run = shell(&[words, &["-o", &place]].concat(), &script);
+        let written = fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!((run.code(), written.as_str()), (Some(143), much), "{}", run.describe());
+    }
 }
 
 pub(super) fn something_moves_on_a_terminal_only(scene: &Scene) {

@@ -9,10 +9,22 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::last_message::{LastMessage, LastMessageError};
 use crate::render::exec::Show;
 
 /// How often something moves while nothing happens.
 const FRAME: Duration = Duration::from_millis(120);
+
+/// A run that was shown to its end.
+#[derive(Debug)]
+pub(super) struct Shown {
+    /// What shows what is still to be said.
+    pub(super) show: Show,
+    /// The exit code of showing.
+    pub(super) code: i32,
+    /// Why the last message is not where else it goes.
+    pub(super) unwritten: Option<LastMessageError>,
+}
 
 /// The thread.
 #[derive(Debug)]
@@ -50,10 +62,18 @@ impl Display {
         Ok(Self { over, shown })
     }
 
-    /// Shows what is left, and the last message. Gives what shows it, and the exit code of showing.
-    pub(super) async fn finish(self, last: Option<String>) -> Option<(Show, i32)> {
+    /// Shows what is left, and the last message, and writes that where else it goes. Nothing where that did not come to its end.
+    pub(super) async fn finish(self, last: Option<String>, place: Option<LastMessage>) -> Option<Shown> {
         let Self { over, shown } = self;
+        // Who does not read the one keeps nobody from the other.
+        let written = last.as_ref().zip(place).map(|(message, place)| place.write_aside(message.clone()));
         if let Err(_gone) = over.send(last) {}
-        shown.await.ok()
+        let unwritten = match written {
+            Some(Ok(written)) => written.await.ok()?.err(),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        let (show, code) = shown.await.ok()?;
+        Some(Shown { show, code, unwritten })
     }
 }

@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::display::Display;
-use crate::render::exec::Show;
+use super::display::{Display, Shown};
+use super::last_message::LastMessage;
 use crate::signals::Signals;
 
 /// How long what is over is still shown, once it is to be over.
@@ -23,12 +23,18 @@ pub(super) struct Gone {
     pub(super) ending: Ending,
     /// The signal that we got.
     pub(super) signal: Option<Signal>,
-    /// What shows it, and the exit code of showing. Nothing where nobody takes what is shown.
-    pub(super) shown: Option<(Show, i32)>,
+    /// What came of showing it. Nothing where nobody takes what is shown, or what is written elsewhere.
+    pub(super) shown: Option<Shown>,
 }
 
 /// Runs it, shows what happens, and passes on what is to end it.
-pub(super) async fn go(run: &mut Run, words: Vec<Item>, display: Display, signals: &Signals) -> Gone {
+pub(super) async fn go(
+    run: &mut Run,
+    words: Vec<Item>,
+    display: Display,
+    place: Option<LastMessage>,
+    signals: &Signals,
+) -> Gone {
     let cancellation = run.cancellation.clone();
     let deadline = run.limits.deadline;
     run.events.tell(Event::ThreadStarted { thread_id: run.thread_id.clone() });
@@ -43,7 +49,7 @@ pub(super) async fn go(run: &mut Run, words: Vec<Item>, display: Display, signal
             // Who does not read can't keep us for longer than the run may last.
             let shown = tokio::select! {
                 biased;
-                shown = display.finish(last) => shown,
+                shown = display.finish(last, place) => shown,
                 () = is_to_be_over(&cancellation, deadline) => None,
             };
             (ending, shown)

@@ -16,6 +16,7 @@ use codex_linux_sandbox::shown;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::Mode;
+use tokio::sync::oneshot;
 
 /// Directories on the way are opened to lead on, and for nothing else.
 const ON_THE_WAY: OFlag =
@@ -114,8 +115,22 @@ impl LastMessage {
         Ok(Self { path: path.to_owned(), place })
     }
 
+    /// Writes the message from a thread of its own: a pipe takes it as somebody reads it.
+    pub(super) fn write_aside(
+        self,
+        message: String,
+    ) -> Result<oneshot::Receiver<Result<(), LastMessageError>>, LastMessageError> {
+        let path = self.path.clone();
+        let (tell, written) = oneshot::channel();
+        let writing = move || if let Err(_gone) = tell.send(self.write(&message)) {};
+        match std::thread::Builder::new().name("last message".to_owned()).spawn(writing) {
+            Ok(_thread) => Ok(written),
+            Err(error) => Err(LastMessageError::Io { path, error }),
+        }
+    }
+
     /// Writes the message, in the place of what was there.
-    pub(super) fn write(self, message: &str) -> Result<(), LastMessageError> {
+    fn write(self, message: &str) -> Result<(), LastMessageError> {
         let Self { path, place } = self;
         let mut file = match place {
             Place::Open(file) => file,
