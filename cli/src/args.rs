@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use codex_core::config::Isolation;
+use codex_core::exec::CallLimits;
 use codex_core::limits::Limit;
 use codex_core::policy::SandboxMode;
 use codex_exec_server::client::Endpoint;
@@ -118,6 +119,21 @@ pub(crate) fn behind_the_sandbox_verb(arguments: &[OsString]) -> Option<&[OsStri
         let (words, rest) = typed.split_at_checked(verb.len())?;
         words.iter().eq(verb.iter()).then_some(rest)
     })
+}
+
+impl SandboxArgs {
+    /// When the call is ended. A person who waits can stop waiting: there is no deadline unless one was asked for.
+    pub(crate) fn limits(&self) -> CallLimits {
+        let usual = CallLimits::default();
+        let grace = self.grace.unwrap_or(usual.grace);
+        CallLimits {
+            deadline: self.timeout,
+            idle: self.idle_timeout,
+            output: self.max_output,
+            grace,
+            ..usual
+        }
+    }
 }
 
 impl Cli {

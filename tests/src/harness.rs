@@ -28,7 +28,7 @@ pub use patience::with_longer_limits;
 pub use policy::Policy;
 pub use presence::Presence;
 pub use programs::Programs;
-pub use requirements::{announce, at_hand, landlock_abi, missing, require_tool};
+pub use requirements::{announce, at_hand, landlock_abi, missing, own_rust, require_tool};
 pub use running::{Run, Running};
 pub use scene::{Scene, run_case};
 pub use snapshot::Snapshot;

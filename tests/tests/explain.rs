@@ -22,7 +22,8 @@ use kept_up_with::{
 use learn::{
     a_name_says_no_setting, a_profile_is_written_beside_the_rest, read_only_is_widened_by_nobody,
     secrets_and_metadata_are_not_granted_without_a_word, the_lines_let_it_pass_and_none_can_go,
-    the_network_and_sockets_take_words, what_nobody_saw_is_not_called_nothing, without_views_it_takes_a_word,
+    the_network_and_sockets_take_words, what_is_made_does_not_hide_that_it_was_missing,
+    what_nobody_saw_is_not_called_nothing, without_views_it_takes_a_word,
 };
 use nix::errno::Errno;
 use projects::{cargo, npm, pip};
@@ -52,6 +53,7 @@ cases_by_level!(
     secrets_and_metadata_are_not_granted_without_a_word,
     a_name_says_no_setting,
     read_only_is_widened_by_nobody,
+    what_is_made_does_not_hide_that_it_was_missing,
 );
 cases_at!(Namespaces; the_network_and_sockets_take_words, a_profile_is_written_beside_the_rest, cargo, npm, pip);
 cases!(

@@ -9,7 +9,7 @@ use codex_core::exec::{ExecRequest, ExecResult, Outcome, Sandbox};
 use codex_core::policy::NetworkAccess;
 use codex_linux_sandbox::shown;
 
-use super::sandbox::{Route, aliases, call, exit_code as code_of_run, put_first, runtime};
+use super::sandbox::{Route, call, exit_code as code_of_run, request, runtime};
 use crate::args::{ExplainArgs, PolicyOptions, policy_typed};
 use crate::exit_code;
 use crate::last_failed::{self, LastFailedError};
@@ -106,13 +106,7 @@ impl Replay {
         if let Some(what) = outside.filter(|_| !effects_outside) {
             return Err(ExplainError::Effects { what });
         }
-        let mut env = meaning.environment().map_err(ExplainError::from)?;
-        if let Some(aliases) = &aliases(&meaning) {
-            put_first(aliases, &mut env);
-        }
-        let mut request = ExecRequest::new(command, "/".into(), env);
-        request.cwd = meaning.directory;
-        request.labels.by = Some("explain");
+        let mut request = request(&meaning, command, "explain").map_err(ExplainError::from)?;
         request.limits.deadline = timeout;
         Ok(Self { sandbox, request, remembered, outside, json })
     }
@@ -160,7 +154,7 @@ const fn code(result: &ExecResult, of_run: i32) -> i32 {
 }
 
 /// What the policy opens that is no file.
-fn outside(meaning: &Meaning, sandbox: &Sandbox) -> Option<&'static str> {
+pub(super) fn outside(meaning: &Meaning, sandbox: &Sandbox) -> Option<&'static str> {
     let sockets = !meaning.config.settings.sandbox.allow_unix_sockets.is_empty();
     match (sandbox.policy().network, sockets) {
         (NetworkAccess::Enabled, false) => Some("the network"),

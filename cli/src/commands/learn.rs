@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use codex_core::config::{Explain, Isolation, write_profile};
 use codex_core::denial::{Learned, Learner, Next, Opens, Round, Stopped, Words};
 use codex_core::enforcement::ExplanationKind;
-use codex_core::exec::{ExecRequest, ExecResult, Outcome};
+use codex_core::exec::{ExecResult, Outcome};
 use codex_core::policy::SandboxMode;
 use codex_linux_sandbox::shown;
 use nix::sys::signal::Signal;
 
-use super::explain::VIEW;
-use super::sandbox::{Route, aliases, call, exit_code as code_of_run, put_first, runtime};
+use super::explain::{VIEW, outside};
+use super::sandbox::{Route, call, exit_code as code_of_run, request, runtime};
 use crate::args::{PolicyOptions, SandboxArgs};
 use crate::meaning::{Meaning, MeaningError};
 use crate::render::learn::Report;
@@ -93,6 +93,8 @@ struct Course<'a> {
     learner: Learner,
     /// Directories that were made, because a writable root has to be there; what lies in another one first.
     made: Vec<PathBuf>,
+    /// What the runs could reach that no view undoes.
+    outside: Option<&'static str>,
 }
 
 impl<'a> Course<'a> {
@@ -109,20 +111,15 @@ impl<'a> Course<'a> {
         }
         let words = words(&args.learn.learn_also, &meaning)?;
         let learner = Learner::new(settings.clone(), meaning.world.home.as_deref(), words);
-        Ok(Self { args, typed, signals, meaning, learner, made: Vec::new() })
+        Ok(Self { args, typed, signals, meaning, learner, made: Vec::new(), outside: None })
     }
 
     fn run(mut self, runtime: &tokio::runtime::Runtime) -> Result<i32, LearnError> {
         let learnt = self.learn(runtime);
-        // What was not learnt to be needed is not left there. Only what is empty goes.
-        let settings = self.learner.settings();
-        let roots: Vec<&PathBuf> = settings.workspace_write.writable_roots.values().collect();
-        self.made.retain(|made| {
-            let is_needed = learnt.is_ok() && roots.iter().any(|root| root.starts_with(made));
-            is_needed || fs::remove_dir(made).is_err()
-        });
-        let (result, ended_by) = learnt?;
         let learned = self.learner.learned();
+        // What no line needs is not left there.
+        self.unmake(learnt.is_ok() && learned.stopped == Stopped::Passed);
+        let (result, ended_by) = learnt?;
         last_failed::note(self.typed, &self.args.command, &result, ended_by);
         let mut code = code_of_run(&result, ended_by);
         let report = Report {
@@ -130,6 +127,7 @@ impl<'a> Course<'a> {
             learned: &learned,
             made: &self.made,
             in_place: self.args.learn.in_place,
+            outside: self.outside,
             overrides: &self.overrides(),
         };
         let printed = if self.args.json { report.json() } else { report.text() };
@@ -159,8 +157,14 @@ impl<'a> Course<'a> {
         // On the directories themselves a run finds what the one before has left, and passes for that.
         while !self.args.learn.in_place && self.learner.next_trial() {
             self.say("it passes; once more with less");
+            // Without the line there is no directory either: the command may make it, and fail by that.
+            self.unmake(true);
             let (result, _) = self.one(runtime)?;
             self.learner.tried(&round(&result));
+            let settings = self.learner.settings();
+            for root in settings.workspace_write.writable_roots.values().filter(|root| !root.is_dir()) {
+                self.make(&Opens::Write(root.clone()))?;
+            }
         }
         Ok(last)
     }
@@ -175,20 +179,10 @@ impl<'a> Course<'a> {
             options.view = Some(args.learn.view_size.and_then(NonZeroU64::new).unwrap_or(VIEW));
         }
         let sandbox = self.meaning.sandbox_with(options)?;
-        let mut env = self.meaning.environment()?;
-        let aliases = aliases(&self.meaning);
-        if let Some(aliases) = &aliases {
-            put_first(aliases, &mut env);
-        }
-        let mut request = ExecRequest::new(args.command.clone(), "/".into(), env);
-        request.cwd = self.meaning.directory.clone();
-        request.labels.by = Some("learn");
-        request.limits.deadline = args.timeout;
-        request.limits.idle = args.idle_timeout;
-        request.limits.output = args.max_output;
-        if let Some(grace) = args.grace {
-            request.limits.grace = grace;
-        }
+        // The last run may reach less.
+        self.outside = self.outside.or(outside(&self.meaning, &sandbox));
+        let mut request = request(&self.meaning, args.command.clone(), "learn")?;
+        request.limits = args.limits();
         let route = Route::Cancel(request.cancellation.clone());
         let (result, ended_by) = runtime.block_on(call(request, &sandbox, self.signals, &route));
         let result =
@@ -212,6 +206,17 @@ impl<'a> Course<'a> {
         if !self.args.quiet {
             render::complaint(&format!("learning: {what}"));
         }
+    }
+
+    /// Takes away what was made and is neither a root now nor on the way to one; where nothing is to stay, all of it. Only what is
+    /// empty goes.
+    fn unmake(&mut self, roots_stay: bool) {
+        let settings = self.learner.settings();
+        let roots: Vec<&PathBuf> = settings.workspace_write.writable_roots.values().collect();
+        self.made.retain(|made| {
+            let stays = roots_stay && roots.iter().any(|root| root.starts_with(made));
+            stays || fs::remove_dir(made).is_err()
+        });
     }
 
     /// Makes a directory that a tool would have made: a writable root has to be there. No command has anything to say about
@@ -304,6 +309,9 @@ fn words(typed: &[OsString], meaning: &Meaning) -> Result<Words, LearnError> {
             .absolute(path)
             .ok_or_else(|| LearnError::Meaning(MeaningError::NoWorkingDirectory(path.to_owned())))?;
         let place = absolute.canonicalize().map_err(|error| wrong(error.to_string()))?;
+        if place.to_str().is_none() {
+            return Err(wrong("it is not UTF-8, and config.toml can't say it".to_owned()));
+        }
         let kind = place.symlink_metadata().map_err(|error| wrong(error.to_string()))?.file_type();
         if kind.is_dir() {
             words.directories.push(place);

@@ -115,25 +115,15 @@ fn prepare(args: &SandboxArgs) -> Result<Prepared, MeaningError> {
     // What is only printed is no call.
     let options = if args.print_plan { meaning.sandbox_options() } else { meaning.running_options()? };
     let sandbox = meaning.sandbox_with(options)?;
-    let mut env = meaning.environment()?;
-    let aliases = if args.print_plan { None } else { aliases(&meaning) };
-    if let Some(aliases) = &aliases {
-        put_first(aliases, &mut env);
-    }
+    let mut request = match args.print_plan {
+        true => plain_request(&meaning, args.command.clone())?,
+        false => request(&meaning, args.command.clone(), "sandbox")?,
+    };
     let (term, kind) = world::terminal_kind();
-    if args.pty && !env.iter().any(|(name, _)| *name == term) {
-        env.push((term, kind));
+    if args.pty && !request.env.iter().any(|(name, _)| *name == term) {
+        request.env.push((term, kind));
     }
-    let mut request = ExecRequest::new(args.command.clone(), "/".into(), env);
-    request.cwd = meaning.directory;
-    request.labels.by = Some("sandbox");
-    // A person who waits can stop waiting: there is no deadline unless one was asked for.
-    request.limits.deadline = args.timeout;
-    request.limits.idle = args.idle_timeout;
-    request.limits.output = args.max_output;
-    if let Some(grace) = args.grace {
-        request.limits.grace = grace;
-    }
+    request.limits = args.limits();
     request.stdio = match (args.pty, args.json) {
         (true, _) => Stdio::Terminal(terminal::size()),
         (false, true) => Stdio::Capture,
@@ -143,6 +133,26 @@ fn prepare(args: &SandboxArgs) -> Result<Prepared, MeaningError> {
         request.budget = OutputBudget { bytes: 0, lines: 0 };
     }
     Ok(Prepared { sandbox, request })
+}
+
+/// A command as everything around it has it, with the binary's other names on its `PATH`. `by`: who asks, for the audit log.
+pub(super) fn request(
+    meaning: &Meaning,
+    command: Vec<OsString>,
+    by: &'static str,
+) -> Result<ExecRequest, MeaningError> {
+    let mut request = plain_request(meaning, command)?;
+    if let Some(aliases) = &aliases(meaning) {
+        put_first(aliases, &mut request.env);
+    }
+    request.labels.by = Some(by);
+    Ok(request)
+}
+
+fn plain_request(meaning: &Meaning, command: Vec<OsString>) -> Result<ExecRequest, MeaningError> {
+    let mut request = ExecRequest::new(command, "/".into(), meaning.environment()?);
+    request.cwd = meaning.directory.clone();
+    Ok(request)
 }
 
 /// The binary's other names, for the command's `PATH`. Going without is no reason not to run.
@@ -311,21 +321,22 @@ async fn listen(signals: &Signals, route: &Route, ended_by: &mut Option<Signal>)
     loop {
         let Ok(mut ready) = watched.readable().await else { return };
         while let Some(received) = signals.take() {
-            // The first one ends a call; of what is handed on, the last one may end the command.
             match route {
-                Route::Forward(_) => *ended_by = Some(received.signal),
-                Route::Cancel(_) => *ended_by = ended_by.or(Some(received.signal)),
-            }
-            match route {
-                // A signal of the terminal has reached the command already or, where it left our process group, the process
-                // beside it, which passes it on.
-                Route::Forward(forward) if !received.from_terminal => {
-                    if forward.send(Control::Signal(received.signal as i32)).is_err() {
+                Route::Forward(forward) => {
+                    // Of what is handed on, the last one may end the command.
+                    *ended_by = Some(received.signal);
+                    // A signal of the terminal has reached the command already or, where it left our process group, the process
+                    // beside it, which passes it on.
+                    let control = Control::Signal(received.signal as i32);
+                    if !received.from_terminal && forward.send(control).is_err() {
                         return;
                     }
                 }
-                Route::Forward(_) => {}
-                Route::Cancel(token) => token.cancel(),
+                Route::Cancel(token) => {
+                    // The first one ends a call.
+                    *ended_by = ended_by.or(Some(received.signal));
+                    token.cancel();
+                }
             }
         }
         ready.clear_ready();

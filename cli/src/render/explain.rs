@@ -78,7 +78,9 @@ impl Report<'_> {
             text.push_str(&format!("  what it sent over {outside} is not undone\n"));
         }
         if let Some(replay) = &self.result.replay {
-            limits_of_the_view(replay, &mut text);
+            for line in limits_of_the_view(replay) {
+                text.push_str(&format!("  {line}\n"));
+            }
         }
         for denial in &self.result.denials {
             denied(denial, &mut text);
@@ -94,23 +96,20 @@ impl Report<'_> {
     }
 }
 
-/// What failed for no reason of the sandbox's.
-fn limits_of_the_view(replay: &Replay, text: &mut String) {
-    if replay.full {
-        text.push_str(&format!(
-            "  the view had no room left ({} bytes): what failed for that was not refused; --view-size gives more\n",
+/// What failed for no reason of the sandbox's, a line each.
+pub(super) fn limits_of_the_view(replay: &Replay) -> Vec<String> {
+    let full = replay.full.then(|| {
+        format!(
+            "the view had no room left ({} bytes): what failed for that was not refused; --view-size gives more",
             replay.bytes
-        ));
-    }
-    for one in &replay.only_here {
-        let errno = Errno::from_raw(one.errno);
-        text.push_str(&format!(
-            "  only in the view: {} {} ({errno:?}): {}\n",
-            one.operation.name(),
-            shown(&one.target),
-            one.why
-        ));
-    }
+        )
+    });
+    let only_here = replay.only_here.iter().map(|one| {
+        let (operation, target, errno) =
+            (one.operation.name(), shown(&one.target), Errno::from_raw(one.errno));
+        format!("only in the view: {operation} {target} ({errno:?}): {}", one.why)
+    });
+    full.into_iter().chain(only_here).collect()
 }
 
 fn denied(denial: &Denial, text: &mut String) {

@@ -6,9 +6,9 @@ use codex_core::denial::{Learned, MOST_LEARNING_RUNS, Stopped};
 use codex_core::exec::ExecResult;
 use codex_core::output::Captured;
 use codex_linux_sandbox::shown;
-use nix::errno::Errno;
 use serde::Serialize;
 
+use super::explain::limits_of_the_view;
 use super::{bytes, complaint, error_bytes};
 
 /// All that there is to say.
@@ -19,6 +19,8 @@ pub(crate) struct Report<'r> {
     /// Directories that were made.
     pub(crate) made: &'r [PathBuf],
     pub(crate) in_place: bool,
+    /// What the runs could reach that no view undoes.
+    pub(crate) outside: Option<&'static str>,
     /// What was typed and is in no line.
     pub(crate) overrides: &'r [String],
 }
@@ -37,11 +39,13 @@ impl Report<'_> {
             learned: &'r Learned,
             made: Vec<String>,
             in_place: bool,
+            effects_outside: Option<&'static str>,
             typed_beside: &'r [String],
         }
         let made = self.made.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         let (in_place, typed_beside) = (self.in_place, self.overrides);
-        let learned = Lesson { learned: self.learned, made, in_place, typed_beside };
+        let learned =
+            Lesson { learned: self.learned, made, in_place, effects_outside: self.outside, typed_beside };
         super::json(&Whole { result: self.result, learned })
     }
 
@@ -96,7 +100,7 @@ impl Report<'_> {
                 "nothing was seen to be refused in the last run: it fails for another reason, or one that nobody sees"
             }
             Stopped::NotObserved => "nobody could observe it, and nothing is granted for what is only likely",
-            Stopped::TooManyRuns => "it was granted something sixteen times over, and is not run again",
+            Stopped::TooManyRuns => "after sixteen runs it is not run again",
         }
     }
 
@@ -116,13 +120,7 @@ impl Report<'_> {
             say(&format!("it ran with {} as well, which is in no line", shown(typed)));
         }
         if let Some(replay) = &self.result.replay {
-            if replay.full {
-                say(&format!("the view had no room left ({} bytes); --view-size gives more", replay.bytes));
-            }
-            for one in &replay.only_here {
-                let (errno, target) = (Errno::from_raw(one.errno), shown(&one.target));
-                say(&format!("only in the view: {} {target} ({errno:?}): {}", one.operation.name(), one.why));
-            }
+            limits_of_the_view(replay).iter().for_each(|line| say(line));
         }
         if !learned.complete {
             say("not all that was refused is known; --json says why");
@@ -130,7 +128,10 @@ impl Report<'_> {
         if self.in_place {
             say("it ran on the directories themselves, and was not tried without each line");
         } else {
-            say("nothing that it did was done: it ran in views, which are gone");
+            say("nothing that it did here was done: it ran in views, which are gone");
+        }
+        if let Some(outside) = self.outside {
+            say(&format!("what it sent over {outside} was sent, in every run that could"));
         }
     }
 }

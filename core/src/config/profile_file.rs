@@ -12,13 +12,10 @@ use codex_linux_sandbox::shown;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstatat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{Gid, UnlinkatFlags, fchown, fsync, unlinkat};
 
 use super::escape::toml_key;
-use super::source_file::FILE_NAME;
-
-/// Larger than this no file is read back.
-const LARGEST: u64 = 1 << 20;
+use super::source_file::{FILE_NAME, SIZE_LIMIT};
 
 /// Why no profile was written.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +89,10 @@ pub fn write_profile(
         let mut file =
             File::from(openat(&directory, beside.as_str(), flags, Mode::from_bits_truncate(0o600))?);
         made = true;
+        // Its group first: what one may do by the mode is not for another.
+        if let Some((_, status)) = &found {
+            fchown(&file, None, Some(Gid::from_raw(status.gid())))?;
+        }
         fchmod(&file, Mode::from_bits_truncate(mode))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
@@ -107,7 +108,10 @@ pub fn write_profile(
         // What was planted there is not ours to take away.
         if made && let Err(_gone) = unlinkat(&directory, beside.as_str(), UnlinkatFlags::NoRemoveDir) {}
     }
-    renamed.map(|()| path)
+    renamed?;
+    // A file system that does not wait for a directory has written it all the same.
+    if let Err(_unwaited) = fsync(&directory) {}
+    Ok(path)
 }
 
 /// The file and what it is, where there is one and it is nobody else's.
@@ -135,8 +139,8 @@ fn read(
         return Err(foreign("it has a second name, a hard link"));
     }
     let mut text = String::new();
-    file.take(LARGEST).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 == LARGEST {
+    file.take(SIZE_LIMIT + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > SIZE_LIMIT {
         return Err(foreign("it is larger than 1 MiB"));
     }
     Ok(Some((text, status)))
@@ -185,6 +189,8 @@ fn with_profile(text: &str, name: &str, lines: &str, replace: bool) -> Result<St
     let after: toml::Table = whole.parse().map_err(|_not_toml| Refused::Form)?;
     let is_whole = profile(&after, name) == Some(wanted)
         && without_profile(after, name) == without_profile(before, name);
+    // What is longer nobody would read any more.
+    let is_whole = is_whole && whole.len() as u64 <= SIZE_LIMIT;
     is_whole.then_some(whole).ok_or(Refused::Form)
 }
 

@@ -16,7 +16,7 @@ use super::position::LineIndex;
 use super::problem::{Place, Problem, ProblemKind};
 
 /// Larger than any configuration, and small enough to read and parse in no time.
-const SIZE_LIMIT: u64 = 1 << 20;
+pub(super) const SIZE_LIMIT: u64 = 1 << 20;
 
 /// The name of the configuration file in its directory.
 pub(super) const FILE_NAME: &str = "config.toml";

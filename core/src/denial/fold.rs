@@ -13,14 +13,14 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Takes one. The same operation on the same target counts; a new one beyond [`MOST_TARGETS`] is
-    /// [dropped](Self::dropped).
+    /// Takes one. The same operation on the same object counts, by the place where that is known: a name can lead elsewhere a moment
+    /// later. A new one beyond [`MOST_TARGETS`] is [dropped](Self::dropped).
     pub fn push(&mut self, denial: Denial) {
         let same = |known: &&mut Denial| {
+            let places = known.resolved_target.as_ref().zip(denial.resolved_target.as_ref());
             known.operation == denial.operation
                 && known.certainty == denial.certainty
-                && (known.target == denial.target
-                    || (known.resolved_target.is_some() && known.resolved_target == denial.resolved_target))
+                && places.map_or(known.target == denial.target, |(known, place)| known == place)
         };
         if let Some(known) = self.kept.iter_mut().find(same) {
             known.count = known.count.saturating_add(denial.count);
@@ -79,6 +79,18 @@ mod tests {
         let kept = fold.finish();
         assert_eq!(kept.len(), MOST_TARGETS);
         assert_eq!(kept[0].count, 10 * MOST_TARGETS as u64);
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_another() {
+        let at =
+            |target: &str, place: &str| Denial { resolved_target: Some(place.to_owned()), ..denial(target) };
+        let mut fold = Fold::default();
+        for one in [at("way", "/cache"), at("way", "/secret"), at("other", "/cache"), denial("way")] {
+            fold.push(one);
+        }
+        let kept: Vec<_> = fold.finish().into_iter().map(|one| (one.resolved_target, one.count)).collect();
+        assert_eq!(kept, [(Some("/cache".to_owned()), 3), (Some("/secret".to_owned()), 1)]);
     }
 
     #[test]

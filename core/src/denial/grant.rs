@@ -170,7 +170,7 @@ pub(super) fn list_toml<'p>(
 
 /// A name as a shell takes it. `None` for one that is not on one line, or moves a terminal: commands choose names, and what is
 /// ready to be pasted can't be escaped.
-fn shell_word(text: &str) -> Option<String> {
+pub(super) fn shell_word(text: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+@:,=".contains(&byte);
     if codex_linux_sandbox::shown(text) != text {
         return None;

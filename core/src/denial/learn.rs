@@ -8,9 +8,9 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
-use codex_linux_sandbox::shown;
 use serde::Serialize;
 
+use super::grant::shell_word;
 use super::record::{Certainty, Denial, Opens};
 use super::secret::{is_run_by_itself, is_secret};
 use super::tools::TOOLS;
@@ -172,15 +172,11 @@ impl Learner {
             .filter(|(index, _)| self.on_trial != Some(*index))
             .map(|(_, line)| line)
             .collect();
-        let sourced =
-            |path: &PathBuf, origin: &Origin| Sourced { value: path.clone(), origin: origin.clone() };
-        settings.sandbox.allow_unix_sockets.items = lines
-            .iter()
-            .filter_map(|line| match &line.opens {
-                Opens::UnixSocket(path) => Some(sourced(path, &line.origin)),
-                Opens::Network | Opens::Write(_) => None,
-            })
-            .collect();
+        let named = |of: fn(&Opens) -> Option<&PathBuf>| {
+            let named = lines.iter().filter_map(|line| Some((of(&line.opens)?, &line.origin)));
+            named.map(|(path, origin)| Sourced { value: path.clone(), origin: origin.clone() }).collect()
+        };
+        settings.sandbox.allow_unix_sockets.items = named(Opens::socket);
         let mode = &mut settings.sandbox_mode;
         if mode.value != SandboxMode::WorkspaceWrite {
             return settings;
@@ -188,13 +184,7 @@ impl Learner {
         if !self.mode_is_needed || self.on_trial == Some(self.lines.len()) {
             *mode = Sourced::from_flag(SandboxMode::ReadOnly, LEARNT);
         }
-        settings.workspace_write.writable_roots.items = lines
-            .iter()
-            .filter_map(|line| match &line.opens {
-                Opens::Write(path) => Some(sourced(path, &line.origin)),
-                Opens::Network | Opens::UnixSocket(_) => None,
-            })
-            .collect();
+        settings.workspace_write.writable_roots.items = named(Opens::directory);
         let network = lines.iter().find(|line| line.opens == Opens::Network);
         settings.workspace_write.network_access = Sourced {
             value: network.is_some(),
@@ -207,8 +197,8 @@ impl Learner {
 
     /// Takes what is known of a run under these settings.
     ///
-    /// Granted is one thing: of all that may be granted, what was refused last. A command ends by what it can't do without, and
-    /// what was refused long before is more often something that it goes on without.
+    /// Granted is one thing: of all that may be granted, what was first refused last. A command ends by what it can't do without,
+    /// and what was refused long before is more often something that it goes on without.
     pub fn learn(&mut self, round: &Round<'_>) -> Next {
         self.runs += 1;
         self.note(round);
@@ -290,7 +280,9 @@ impl Learner {
                 sockets.iter().map(socket).find(is_new)
             }
             Op::Write | Op::Create | Op::Remove | Op::Rename | Op::Metadata => {
-                directories.iter().find(|word| place.starts_with(word)).map(|word| Opens::Write(word.clone()))
+                // The narrowest of them.
+                let above = directories.iter().filter(|word| place.starts_with(word));
+                above.max_by_key(|word| word.as_os_str().len()).map(|word| Opens::Write(word.clone()))
             }
             Op::Read | Op::Connect | Op::Signal | Op::Call | Op::Use => None,
         }
@@ -311,7 +303,7 @@ impl Learner {
         let word = match denial.allow.as_ref().map(|allow| &allow.opens) {
             _ if denial.certainty != Certainty::Exact || self.grant(denial).is_some() => None,
             Some(Opens::Network) => Some("network".to_owned()),
-            Some(Opens::Write(place) | Opens::UnixSocket(place)) => Some(shown(place)),
+            Some(Opens::Write(place) | Opens::UnixSocket(place)) => place.to_str().and_then(shell_word),
             None => None,
         };
         let is_open_to_words = self.said.sandbox_mode.value == SandboxMode::WorkspaceWrite

@@ -57,6 +57,22 @@ pub enum Opens {
     UnixSocket(PathBuf),
 }
 
+impl Opens {
+    pub(super) fn directory(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Write(directory) => Some(directory),
+            Self::Network | Self::UnixSocket(_) => None,
+        }
+    }
+
+    pub(super) fn socket(&self) -> Option<&PathBuf> {
+        match self {
+            Self::UnixSocket(socket) => Some(socket),
+            Self::Network | Self::Write(_) => None,
+        }
+    }
+}
+
 /// What would allow it: the narrowest grant that makes sense.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Allow {

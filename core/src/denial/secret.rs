@@ -25,6 +25,9 @@ const IN_HOME: &[&str] = &[
     ".git-credentials",
     ".npmrc",
     ".pypirc",
+    ".nuget/NuGet",
+    ".cache/huggingface/token",
+    ".cache/huggingface/stored_tokens",
     ".cargo/credentials",
     ".cargo/credentials.toml",
     ".gem/credentials",
@@ -110,6 +113,7 @@ const RUN_BY_ITSELF: &[&str] = &[
     ".config/yarn",
     ".config/containers",
     ".docker/cli-plugins",
+    ".nuget/plugins",
 ];
 
 /// Sockets that hold keys, or start programs outside.
@@ -155,7 +159,9 @@ mod tests {
     #[test]
     fn secrets_and_what_holds_them() {
         let home = Some(Path::new("/home/u"));
-        for secret in ["/home/u/.ssh/id", "/home/u/.aws", "/home/u", "/home", "/home/u/.config"] {
+        for secret in
+            ["/home/u/.ssh/id", "/home/u/.aws", "/home/u", "/home", "/home/u/.config", "/home/u/.cache"]
+        {
             assert!(is_secret(Path::new(secret), home), "{secret}");
         }
         for open in ["/home/u/.cache/pip", "/home/u/.sshx", "/home/v/.ssh"] {
@@ -190,7 +196,7 @@ mod tests {
         for secret in ["users/u/.aws/x", "users/u", "keys/id", "keys", "home/.ssh/id"] {
             assert!(is_secret(&real.join(secret), Some(&home)), "{secret}");
         }
-        for open in ["users/u/.cache", "users/v/.aws", "other"] {
+        for open in ["users/u/.cache/pip", "users/v/.aws", "other"] {
             assert!(!is_secret(&real.join(open), Some(&home)), "{open}");
         }
     }

@@ -153,7 +153,9 @@ impl Said {
 
     /// What was seen, and then what was said of anything else.
     fn explain(&self, tried: &Tried, speaks: bool) -> Vec<Denial> {
-        let judge = self.sandbox.judge_at(&self.rung, self.protection.as_ref(), self.home.as_deref());
+        // As places are named: with links followed.
+        let home = self.home.as_ref().map(|home| home.canonicalize().unwrap_or_else(|_gone| home.clone()));
+        let judge = self.sandbox.judge_at(&self.rung, self.protection.as_ref(), home.as_deref());
         let mut denials: Vec<Denial> =
             tried.seen.iter().filter_map(|seen| confirm(seen, &judge, &self.rung.plan)).collect();
         if speaks {

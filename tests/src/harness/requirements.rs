@@ -1,7 +1,7 @@
 //! What a test needs of the machine. Missing, it is a loud skip at a desk and a failure in CI.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use nix::unistd::{AccessFlags, access};
@@ -54,6 +54,19 @@ pub fn at_hand(name: &str) -> bool {
         announce(&format!("SKIP: {name} is not at hand"));
     }
     found
+}
+
+/// A `PATH` with the very toolchain that builds the tests. Where that lies in somebody's home, others can't use it: they skip, which
+/// is announced.
+pub fn own_rust(scene: &Scene) -> Option<String> {
+    let tools = Path::new(env!("CARGO")).parent()?;
+    let path = format!("{}:{PATH}", tools.display());
+    let asks = scene.under(Policy::Bare).shell("cargo -V && rustc -V && cc --version").env("PATH", &path);
+    if asks.run().code() == Some(0) {
+        return Some(path);
+    }
+    announce("SKIP: this user can't use the tests' own Rust");
+    None
 }
 
 fn find(name: &str) -> Option<PathBuf> {

@@ -1,8 +1,6 @@
 //! Real work.
 
-use std::path::Path;
-
-use codex_tests::harness::{Api, Model, Policy, Presence, Scene, announce, require_tool};
+use codex_tests::harness::{Api, Model, Presence, Scene, own_rust, require_tool};
 use serde_json::json;
 
 use super::{call, events, exec, exec_at, run_command, say};
@@ -52,14 +50,7 @@ pub(super) fn a_failing_test_is_fixed_in_a_python_project(scene: &Scene) {
 }
 
 pub(super) fn a_failing_test_is_fixed_in_a_crate(scene: &Scene) {
-    // The very toolchain that builds the tests. Where it lies in somebody's home, others can't use it.
-    let Some(tools) = Path::new(env!("CARGO")).parent() else { return };
-    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", tools.display());
-    if scene.under(Policy::Bare).shell("cargo -V && rustc -V && cc --version").env("PATH", &path).run().code()
-        != Some(0)
-    {
-        return announce("SKIP: this user can't use the tests' own Rust");
-    }
+    let Some(path) = own_rust(scene) else { return };
     scene.file("workspace/Cargo.toml", "[package]\nname = 'small'\nversion = '0.1.0'\nedition = '2021'\n");
     scene.directory("workspace/src");
     let source = "pub fn add(a: u8, b: u8) -> u8 {\n    a - b\n}\n\n#[test]\nfn adds() {\n    assert_eq!(add(2, 1), 3);\n}\n";

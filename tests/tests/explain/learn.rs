@@ -168,6 +168,29 @@ pub(super) fn secrets_and_metadata_are_not_granted_without_a_word(scene: &Scene)
     }
 }
 
+/// A root has to be there, and so it is made; but not for a trial, nor for good where nothing came of it.
+pub(super) fn what_is_made_does_not_hide_that_it_was_missing(scene: &Scene) {
+    scene.directory("home/.cache");
+    let cache = scene.path("home/.cache/pip");
+    let script = "mkdir -p ~/.cache/pip";
+    assert_ne!(run(scene, ["--full-auto"], script).code(), Some(0));
+    let learned = learn(scene, &[], &format!("{script}; exit 3"));
+    assert_eq!(
+        (&learned["stopped"], &learned["made"]),
+        (&"nothing_refused".into(), &serde_json::json!([])),
+        "{learned}"
+    );
+    assert!(!cache.exists());
+
+    let learned = learn(scene, &[], script);
+    assert_eq!(learned["stopped"], "passed", "{learned}");
+    assert_eq!(learned["made"], serde_json::json!([cache]), "{learned}");
+    let toml = learned["toml"].as_str().expect("lines");
+    assert!(toml.contains(&format!("\"{}\"", cache.display())), "{toml}");
+    configure(scene, toml);
+    run::<[&str; 0]>(scene, [], script).expect_code(0);
+}
+
 pub(super) fn the_network_and_sockets_take_words(scene: &Scene) {
     let Some(python) = require_tool("python3") else { return };
     let (tcp, unix) = (Listener::tcp("127.0.0.1"), Listener::unix_stream(scene));

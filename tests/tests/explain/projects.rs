@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use codex_tests::harness::{Policy, Scene, at_hand, require_tool};
+use codex_tests::harness::{Policy, Scene, own_rust, require_tool};
 
 use super::learn::{configure, none_can_go, run};
 
@@ -71,13 +71,15 @@ fn empty(directory: &Path) {
 
 /// Sources of a registry that is a folder, and of a repository, are unpacked below `~/.cargo`.
 pub(super) fn cargo(scene: &Scene) {
-    if !at_hand("cargo") || require_tool("git").is_none() {
+    if require_tool("git").is_none() {
         return;
     }
+    let Some(path) = own_rust(scene) else { return };
     scene.directory("home/.cargo");
+    let with_rust = |script: &str| format!("export PATH='{path}'\n{script}");
     Project {
-        prepare: CARGO,
-        build: "cargo build --quiet",
+        prepare: &with_rust(CARGO),
+        build: &with_rust("cargo build --quiet"),
         learns: &["home/.cargo/git", "home/.cargo/registry"],
         words: &[],
         results: &["workspace/target"],
@@ -109,7 +111,7 @@ pub(super) fn npm(scene: &Scene) {
     Project {
         prepare: NPM,
         build: NPM_BUILD,
-        learns: &["home/.npm"],
+        learns: &["home/.npm/_cacache"],
         words: &[],
         results: &["workspace/node_modules"],
     }

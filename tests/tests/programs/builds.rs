@@ -1,6 +1,6 @@
 //! Programs that build and install: each takes seconds, so that each runs once without the sandbox and once in it.
 
-use codex_tests::harness::{Scene, at_hand, require_tool};
+use codex_tests::harness::{Scene, at_hand, own_rust, require_tool};
 
 use crate::{judge_slow, sockets, writes};
 
@@ -47,13 +47,14 @@ javac -d . Talk.java && java -cp . Talk"#, "7"),
     ]);
 }
 
-#[rustfmt::skip]
 pub(crate) fn cargo(scene: &Scene) {
-    if !at_hand("cargo") { return }
-    judge_slow(scene, &[
-        writes("cargo, build and test", "sh", r#"set -e; export CARGO_HOME=$PWD/cargo-home CARGO_TERM_QUIET=true
+    let Some(path) = own_rust(scene) else { return };
+    let script = format!("export PATH='{path}'\n{CARGO}");
+    // Rows are of programs that are known when this is compiled; the toolchain's place is not.
+    judge_slow(scene, &[writes("cargo, build and test", "sh", script.leak(), "2")]);
+}
+
+const CARGO: &str = r#"set -e; export CARGO_HOME=$PWD/cargo-home CARGO_TERM_QUIET=true
 mkdir -p src; printf '[package]\nname = "tiny"\nversion = "0.1.0"\nedition = "2021"\n' > Cargo.toml
 echo 'fn main() { println!("{}", two()); } fn two() -> i32 { 2 } #[test] fn is_two() { assert_eq!(two(), 2); }' > src/main.rs
-cargo build --offline && cargo test --offline > /dev/null && target/debug/tiny"#, "2"),
-    ]);
-}
+cargo build --offline && cargo test --offline > /dev/null && target/debug/tiny"#;

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use codex_linux_sandbox::shown;
 use proptest::prelude::*;
 
 use super::super::judge::Operation;
@@ -104,7 +105,7 @@ fn try_all(learner: &mut Learner, needed: &[&str]) {
 #[test]
 fn caches_are_granted_one_by_one_the_last_refused_first() {
     let mut learner = learner(&[]);
-    let (pip, npm) = ("/home/u/.cache/pip", "/home/u/.npm");
+    let (pip, npm) = ("/home/u/.cache/pip", "/home/u/.npm/_cacache");
     let denials = [at(1.0, write("/home/u/.cache/pip/x", pip)), at(2.0, write("/home/u/.npm/_cacache", npm))];
     assert_eq!(learner.learn(&failed(&denials)), Next::Again(writing(npm)));
     let roots: Vec<PathBuf> = learner.settings().workspace_write.writable_roots.values().cloned().collect();
@@ -116,7 +117,7 @@ fn caches_are_granted_one_by_one_the_last_refused_first() {
     assert_eq!(said(&learner), [mode(), list(ROOTS, &[npm])].into());
     let learned = learner.learned();
     assert!(
-        learned.toml.contains("    # create /home/u/.npm/_cacache\n    \"/home/u/.npm\",\n"),
+        learned.toml.contains("    # create /home/u/.npm/_cacache\n    \"/home/u/.npm/_cacache\",\n"),
         "{}",
         learned.toml
     );
@@ -131,14 +132,16 @@ fn nothing_else_is_granted_without_a_word() {
         write("/data/x", "/data"),
         write("/home/u/.cache/pre-commit/x", "/home/u/.cache/pre-commit"),
         write("/home/u/.cargo/bin/x", "/home/u/.cargo/bin"),
+        // Beside the packages lie programs that are run as they are.
+        write("/home/u/.npm/_npx/x", "/home/u/.npm"),
         // Of another home, or of a judge that knew of none.
-        write("/home/v/.npm/x", "/home/v/.npm"),
+        write("/home/v/.npm/_cacache/x", "/home/v/.npm/_cacache"),
         write("/home/u/.aws/x", "/home/u/.aws"),
         secret.clone(),
-        Denial { certainty: Certainty::Likely, ..write("/home/u/.npm/x", "/home/u/.npm") },
+        Denial { certainty: Certainty::Likely, ..write("/home/u/.npm/_cacache/x", "/home/u/.npm/_cacache") },
         Denial {
             resolved_target: Some("/home/u/.ssh/id".to_owned()),
-            ..write("/home/u/.npm/id", "/home/u/.npm")
+            ..write("/home/u/.npm/_cacache/id", "/home/u/.npm/_cacache")
         },
         denial(Operation::Connect, "192.0.2.1:443", Some(Opens::Network)),
         denial(Operation::Unix, "/run/s", Some(Opens::UnixSocket("/run/s".into()))),
@@ -148,9 +151,9 @@ fn nothing_else_is_granted_without_a_word() {
     let learned = plain.learned();
     assert_eq!((said(&plain), learned.withheld.len()), ([mode()].into(), denials.len()));
     assert!(learned.withheld[0].ends_with("; takes --learn-also /data"), "{:?}", learned.withheld);
-    assert!(learned.withheld[8].ends_with("; takes --learn-also network"), "{:?}", learned.withheld);
+    assert!(learned.withheld[9].ends_with("; takes --learn-also network"), "{:?}", learned.withheld);
     // Nobody is told how to open what has no grant.
-    assert!(!learned.withheld[5].contains("takes"), "{:?}", learned.withheld);
+    assert!(!learned.withheld[6].contains("takes"), "{:?}", learned.withheld);
 
     let words = ["/data", "/home/u/.ssh", "/run/s", "network"];
     let mut learner = learner(&words);
@@ -169,10 +172,35 @@ fn nothing_else_is_granted_without_a_word() {
 }
 
 #[test]
+fn the_narrowest_word_counts() {
+    for words in [["/data", "/data/deep"], ["/data/deep", "/data"]] {
+        let mut learner = learner(&words);
+        let denials = [write("/data/deep/er/x", "/data/deep/er")];
+        assert_eq!(learner.learn(&failed(&denials)), Next::Again(writing("/data/deep")));
+    }
+}
+
+#[test]
+fn a_word_that_is_told_can_be_pasted() {
+    for (directory, told) in
+        [("/data/x;curl evil", Some("; takes --learn-also '/data/x;curl evil'")), ("/data/x\ny", None)]
+    {
+        let mut learner = learner(&[]);
+        let denials = [write(&format!("{directory}/new"), directory)];
+        assert_eq!(learner.learn(&failed(&denials)), Next::Stop(Stopped::OnlyWithheld));
+        let withheld = learner.learned().withheld;
+        match told {
+            Some(told) => assert!(withheld[0].ends_with(told), "{withheld:?}"),
+            None => assert!(!withheld[0].contains("takes"), "{withheld:?}"),
+        }
+    }
+}
+
+#[test]
 fn under_read_only_nothing_is_widened_but_sockets() {
     let mut learner = with(Settings::default(), &["/data", "network", "/run/s"]);
     let denials = [
-        write("/home/u/.npm/x", "/home/u/.npm"),
+        write("/home/u/.npm/_cacache/x", "/home/u/.npm/_cacache"),
         write("/data/x", "/data"),
         denial(Operation::Connect, "192.0.2.1:443", Some(Opens::Network)),
     ];

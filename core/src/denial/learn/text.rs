@@ -1,5 +1,7 @@
 //! What was learnt, as lines of TOML with their reasons.
 
+use std::path::PathBuf;
+
 use codex_linux_sandbox::shown;
 
 use super::super::grant::WRITING;
@@ -15,35 +17,33 @@ impl Learner {
     /// The lines. A setting stands there where the user's file does not say just that by itself.
     pub(super) fn toml(&self) -> String {
         let mut text = String::new();
-        let write = |opens: &Opens| matches!(opens, Opens::Write(_));
-        let socket = |opens: &Opens| matches!(opens, Opens::UnixSocket(_));
         let mode = &self.said.sandbox_mode;
         if self.mode_is_needed && !is_in_the_file(&mode.origin) {
             let why =
                 if self.mode_was_tried { "it fails under read-only" } else { "what the rest belongs to" };
             text.push_str(&format!("# {why}{}\n{WRITING}\n", by(&mode.origin)));
         }
-        self.list("sandbox_workspace_write.writable_roots", write, &mut text);
+        self.list("sandbox_workspace_write.writable_roots", Opens::directory, &mut text);
         for line in self.lines.iter().filter(|line| line.opens == Opens::Network) {
             if !is_in_the_file(&line.origin) {
                 reasons(line, "", &mut text);
                 text.push_str("sandbox_workspace_write.network_access = true\n");
             }
         }
-        self.list("sandbox.allow_unix_sockets", socket, &mut text);
+        self.list("sandbox.allow_unix_sockets", Opens::socket, &mut text);
         text
     }
 
     /// A list replaces the one that the file has, and so says all of it.
-    fn list(&self, key: &str, is_its: impl Fn(&Opens) -> bool, text: &mut String) {
-        let lines: Vec<&Line> = self.lines.iter().filter(|line| is_its(&line.opens)).collect();
-        if lines.iter().all(|line| is_in_the_file(&line.origin)) {
+    fn list(&self, key: &str, of: fn(&Opens) -> Option<&PathBuf>, text: &mut String) {
+        let lines: Vec<(&Line, &PathBuf)> =
+            self.lines.iter().filter_map(|line| Some((line, of(&line.opens)?))).collect();
+        if lines.iter().all(|(line, _)| is_in_the_file(&line.origin)) {
             return;
         }
         text.push_str(&format!("{key} = [\n"));
-        for line in lines {
-            let (Opens::Write(path) | Opens::UnixSocket(path)) = &line.opens else { continue };
-            // A name that is not UTF-8 had no grant; what was typed may be one, and is told as withheld by nobody.
+        for (line, path) in lines {
+            // A name that is not UTF-8 has no grant and is no word; one that was typed as a root may be.
             let Some(path) = path.to_str() else {
                 text.push_str(&format!("    # not UTF-8, which TOML can't say: {}\n", shown(path)));
                 continue;
