@@ -4,7 +4,7 @@
 //! the question stood there. Commands have no terminal, or one of their own, and can't type here.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
@@ -13,6 +13,8 @@ use codex_core::exec::watch;
 use nix::fcntl::OFlag;
 use nix::sys::termios::{FlushArg, tcflush};
 use nix::unistd::{getpgrp, tcgetpgrp};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use crate::render::question::{prompt, question};
 
@@ -24,25 +26,85 @@ const MOST_TRIES: usize = 3;
 
 /// Whoever sits at the controlling terminal.
 #[derive(Debug)]
-pub(crate) struct AtTheTerminal;
+pub(crate) struct AtTheTerminal {
+    /// Where what they are asked is written. Whoever does that waits for a terminal that stands still, and we don't.
+    questions: UnboundedSender<Asked>,
+}
 
-impl Person for AtTheTerminal {
-    fn ask<'a>(&'a self, question: &'a Question) -> Asking<'a> {
-        Box::pin(async move { ask(question).await.unwrap_or_else(Answer::Nobody) })
+impl AtTheTerminal {
+    /// Somebody, whose questions are written by whoever takes them from there.
+    pub(crate) fn new() -> (Self, UnboundedReceiver<Asked>) {
+        let (questions, asked) = unbounded_channel();
+        (Self { questions }, asked)
     }
 }
 
-async fn ask(asked: &Question) -> Result<Answer, String> {
+/// A question that comes to stand at the terminal, where nothing else is written until it is answered or withdrawn.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    terminal: File,
+    pieces: UnboundedReceiver<Piece>,
+}
+
+/// What is written of it at once, and who waits for that.
+type Piece = (String, oneshot::Sender<io::Result<()>>);
+
+impl Asked {
+    /// Writes the question. Returns when nobody waits for its answer any more.
+    pub(crate) async fn stand(mut self) {
+        while let Some(piece) = self.pieces.recv().await {
+            self.write(piece);
+        }
+    }
+
+    /// The same, where there is a thread for it.
+    pub(crate) fn stand_here(mut self) {
+        while let Some(piece) = self.pieces.blocking_recv() {
+            self.write(piece);
+        }
+    }
+
+    fn write(&mut self, (text, written): Piece) {
+        // What is withdrawn already is not asked.
+        if !written.is_closed()
+            && let Err(_gone) = written.send(self.terminal.write_all(text.as_bytes()))
+        {}
+    }
+}
+
+/// Writes a part of a question, and waits until it stands there.
+async fn show(pieces: &UnboundedSender<Piece>, text: &str) -> io::Result<()> {
+    let gone = || io::Error::from(ErrorKind::BrokenPipe);
+    let (written, stands) = oneshot::channel();
+    pieces.send((text.to_owned(), written)).map_err(|_| gone())?;
+    stands.await.map_err(|_| gone())?
+}
+
+impl Person for AtTheTerminal {
+    fn ask<'a>(&'a self, question: &'a Question) -> Asking<'a> {
+        Box::pin(async move { ask(question, &self.questions).await.unwrap_or_else(Answer::Nobody) })
+    }
+}
+
+async fn ask(asked: &Question, questions: &UnboundedSender<Asked>) -> Result<Answer, String> {
     let mut terminal = open()?;
     // It takes a long question whole, where the other would take what there is room for.
-    let mut display = OpenOptions::new()
+    let display = OpenOptions::new()
         .write(true)
         .custom_flags(OFlag::O_NOCTTY.bits())
         .open(TERMINAL)
         .map_err(|error| format!("there is no terminal ({TERMINAL}: {error})"))?;
-    let lost = |error: std::io::Error| format!("the terminal is gone ({error})");
+    let lost = |error: io::Error| format!("the terminal is gone ({error})");
     let readable = terminal.as_fd().try_clone_to_owned().and_then(watch).map_err(lost)?;
-    display.write_all(question(asked).as_bytes()).map_err(lost)?;
+    let (pieces, to_write) = unbounded_channel();
+    let nobody = |_| "nothing can be asked any more".to_owned();
+    questions.send(Asked { terminal: display, pieces: to_write }).map_err(nobody)?;
+    let text = question(asked);
+    show(&pieces, text.strip_suffix(prompt(asked)).unwrap_or(&text)).await.map_err(lost)?;
+    // Who has not seen it has not answered it.
+    tcflush(&terminal, FlushArg::TCIFLUSH)
+        .map_err(|errno| format!("the terminal can't be asked at ({errno})"))?;
+    show(&pieces, prompt(asked)).await.map_err(lost)?;
     let mut typed = Vec::new();
     for _ in 0..MOST_TRIES {
         let line = loop {
@@ -68,12 +130,12 @@ async fn ask(asked: &Question) -> Result<Answer, String> {
         if let Some(answer) = understood(&line, asked.may_last) {
             return Ok(answer);
         }
-        display.write_all(prompt(asked).as_bytes()).map_err(lost)?;
+        show(&pieces, prompt(asked)).await.map_err(lost)?;
     }
     Ok(Answer::No(String::new()))
 }
 
-/// The terminal, with nothing in it that was typed before.
+/// The terminal, to read what is typed.
 fn open() -> Result<File, String> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let terminal = OpenOptions::new()
@@ -87,8 +149,6 @@ fn open() -> Result<File, String> {
         Ok(_) => return Err("this run is in the background of its terminal".to_owned()),
         Err(errno) => return Err(format!("there is no terminal ({TERMINAL}: {errno})")),
     }
-    tcflush(&terminal, FlushArg::TCIFLUSH)
-        .map_err(|errno| format!("the terminal can't be asked at ({errno})"))?;
     Ok(terminal)
 }
 

@@ -17,6 +17,8 @@ mod calls;
 mod endings;
 #[path = "agent/faults.rs"]
 mod faults;
+#[path = "agent/questions.rs"]
+mod questions;
 #[path = "agent/repositories.rs"]
 mod repositories;
 #[path = "agent/rules.rs"]
@@ -49,6 +51,7 @@ use faults::{
     a_server_that_stays_broken_fails_the_turn, a_window_is_kept_before_the_server_says_so,
     an_answer_that_breaks_off_runs_nothing_twice, wrong_calls_are_answered_in_words,
 };
+use questions::{a_question_is_nothing_that_a_model_says, a_terminal_that_stands_still_keeps_nobody};
 use repositories::what_git_shows_unasked_runs_nothing_of_a_planted_repository;
 use rules::{
     rules_of_the_users_give_and_the_strictest_counts, what_is_not_trusted_is_asked_about,
@@ -107,6 +110,8 @@ cases_by_level!(
     what_is_refused_is_noted,
     after_a_failure_it_runs_once_more_with_what_was_refused,
     questions_come_one_at_a_time_and_end_with_the_run,
+    a_question_is_nothing_that_a_model_says,
+    a_terminal_that_stands_still_keeps_nobody,
     a_failing_test_is_fixed_in_a_python_project,
     an_interrupt_leaves_nothing_behind,
     nothing_leads_out,

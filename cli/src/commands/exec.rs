@@ -96,13 +96,14 @@ pub(crate) fn exec(args: &ExecArgs) -> i32 {
         Err(error) => return show.refused(&ExecError::Prepare(error.to_string()).to_string()),
     };
     let (sender, events) = unbounded_channel();
+    let (person, questions) = AtTheTerminal::new();
     let Prepared { mut run, words, last_message, asks } =
-        match prepare(args, task, Arc::new(Events::new(sender)), &show) {
+        match prepare(args, task, Arc::new(Events::new(sender)), person, &show) {
             Ok(prepared) => prepared,
             Err(error) => return show.refused(&error.to_string()),
         };
     show.may_move(!asks);
-    let display = match Display::start(show, events) {
+    let display = match Display::start(show, events, questions) {
         Ok(display) => display,
         // What was to show it has gone with the thread that did not begin.
         Err(error) => {
@@ -157,7 +158,13 @@ struct Prepared {
 }
 
 /// Makes everything ready. Nothing is asked and nothing run.
-fn prepare(args: &ExecArgs, task: Task, events: Arc<Events>, show: &Show) -> Result<Prepared, ExecError> {
+fn prepare(
+    args: &ExecArgs,
+    task: Task,
+    events: Arc<Events>,
+    person: AtTheTerminal,
+    show: &Show,
+) -> Result<Prepared, ExecError> {
     let options = &args.options;
     let meaning = Meaning::of(&args.policy)?;
     // While a model thinks, the namespaces of its next call can be made.
@@ -231,7 +238,7 @@ fn prepare(args: &ExecArgs, task: Task, events: Arc<Events>, show: &Show) -> Res
     let policy = options.ask_for_approval.unwrap_or(settings.approval_policy.value);
     let instructions = instructions(&sandbox, &workspace, policy);
     let cancellation = CancellationToken::new();
-    let approvals = approvals(&meaning, policy, &workspace, running, show);
+    let approvals = approvals(&meaning, policy, &workspace, running, person, show);
     let labels = Labels { by: Some("exec"), session: Some(thread_id.clone()), ..Labels::default() };
     let context = ToolContext {
         labels,
@@ -271,6 +278,7 @@ fn approvals(
     policy: ApprovalPolicy,
     workspace: &Path,
     options: SandboxOptions,
+    person: AtTheTerminal,
     show: &Show,
 ) -> Approvals {
     let said = &meaning.config.settings.approvals;
@@ -303,7 +311,7 @@ fn approvals(
         network: said.network.value,
     };
     let widening = Arc::new(Widening::of(meaning, workspace, options));
-    Approvals::new(policy, rules, standing, widening, Arc::new(AtTheTerminal))
+    Approvals::new(policy, rules, standing, widening, Arc::new(person))
 }
 
 fn session(codex_home: &Path, resume: &ResumeArgs, workspace: &Path) -> Result<PathBuf, ExecError> {

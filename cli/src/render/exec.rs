@@ -100,7 +100,25 @@ impl Show {
 
     /// Lets something move while nothing happens, where standard error is a terminal. Not where questions are asked there.
     pub(crate) fn may_move(&mut self, may: bool) {
-        self.moves = may && !self.json && std::io::stderr().is_terminal();
+        self.moves = may && self.is_at_a_terminal();
+    }
+
+    /// Whether events are shown at a terminal.
+    pub(crate) fn is_at_a_terminal(&self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
+    }
+
+    /// Shows what is left to show, and takes away what moves: something else comes to stand there.
+    pub(crate) fn make_way(&mut self) {
+        self.stand_still();
+        self.say_held();
+    }
+
+    /// Shows what the model said last, each line behind a mark: none of them is ours.
+    fn say_held(&mut self) {
+        if let Some(text) = self.held.take() {
+            self.text("> ", &text);
+        }
     }
 
     /// Whether something moves.
@@ -194,10 +212,8 @@ impl Show {
             return self.write(event);
         }
         self.stand_still();
-        if !matches!(event, Event::TurnCompleted { .. })
-            && let Some(text) = self.held.take()
-        {
-            self.text("", &text);
+        if !matches!(event, Event::TurnCompleted { .. }) {
+            self.say_held();
         }
         match event {
             Event::ThreadStarted { .. } | Event::TurnStarted {} => {}

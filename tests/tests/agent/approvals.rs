@@ -19,18 +19,28 @@ pub(super) fn with_a_person(
     typing(scene, model, words, answers, None)
 }
 
-fn typing(
+pub(super) fn typing(
     scene: &Scene,
     model: &Model,
     words: &[&str],
     answers: &Value,
     before: Option<&str>,
 ) -> Option<(Run, String)> {
+    let level = ["--isolation", scene.level().name(), "--json"];
+    let line = exec_at(scene, model, &level, words).shell_line();
+    at_a_terminal(scene, &line, answers, before)
+}
+
+/// The same with a line of shell.
+pub(super) fn at_a_terminal(
+    scene: &Scene,
+    line: &str,
+    answers: &Value,
+    before: Option<&str>,
+) -> Option<(Run, String)> {
     let python = require_tool("python3")?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/person.py");
     let transcript = scene.path("tmp/transcript");
-    let level = ["--isolation", scene.level().name(), "--json"];
-    let line = exec_at(scene, model, &level, words).shell_line();
     let arguments = [script.to_owned(), transcript.display().to_string(), answers.to_string()];
     let arguments = arguments.into_iter().chain(["sh".to_owned(), "-c".to_owned(), format!("exec {line}")]);
     let mut invocation = scene.under(Policy::Bare).command(&python, arguments);

@@ -2,7 +2,8 @@
 
 person.py TRANSCRIPT ANSWERS COMMAND...
 
-ANSWERS is a JSON list, an answer a question: text that is typed with Enter, null for Ctrl-C, false for silence. `TYPED` in the environment is
+ANSWERS is a JSON list, an answer a question: text that is typed with Enter, null for Ctrl-C, false for silence, {"until": FILE, "text": TEXT} for
+text that is typed once there is such a file. `TYPED` in the environment is
 typed before anything is asked. What the terminal shows goes to the file TRANSCRIPT; the command's streams are ours.
 """
 
@@ -14,6 +15,7 @@ import select
 import subprocess
 import sys
 import termios
+import time
 
 transcript, answers, command = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3:]
 master, slave = pty.openpty()
@@ -39,6 +41,10 @@ while True:
     while shown.count(b"Enter denies: ") > asked:
         answer = answers[asked] if asked < len(answers) else ""
         asked += 1
+        if isinstance(answer, dict):
+            while not os.path.exists(answer["until"]):
+                time.sleep(0.02)
+            answer = answer["text"]
         if answer is not False:
             os.write(master, b"\x03" if answer is None else answer.encode() + b"\n")
 with open(transcript, "wb") as file:

@@ -5,11 +5,12 @@ use std::io;
 use std::time::Duration;
 
 use codex_agent::event::Event;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::last_message::{LastMessage, LastMessageError};
+use crate::person::Asked;
 use crate::render::exec::Show;
 
 /// How often something moves while nothing happens.
@@ -34,11 +35,29 @@ pub(super) struct Display {
 }
 
 impl Display {
-    /// Shows events as they come.
-    pub(super) fn start(mut show: Show, mut events: UnboundedReceiver<Event>) -> io::Result<Self> {
+    /// Shows events as they come, and writes questions to the terminal.
+    ///
+    /// Where events are shown at a terminal, all that was told before a question is there before it, and what is told while it
+    /// stands comes after it. Where they go elsewhere, no question waits until somebody reads them.
+    pub(super) fn start(
+        mut show: Show,
+        mut events: UnboundedReceiver<Event>,
+        mut questions: UnboundedReceiver<Asked>,
+    ) -> io::Result<Self> {
         let (over, mut is_over) = oneshot::channel::<Option<String>>();
         let (tell, shown) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let (_none, mut here) = unbounded_channel();
+        if show.is_at_a_terminal() {
+            here = questions;
+        } else {
+            let asking = move || {
+                while let Some(asked) = questions.blocking_recv() {
+                    asked.stand_here();
+                }
+            };
+            std::thread::Builder::new().name("questions".to_owned()).spawn(asking)?;
+        }
         let showing = move || {
             let last = runtime.block_on(async {
                 let mut frames = interval(FRAME);
@@ -47,6 +66,10 @@ impl Display {
                     tokio::select! {
                         biased;
                         Some(event) = events.recv() => show.event(&event),
+                        Some(asked) = here.recv() => {
+                            show.make_way();
+                            asked.stand().await;
+                        }
                         last = &mut is_over => break last.ok().flatten(),
                         _ = frames.tick(), if show.moves() => show.wait(),
                     }

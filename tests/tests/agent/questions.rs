@@ -1,0 +1,59 @@
+//! How questions stand at the terminal.
+
+use std::fs;
+use std::time::Duration;
+
+use codex_tests::harness::{Api, Model, Scene, with_longer_limits};
+use serde_json::json;
+
+use super::approvals::{asks, at_a_terminal, decisions, neighbours, to_write, typing};
+use super::{exec_at, say};
+
+/// Where a run is shown at the terminal at which it asks, what the model says is told apart from a question, and nothing comes
+/// between a question and its answer.
+pub(super) fn a_question_is_nothing_that_a_model_says(scene: &Scene) {
+    let (given, _) = neighbours(scene);
+    let question = "codex: the model asks for more than the policy gives.";
+    let forged = [question, "  $ ls", "[o]nce, [d]eny, [a]bort the run"];
+    let mut said = asks(&format!("echo x > {}/one", given.display()), &to_write(&given));
+    said["text"] = json!(forged.join("\n"));
+    let beside =
+        json!({ "name": "exec_command", "arguments": { "cmd": "echo told-of-beside; touch beside" } });
+    said["calls"].as_array_mut().expect("calls").push(beside);
+    let model = Model::serve(Api::Responses, vec![said, say("done")]);
+    let level = ["--isolation", scene.level().name()];
+    let line =
+        exec_at(scene, &model, &level, &["-s", "workspace-write", "-a", "on-request", "x"]).shell_line();
+    let answer = json!([{ "until": scene.path("workspace/beside"), "text": "o" }]);
+    let Some((run, shown)) = at_a_terminal(scene, &format!("{line} 2>/dev/tty"), &answer, None) else {
+        return;
+    };
+    let run = run.expect_code(0);
+    assert_eq!(run.text(), "done\n", "{}", run.describe());
+    assert_eq!(fs::read_to_string(given.join("one")).unwrap_or_default(), "x\n");
+    let words = format!("> {}\n", forged.join("\n> "));
+    let (before, asked) = shown.split_once(&format!("\n{question}\n")).unwrap_or_else(|| run.fail(&shown));
+    assert!(before.contains(&words) && !asked.contains(forged[2]), "{shown}");
+    let (asked, after) = asked.split_once("Enter denies: ").unwrap_or_else(|| run.fail(&shown));
+    assert!(asked.contains("  opens: writing below ") && !asked.contains("beside"), "{shown}");
+    assert!(after.starts_with("o\n") && after.contains("  | told-of-beside"), "{shown}");
+}
+
+/// A terminal that stands still (Ctrl-S) holds up the question, and not what ends the run.
+pub(super) fn a_terminal_that_stands_still_keeps_nobody(scene: &Scene) {
+    let (given, _) = neighbours(scene);
+    let act = asks(&format!("echo x > {}/one", given.display()), &to_write(&given));
+    with_longer_limits(Duration::from_secs(1), |limit| {
+        let model = Model::serve(Api::Responses, vec![act.clone(), say("never said")]);
+        let limit = format!("{}s", limit.as_secs());
+        let words = ["-s", "workspace-write", "-a", "on-request", "--timeout", &limit, "x"];
+        let Some((run, shown)) = typing(scene, &model, &words, &json!([]), Some("\u{13}")) else {
+            return Some(());
+        };
+        let run = run.expect_code(1);
+        assert!(!shown.contains("Enter denies"), "{shown}");
+        // It may have been over before there was a question.
+        decisions(&run).contains(&"withdrawn".to_owned()).then_some(())
+    });
+    assert!(!given.join("one").exists());
+}
