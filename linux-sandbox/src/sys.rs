@@ -307,18 +307,21 @@ pub(crate) fn undo_spawn() -> Result<(), Errno> {
 /// done: nothing is wrong where it was not.
 ///
 /// What the user has set (`MALLOC_ARENA_MAX`) stays.
+#[cfg(target_env = "gnu")]
 #[must_use]
 pub fn share_arenas(most: usize) -> bool {
     if std::env::var_os("MALLOC_ARENA_MAX").is_some() {
         return false;
     }
-    #[cfg(target_env = "gnu")]
-    if let Ok(most) = libc::c_int::try_from(most) {
-        // JUSTIFICATION: nobody wraps it.
-        // SAFETY: mallopt takes two numbers, and holds the lock of the heap while it keeps them.
-        return unsafe { libc::mallopt(libc::M_ARENA_MAX, most) } == 1;
-    }
-    #[cfg(not(target_env = "gnu"))]
-    let _ = most;
+    let Ok(most) = libc::c_int::try_from(most) else { return false };
+    // JUSTIFICATION: nobody wraps it.
+    // SAFETY: mallopt takes two numbers, and holds the lock of the heap while it keeps them.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, most) == 1 }
+}
+
+/// Other C libraries have no arenas to share.
+#[cfg(not(target_env = "gnu"))]
+#[must_use]
+pub const fn share_arenas(_most: usize) -> bool {
     false
 }
