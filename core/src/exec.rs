@@ -20,6 +20,7 @@ mod limit_hit;
 mod noted;
 mod observer;
 mod offload;
+mod options;
 mod outcome;
 mod process;
 mod quarantine;
@@ -53,6 +54,7 @@ pub use left_behind::{LeftBehind, MOST_LEFT_BEHIND};
 pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
 pub use limit_hit::{Evidence, LimitHit, limit_hit};
 pub use noted::{Labels, NotedCommand, NotedRefusal};
+pub use options::{Helper, SandboxOptions, SandboxType};
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecResult, Outcome, ResourceUsage};
 pub use process::{InputError, Process, SignalError};
 pub use quarantine::{Quarantined, Why};
@@ -60,7 +62,7 @@ pub use replay::{MOST_ONLY_HERE, OnlyHere, Replay};
 pub use request::{
     CallLimits, Control, DEFAULT_DEADLINE, DEFAULT_DRAIN, DEFAULT_GRACE, Detach, ExecRequest, Signals, Stdio,
 };
-pub use sandbox::{Helper, Sandbox, SandboxError, SandboxOptions, SandboxType};
+pub use sandbox::{Sandbox, SandboxError};
 pub use sys::{SigchldDisposition, set_sigchld, watch};
 pub use terminal::TerminalSize;
 

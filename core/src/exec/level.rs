@@ -11,7 +11,8 @@ use codex_linux_sandbox::{
 use nix::errno::Errno;
 
 use super::bounds;
-use super::sandbox::{SandboxError, SandboxOptions};
+use super::options::SandboxOptions;
+use super::sandbox::SandboxError;
 use super::warden::Post;
 use crate::config;
 use crate::enforcement::{Enforcement, Hold, Level};

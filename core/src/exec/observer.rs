@@ -13,8 +13,8 @@ use nix::unistd::{Pid, getpid};
 use tokio::time::Instant;
 
 use super::error::ExecError;
+use super::options::Helper;
 use super::outcome::Outcome;
-use super::sandbox::Helper;
 use super::{spawn, sys};
 
 /// The descriptors at which the observer finds its end of the socket, and the file that it writes to.

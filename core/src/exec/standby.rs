@@ -20,7 +20,7 @@ use nix::unistd::{Gid, Uid, getegid, geteuid, getpid};
 
 use super::child::Child;
 use super::error::ExecError;
-use super::sandbox::Helper;
+use super::options::Helper;
 use super::spawn;
 use super::spawner;
 
