@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use codex_linux_sandbox::shown;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -134,14 +135,17 @@ impl Rollout {
         let day = now.format(day).map_err(unformatted).map_err(at(codex_home))?;
         let second = now.format(second).map_err(unformatted).map_err(at(codex_home))?;
         let directory = codex_home.join(SESSIONS).join(day);
+        let named = to_sync(&directory);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(at(&directory))?;
         let path = directory.join(format!("rollout-{second}-{}.jsonl", meta.id));
         let file =
             OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path).map_err(at(&path))?;
         let mut rollout = Self { file: lock(file, &path)?, path, redactor };
         rollout.write(&Line::SessionMeta(meta))?;
-        // Its name is on the disk as well.
-        File::open(&directory).and_then(|directory| directory.sync_all()).map_err(at(&directory))?;
+        // Its name is on the disk as well, and those of the directories that were made for it.
+        for directory in named {
+            sync(directory).map_err(at(directory))?;
+        }
         Ok(rollout)
     }
 
@@ -234,6 +238,22 @@ impl Journal {
             Some(rollout) => rollout.lock().unwrap_or_else(PoisonError::into_inner).write(line),
             None => Ok(()),
         }
+    }
+}
+
+/// The directories that have a new name in them once a file has been made in this one.
+fn to_sync(directory: &Path) -> Vec<&Path> {
+    let missing = directory.ancestors().take_while(|directory| !directory.exists()).count();
+    let named = directory.ancestors().take(missing + 1);
+    // A path that is a name alone lies in the current directory.
+    named.map(|directory| if directory.as_os_str().is_empty() { Path::new(".") } else { directory }).collect()
+}
+
+/// Puts the names in a directory on the disk, where its file system has a way for that.
+fn sync(directory: &Path) -> io::Result<()> {
+    match File::open(directory)?.sync_all() {
+        Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(()),
+        synced => synced,
     }
 }
 

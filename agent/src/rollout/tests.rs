@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
-use super::{Line, Meta, Rollout, RolloutError, find, newest, read};
+use super::{Line, Meta, Rollout, RolloutError, find, newest, read, sync, to_sync};
 use crate::conversation::{Call, Item};
 use crate::redact::Redactor;
 
@@ -70,6 +70,23 @@ fn who_goes_on_is_told_of_no_way_to_begin() {
     fs::write(home.path().join("file"), "").unwrap();
     let begins = told(Rollout::begin(&home.path().join("file"), meta("/w"), Redactor::default()).map(drop));
     assert!(begins.contains("Not a directory") && begins.contains("--ephemeral"), "{begins}");
+}
+
+#[test]
+fn the_names_of_new_directories_are_on_the_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let day = home.path().join("new/sessions/2026/11/27");
+    let named: Vec<_> = day.ancestors().take(6).collect();
+    assert_eq!((to_sync(&day), named[5]), (named.clone(), home.path()));
+    fs::create_dir_all(named[1]).unwrap();
+    assert_eq!(to_sync(&day), named[..2]);
+    fs::create_dir_all(&day).unwrap();
+    assert_eq!(to_sync(&day), named[..1]);
+    // Some file systems have none to sync.
+    assert!(fs::File::open("/proc").unwrap().sync_all().is_err());
+    sync("/proc".as_ref()).unwrap();
+    sync(&day).unwrap();
+    assert!(sync(&day.join("none")).is_err());
 }
 
 #[test]
