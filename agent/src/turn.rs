@@ -34,6 +34,32 @@ impl Default for Limits {
     }
 }
 
+/// What ends a run from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Somebody ends it.
+    Cancelled,
+    /// Its time is up.
+    Time,
+}
+
+impl Limits {
+    /// Waits for what ends a run from outside.
+    pub async fn until_over(&self, cancellation: &CancellationToken) -> Stop {
+        let time = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = cancellation.cancelled() => Stop::Cancelled,
+            () = time => Stop::Time,
+        }
+    }
+}
+
 /// What a run works with.
 #[derive(Debug)]
 pub struct Run {
@@ -102,6 +128,15 @@ enum TurnError {
     Nothing,
 }
 
+impl From<Stop> for TurnError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Cancelled => Self::Cancelled,
+            Stop::Time => Self::Time,
+        }
+    }
+}
+
 impl Run {
     /// Says something to the model, and goes on until it has said its last word. Whatever it had started has ended then.
     pub async fn say(&mut self, words: Vec<Item>) -> Ending {
@@ -146,9 +181,10 @@ impl Run {
                 return Err(TurnError::Turns(self.limits.turns));
             }
             turns += 1;
+            let (limits, cancellation) = (self.limits, self.cancellation.clone());
             let answer = tokio::select! {
                 biased;
-                stop = stop(self.cancellation.clone(), self.limits.deadline) => return Err(stop),
+                stop = limits.until_over(&cancellation) => return Err(stop.into()),
                 answer = self.ask() => answer?,
             };
             if let Some(took) = answer.usage {
@@ -200,10 +236,10 @@ impl Run {
         let stopped = tokio::select! {
             biased;
             answers = &mut answers => return (answers, None),
-            stopped = stop(self.cancellation.clone(), self.limits.deadline) => stopped,
+            stop = self.limits.until_over(&self.cancellation) => stop,
         };
         self.tools.stop();
-        (answers.await, Some(stopped))
+        (answers.await, Some(stopped.into()))
     }
 
     /// Asks the model, with less of the past where all of it is too much.
@@ -269,21 +305,6 @@ impl Run {
             }
             Item::Reasoning { .. } | Item::User { .. } | Item::Call(_) | Item::Output { .. } => {}
         }
-    }
-}
-
-/// Waits for what ends a run from outside.
-async fn stop(cancellation: CancellationToken, deadline: Option<Instant>) -> TurnError {
-    let time = async {
-        match deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        () = cancellation.cancelled() => TurnError::Cancelled,
-        () = time => TurnError::Time,
     }
 }
 

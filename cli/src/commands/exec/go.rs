@@ -8,7 +8,7 @@ use codex_agent::event::Event;
 use codex_agent::turn::{Ending, Run};
 use codex_core::exec::watch;
 use nix::sys::signal::Signal;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::display::{Display, Shown};
@@ -36,7 +36,7 @@ pub(super) async fn go(
     signals: &Signals,
 ) -> Gone {
     let cancellation = run.cancellation.clone();
-    let deadline = run.limits.deadline;
+    let limits = run.limits;
     run.events.tell(Event::ThreadStarted { thread_id: run.thread_id.clone() });
     let mut signal = None;
     let (ending, shown) = {
@@ -46,11 +46,15 @@ pub(super) async fn go(
                 Ending::Done { message, .. } => Some(message.clone()),
                 Ending::Failed(_) | Ending::Cancelled => None,
             };
-            // Who does not read can't keep us for longer than the run may last.
+            // Who does not read can't keep us for much longer than the run may last.
+            let given_up = async {
+                limits.until_over(&cancellation).await;
+                sleep(GRACE).await;
+            };
             let shown = tokio::select! {
                 biased;
                 shown = display.finish(last, place) => shown,
-                () = is_to_be_over(&cancellation, deadline) => None,
+                () = given_up => None,
             };
             (ending, shown)
         };
@@ -66,21 +70,6 @@ pub(super) async fn go(
         }
     };
     Gone { ending, signal, shown }
-}
-
-/// Waits until it has to be over.
-async fn is_to_be_over(cancellation: &CancellationToken, deadline: Option<Instant>) {
-    let time = async {
-        match deadline {
-            Some(deadline) => sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = cancellation.cancelled() => {}
-        () = time => {}
-    }
-    sleep(GRACE).await;
 }
 
 /// Takes signals as they come. Ends only where they can't be waited for.
