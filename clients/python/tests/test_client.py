@@ -14,6 +14,7 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from codex_exec import (
     Cancelled,
@@ -32,6 +33,7 @@ from codex_exec import (
     SessionLost,
     Stream,
 )
+from codex_exec._transport import _Lines
 
 CODEX = os.environ["CODEX_BIN"]
 PATIENCE = 30
@@ -106,12 +108,15 @@ class Relay:
 
 
 class ClientTest(unittest.IsolatedAsyncioTestCase):
-    async def asyncSetUp(self) -> None:
-        self.patience = asyncio.timeout(PATIENCE)
-        await self.patience.__aenter__()
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        test = getattr(self, name)
 
-    async def asyncTearDown(self) -> None:
-        await self.patience.__aexit__(None, None, None)
+        async def within_patience() -> None:
+            await asyncio.wait_for(test(), PATIENCE)
+
+        # Around the test itself: what sets it up may be another task.
+        setattr(self, name, within_patience)
 
     async def test_a_command_over_every_transport(self) -> None:
         for way in WAYS:
@@ -328,6 +333,77 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
             while any(one.running and one.id != process.id for one in await client.processes()):
                 await asyncio.sleep(0.01)
 
+    async def test_nothing_comes_of_a_start_that_was_answered_when_it_was_given_up(self) -> None:
+        scratch = tempfile.TemporaryDirectory(dir=os.environ.get("CODEX_SCRATCH"))
+        self.addCleanup(scratch.cleanup)
+        answers: list[tuple[dict[str, object], list[str]]] = [
+            ({"result": {}}, ["process/terminate"]),
+            # What has the id is somebody else's, or nothing.
+            ({"error": {"code": -32600, "message": "process id p is already in use"}}, []),
+            ({"error": {"code": -32800, "message": "cancelled"}}, []),
+        ]
+        for number, (answer, expected) in enumerate(answers):
+            begun = asyncio.Event()
+            heard: list[tuple[str, str | None]] = []
+
+            async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                started = None
+                while line := await reader.readline():
+                    message = json.loads(line)
+                    said: dict[str, object]
+                    if message["method"] == "initialize":
+                        said = {"result": {"sessionId": "s", "extensions": {"version": 1}}}
+                    elif message["method"] == "process/start":
+                        started = message["id"]
+                        begun.set()
+                        continue
+                    elif message["method"] == "request/cancel":
+                        # It had answered before it heard of that.
+                        self.assertEqual(message["params"]["id"], started)
+                        message, said = {"id": started}, answer
+                    elif message["method"] == "initialized":
+                        continue
+                    else:
+                        heard.append((message["method"], message["params"].get("processId")))
+                        said = {"result": {"running": True}}
+                    writer.write(json.dumps({"id": message["id"], **said}).encode() + b"\n")
+                writer.close()
+
+            server = await asyncio.start_unix_server(serve, f"{scratch.name}/{number}")
+            async with await Client.connect(f"unix://{scratch.name}/{number}", patience=0) as client:
+                start = asyncio.create_task(client.start(["true"], cwd="/", id="p"))
+                await begun.wait()
+                start.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await start
+                while client._beside:
+                    await asyncio.sleep(0)
+                await client.call("environment/status")
+                self.assertEqual(heard, [*((method, "p") for method in expected), ("environment/status", None)])
+            server.close()
+
+    async def test_a_client_that_is_closed_waits_for_no_start(self) -> None:
+        program = "import sys, json; sys.stdin.readline(); " \
+            "print(json.dumps({'id': 0, 'result': {'sessionId': 's'}}), flush=True); sys.stdin.read()"
+        client = await Client.connect(Command([sys.executable, "-c", program]))
+        start = asyncio.create_task(client.start(["true"], cwd="/", policy=None))
+        await asyncio.sleep(0)
+        await client.close()
+        with self.assertRaises(ConnectionLost):
+            await start
+
+    async def test_a_program_that_does_not_end_is_killed(self) -> None:
+        answer = json.dumps({"id": 0, "result": {"sessionId": "s"}})
+        wait = f"import sys, time; sys.stdin.readline(); print({answer!r}, flush=True); time.sleep(600)"
+        end = f"import sys; sys.stdin.readline(); print({answer!r}, flush=True); sys.stdin.read()"
+        for program, patience, code in [(wait, 0.1, -9), (end, PATIENCE, 0)]:
+            with mock.patch("codex_exec._transport._ENDING", patience):
+                client = await Client.connect(Command([sys.executable, "-c", program]))
+                transport = client._transport
+                await client.close()
+            assert isinstance(transport, _Lines) and transport._child is not None
+            self.assertEqual(transport._child.returncode, code)
+
     async def test_who_gives_up_waits_for_no_server_that_takes_nothing(self) -> None:
         scratch = tempfile.TemporaryDirectory(dir=os.environ.get("CODEX_SCRATCH"))
         self.addCleanup(scratch.cleanup)
@@ -342,15 +418,32 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
             writer.close()
             gone.set()
 
-        server = await asyncio.start_unix_server(serve, f"{scratch.name}/socket")
-        client = await Client.connect(f"unix://{scratch.name}/socket", patience=0)
-        for _ in range(2):
-            with self.assertRaises(asyncio.TimeoutError):
-                await asyncio.wait_for(client.call("process/list", {"long": "x" * 10_000_000}), 0.1)
-        done.set()
-        await client.close()
-        await gone.wait()
-        server.close()
+        async def serve_web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            [key] = [line.split(": ")[1] for line in head.split("\r\n") if line.startswith("Sec-WebSocket-Key")]
+            accept = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+            answer = json.dumps({"id": 0, "result": {"sessionId": "s", "extensions": {"version": 1}}}).encode()
+            writer.write(b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n\x81" + bytes([len(answer)]) + answer)
+            await done.wait()
+            writer.close()
+            gone.set()
+
+        unix = await asyncio.start_unix_server(serve, f"{scratch.name}/socket")
+        web = await asyncio.start_server(serve_web, "127.0.0.1", 0)
+        for address in (f"unix://{scratch.name}/socket", f"ws://127.0.0.1:{web.sockets[0].getsockname()[1]}"):
+            client = await Client.connect(address, patience=0)
+            for _ in range(2):
+                with self.assertRaises(asyncio.TimeoutError):
+                    await asyncio.wait_for(client.call("process/list", {"long": "x" * 10_000_000}), 0.1)
+            with mock.patch("codex_exec._transport._ENDING", 0.1):
+                await client.close()
+            done.set()
+            await gone.wait()
+            done.clear()
+            gone.clear()
+        unix.close()
+        web.close()
 
     async def test_the_example_of_the_manual_works(self) -> None:
         server = Server(self, WAYS[2], "--ws-token-file", self._token())

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Any
@@ -48,7 +48,7 @@ class Client:
         self._numbers = itertools.count(1)
         self._processes: dict[str, Process] = {}
         self._task: asyncio.Task[None] | None = None
-        self._telling: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
         self._lost: ConnectionLost | None = None
         self._closing = False
         self.session: str = ""
@@ -101,7 +101,7 @@ class Client:
         if self._transport is not None:
             await self._transport.close()
         if self._task is not None:
-            tasks = [self._task, *self._telling]
+            tasks = [self._task, *self._beside]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -112,22 +112,12 @@ class Client:
 
         Raises :class:`RpcError`, or :class:`ConnectionLost` where the connection is, and it can't be asked twice.
         """
-        if self._lost is not None:
-            raise self._lost
-        number, request = next(self._numbers), _Request(method, params or {})
-        self._requests[number] = request
+        number = next(self._numbers)
         try:
-            await self._send(number, request)
-            return await request.answer
+            return await self._ask(number, method, params or {})
         except asyncio.CancelledError:
-            if number in self._requests and self.extended:
-                # Not here: who gives up waits for no server that takes nothing.
-                telling = asyncio.create_task(self._tell("request/cancel", {"id": number}))
-                self._telling.add(telling)
-                telling.add_done_callback(self._telling.discard)
+            self._give_up(number)
             raise
-        finally:
-            self._requests.pop(number, None)
 
     async def start(
         self,
@@ -149,7 +139,8 @@ class Client:
         ``cwd`` is absolute, and the server's workspace without it. ``policy`` is a mode by its name or a :class:`Policy`; ``None``
         asks for no sandbox at all, which most servers refuse. ``env`` is added to the server's own environment, unless
         ``inherit_env`` is false. With ``stdin`` it can be written to; ``tty`` gives it a terminal of ``size`` (rows, columns).
-        With ``detach``, what it leaves behind goes on.
+        With ``detach``, what it leaves behind goes on. Where nobody waits for it any more (``asyncio.wait_for``), it is not
+        started, or killed.
 
         Raises :class:`InvalidRequest` where the server does not allow it, :class:`InternalError` where it can't be started, and
         :class:`Unsupported` where the server knows no policies.
@@ -183,10 +174,17 @@ class Client:
         process = Process(self, identifier, has_input=stdin or tty)
         # Before the answer: what the process does may be told right behind it.
         self._processes[identifier] = process
+        number = next(self._numbers)
+        # In a task: whether it was started is to be known even where nobody waits for it.
+        starting = asyncio.create_task(self._ask(number, "process/start", params))
         try:
-            await self.call("process/start", params)
-        except BaseException:
+            await asyncio.wait([starting])
+            starting.result()
+        except BaseException as error:
             self._processes.pop(identifier, None)
+            if isinstance(error, asyncio.CancelledError):
+                self._give_up(number)
+                self._keep(self._undo(starting, identifier, is_known=id is not None))
             raise
         return process
 
@@ -220,6 +218,45 @@ class Client:
             result["allowed"], result.get("reason"), None if roots is None else [path_of(root) for root in roots],
             result.get("network"), result.get("enforcement"),
         )
+
+    async def _ask(self, number: int, method: str, params: Mapping[str, Any]) -> Any:
+        if self._lost is not None:
+            raise self._lost
+        self._requests[number] = request = _Request(method, params)
+        try:
+            await self._send(number, request)
+            return await request.answer
+        finally:
+            self._requests.pop(number, None)
+
+    def _give_up(self, number: int) -> None:
+        """Tells the server that nobody waits for an answer."""
+        if self.extended:
+            # Not here: who gives up waits for no server that takes nothing.
+            self._keep(self._tell("request/cancel", {"id": number}))
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does something beside everything else, until the client is closed."""
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def _undo(self, starting: asyncio.Task[Any], id: str, *, is_known: bool) -> None:
+        """Ends a process that nobody has a handle of, where it was started all the same."""
+        try:
+            await starting
+        except RpcError:
+            # It was not. Where its id was taken, what has it is somebody else's.
+            return
+        except ConnectionLost:
+            # Nobody knows. An id that was made here is nobody else's.
+            if is_known:
+                return
+        try:
+            await self.call("process/terminate", {"processId": id})
+        except (RpcError, ConnectionLost):
+            # It had ended, or the session has.
+            pass
 
     def _need_extensions(self) -> None:
         if not self.extended:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union
 from urllib.parse import urlsplit
 
 from ._errors import ConnectionLost
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 256 * 1024
 _LONGEST = 1 << 30
 """A server's messages have no bound of their own."""
+_ENDING = 5.0
+"""How many seconds a connection may take to end, and then a program behind it."""
 
 Token = Union[str, Callable[[], str], None]
 
@@ -85,14 +87,13 @@ class _Lines:
 
     async def close(self) -> None:
         self._writer.close()
-        try:
-            await self._writer.wait_closed()
-        except OSError:
-            # It was gone already.
-            pass
+        await _end(self._writer.wait_closed(), self._writer.transport)
         if self._child is not None:
             # It ends with its input, and has ended what it has started by then.
-            await self._child.wait()
+            ended = asyncio.ensure_future(self._child.wait())
+            if not (await asyncio.wait([ended], timeout=_ENDING))[0]:
+                self._child.kill()
+            await ended
 
 
 class _WebSocket:
@@ -116,7 +117,19 @@ class _WebSocket:
             raise ConnectionLost(str(error)) from error
 
     async def close(self) -> None:
-        await self._connection.close()
+        await _end(self._connection.close(), self._connection.transport)
+
+
+async def _end(closing: Coroutine[Any, Any, None], transport: asyncio.BaseTransport) -> None:
+    """Waits for the end of a connection, but for nobody who takes nothing of what is still to be sent."""
+    ended = asyncio.ensure_future(closing)
+    if not (await asyncio.wait([ended], timeout=_ENDING))[0] and isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
+    try:
+        await ended
+    except OSError:
+        # It was gone already.
+        pass
 
 
 async def _web_socket(address: str, token: Token) -> Transport:
