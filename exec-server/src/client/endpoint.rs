@@ -2,9 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::Stdio;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio_tungstenite::client_async_with_config;
@@ -71,13 +76,79 @@ impl FromStr for Endpoint {
     }
 }
 
+/// A connection that was made.
+pub(super) struct Connection {
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    /// The server itself, where it was started for this client.
+    pub(super) _child: Option<Child>,
+    /// Whether anything has come, where a server is asked for a sign that it is there: to be taken back by who asks.
+    pub(super) heard: Arc<AtomicBool>,
+}
+
+impl Connection {
+    /// One that nobody is at the other end of.
+    pub(super) fn none() -> Self {
+        Self::of(lines(tokio::io::empty(), tokio::io::sink(), 1), None)
+    }
+
+    fn of((reader, writer): (Reader, Writer), child: Option<Child>) -> Self {
+        Self { reader, writer, _child: child, heard: Arc::default() }
+    }
+}
+
+/// A stream that notes that something has come: a long message is a sign well before its end.
+pub(super) struct Listening<T> {
+    stream: T,
+    heard: Arc<AtomicBool>,
+}
+
+impl<T> Listening<T> {
+    pub(super) fn new(stream: T, heard: &Arc<AtomicBool>) -> Self {
+        Self { stream, heard: Arc::clone(heard) }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Listening<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Listening<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
 impl Endpoint {
     /// Whether another connection finds the same server.
     pub(super) const fn lasts(&self) -> bool {
         !matches!(self, Self::Command { .. })
     }
 
-    pub(super) async fn connect(&self) -> std::io::Result<(Reader, Writer, Option<Child>)> {
+    pub(super) async fn connect(&self) -> std::io::Result<Connection> {
         // A server's own bound: what it sends has none.
         let longest = ServerLimits::default().message_bytes * 16;
         match self {
@@ -90,18 +161,17 @@ impl Endpoint {
                 let taken = || std::io::Error::other("the program's streams are taken");
                 let (stdin, stdout) =
                     (child.stdin.take().ok_or_else(taken)?, child.stdout.take().ok_or_else(taken)?);
-                let (reader, writer) = lines(stdout, stdin, longest);
-                Ok((reader, writer, Some(child)))
+                Ok(Connection::of(lines(stdout, stdin, longest), Some(child)))
             }
             Self::Unix(path) => {
                 let (source, sink) = UnixStream::connect(path).await?.into_split();
-                let (reader, writer) = lines(source, sink, longest);
-                Ok((reader, writer, None))
+                Ok(Connection::of(lines(source, sink, longest), None))
             }
             Self::WebSocket { host, token } => {
                 let stream = TcpStream::connect(host).await?;
                 stream.set_nodelay(true)?;
-                let stream: Box<dyn Pipe> = Box::new(stream);
+                let heard = Arc::default();
+                let stream: Box<dyn Pipe> = Box::new(Listening::new(stream, &heard));
                 let mut request =
                     format!("ws://{host}/").into_client_request().map_err(std::io::Error::other)?;
                 if let Some(token) = token {
@@ -115,8 +185,7 @@ impl Endpoint {
                 let (socket, _) = client_async_with_config(request, stream, Some(config))
                     .await
                     .map_err(std::io::Error::other)?;
-                let (reader, writer) = web_socket(socket);
-                Ok((reader, writer, None))
+                Ok(Connection { heard, ..Connection::of(web_socket(socket), None) })
             }
         }
     }

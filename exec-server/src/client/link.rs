@@ -2,13 +2,14 @@
 //! old one is lost.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use super::endpoint::Connection;
 use super::watched::Producer;
 use super::{ClientError, Endpoint, Event};
 use crate::protocol::{
@@ -16,14 +17,17 @@ use crate::protocol::{
     InitializeParams, InitializeResult, OutputParams, ReadParams, ReadResult, Reply, encode_notification,
     encode_request,
 };
-use crate::transport::{Reader, Received, Writer};
+use crate::transport::Received;
+
+#[cfg(test)]
+mod tests;
 
 /// How long it is tried to resume a session, how often, and how long each attempt may take.
 const PATIENCE: Duration = Duration::from_secs(45);
 const PAUSE: Duration = Duration::from_millis(100);
 const ATTEMPT: Duration = Duration::from_secs(10);
-/// How long a server may take for a sign that it is there, where the transport has one.
-const SIGN: Duration = Duration::from_secs(30);
+/// How long a server may take for a sign that it is there, where the transport has one. Ours gives one every 30 s by itself.
+const SIGN: Duration = Duration::from_secs(45);
 /// How much is asked for at a time after a gap.
 const AT_A_TIME: usize = 256 * 1024;
 
@@ -60,9 +64,7 @@ pub(super) struct Link {
     endpoint: Endpoint,
     name: String,
     session: String,
-    reader: Reader,
-    writer: Writer,
-    _child: Option<Child>,
+    connection: Connection,
     asked: mpsc::UnboundedReceiver<Ask>,
     pending: HashMap<i64, Pending>,
     next: i64,
@@ -77,58 +79,65 @@ impl Link {
         name: String,
         asked: mpsc::UnboundedReceiver<Ask>,
     ) -> Result<(Self, InitializeResult), ClientError> {
-        let (mut reader, mut writer, child) = endpoint.connect().await.map_err(ClientError::Unreachable)?;
-        let opened = handshake(&mut reader, &mut writer, &name, None).await?;
-        let link = Self {
+        let mut connection = endpoint.connect().await.map_err(ClientError::Unreachable)?;
+        let opened = handshake(&mut connection, &name, None).await?;
+        Ok((Self::new(endpoint, name, opened.session_id.clone(), connection, asked), opened))
+    }
+
+    fn new(
+        endpoint: Endpoint,
+        name: String,
+        session: String,
+        connection: Connection,
+        asked: mpsc::UnboundedReceiver<Ask>,
+    ) -> Self {
+        Self {
             endpoint,
             name,
-            session: opened.session_id.clone(),
-            reader,
-            writer,
-            _child: child,
+            session,
+            connection,
             asked,
             pending: HashMap::new(),
             next: 2,
             processes: HashMap::new(),
             again: Vec::new(),
-        };
-        Ok((link, opened))
+        }
     }
 
     /// Serves until nobody asks any more, or the session is lost.
     pub(super) async fn run(mut self) {
         let mut ticks = interval(SIGN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Whether the server was asked for a sign that it is there, and has given none.
-        let mut is_awaited = false;
         loop {
             let served = tokio::select! {
+                // A sign that has come counts, however late it is looked at.
+                biased;
                 ask = self.asked.recv() => match ask {
                     Some(ask) => self.ask(ask).await,
                     // Nobody is left.
                     None => return,
                 },
-                received = self.reader.next() => {
-                    is_awaited = false;
-                    match received {
-                        Some(Received::Message(message)) => {
-                            self.take(&message);
-                            self.ask_again().await
-                        }
-                        Some(Received::Sign) => Ok(()),
-                        Some(Received::TooLong(_) | Received::Broken(_)) | None => {
-                            Err(std::io::ErrorKind::ConnectionReset.into())
-                        }
+                received = self.connection.reader.next() => match received {
+                    Some(Received::Message(message)) => {
+                        self.take(&message);
+                        self.ask_again().await
+                    }
+                    Some(Received::Sign) => Ok(()),
+                    Some(Received::TooLong(_) | Received::Broken(_)) | None => {
+                        Err(std::io::ErrorKind::ConnectionReset.into())
+                    }
+                },
+                // The network may be gone without a word. That is seen here, between two messages of ours: while one is written to
+                // a network that takes none of it, only the kernel sees it.
+                _ = ticks.tick(), if self.connection.writer.pings() => {
+                    // Since it was asked last, or has answered the handshake.
+                    match self.connection.heard.swap(false, Ordering::Relaxed) {
+                        true => self.connection.writer.ping().await,
+                        false => Err(std::io::ErrorKind::TimedOut.into()),
                     }
                 }
-                // The network may be gone without a word.
-                _ = ticks.tick(), if self.writer.pings() => match std::mem::replace(&mut is_awaited, true) {
-                    true => Err(std::io::ErrorKind::TimedOut.into()),
-                    false => self.writer.ping().await,
-                },
             };
             if let Err(error) = served {
-                is_awaited = false;
                 tracing::debug!("the connection is lost: {error}");
                 if self.resume().await.is_err() {
                     // Queues and answers end with us.
@@ -184,8 +193,8 @@ impl Link {
             }
         };
         self.pending.insert(id, pending);
-        self.writer.put(text.map_err(std::io::Error::other)?).await?;
-        self.writer.flush().await
+        self.connection.writer.put(text.map_err(std::io::Error::other)?).await?;
+        self.connection.writer.flush().await
     }
 
     fn take(&mut self, message: &[u8]) {
@@ -282,22 +291,24 @@ impl Link {
         if !self.endpoint.lasts() {
             return Err(ClientError::Lost);
         }
+        // As long as we held it, the server would take the session for attached.
+        self.connection = Connection::none();
         let until = Instant::now() + PATIENCE;
         loop {
             let attempt = async {
-                let connected = self.endpoint.connect().await.map_err(ClientError::Unreachable);
-                let (mut reader, mut writer, child) = connected?;
-                handshake(&mut reader, &mut writer, &self.name, Some(&self.session)).await?;
-                Ok((reader, writer, child))
+                let mut connection = self.endpoint.connect().await.map_err(ClientError::Unreachable)?;
+                handshake(&mut connection, &self.name, Some(&self.session)).await?;
+                Ok(connection)
             };
             // A network that swallows everything says nothing to the first one either.
             let late = |_elapsed| Err(ClientError::Unreachable(std::io::ErrorKind::TimedOut.into()));
             match timeout(ATTEMPT, attempt).await.unwrap_or_else(late) {
-                Ok((reader, writer, child)) => {
-                    (self.reader, self.writer, self._child) = (reader, writer, child);
+                Ok(connection) => {
+                    self.connection = connection;
                     if self.go_on().await.is_ok() {
                         return Ok(());
                     }
+                    self.connection = Connection::none();
                 }
                 // The server has not seen yet that the old connection is gone.
                 Err(ClientError::Refused(error)) if error.kind() != ErrorCode::SessionAttached => {
@@ -336,8 +347,7 @@ impl Link {
 }
 
 async fn handshake(
-    reader: &mut Reader,
-    writer: &mut Writer,
+    Connection { reader, writer, .. }: &mut Connection,
     name: &str,
     session: Option<&str>,
 ) -> Result<InitializeResult, ClientError> {
@@ -352,7 +362,11 @@ async fn handshake(
         .map_err(ClientError::Unreachable)?;
     writer.flush().await.map_err(ClientError::Unreachable)?;
     loop {
-        let Some(Received::Message(message)) = reader.next().await else { return Err(ClientError::Lost) };
+        let message = match reader.next().await {
+            Some(Received::Message(message)) => message,
+            Some(Received::Sign) => continue,
+            Some(Received::TooLong(_) | Received::Broken(_)) | None => return Err(ClientError::Lost),
+        };
         if let Ok(Incoming::Answer { id: Id::Number(1), reply }) = Incoming::parse(&message) {
             let result = serde_json::from_str(reply?.get())?;
             let told = encode_notification("initialized", serde_json::Map::new())?;
