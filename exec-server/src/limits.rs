@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use codex_mcp::EventBounds;
+
 /// The bounds of a server. `docs/exec-server.md` has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
@@ -39,6 +41,8 @@ pub struct ServerLimits {
     pub session_for: Duration,
     /// How long an MCP session over HTTP is kept without a message, in addition to the hour that its longest call may take.
     pub mcp_session_for: Duration,
+    /// How much an MCP session over HTTP keeps of what its client was told, or could not be told. Answers that go are told as lost.
+    pub mcp_events: EventBounds,
     /// How long the peer of a connection may take for a sign that it is there, where somebody wants to resume the session. Then the
     /// connection is given up.
     pub sign: Duration,
@@ -104,6 +108,12 @@ impl Default for ServerLimits {
             ended_for: Duration::from_secs(80),
             session_for: Duration::from_secs(80),
             mcp_session_for: Duration::from_secs(900),
+            mcp_events: EventBounds {
+                session_bytes: 4 << 20,
+                bytes: 64 << 20,
+                ended: 256,
+                kept_for: Duration::from_secs(300),
+            },
             sign: Duration::from_secs(5),
             grace: Duration::from_secs(60),
             retained_bytes: 1 << 20,

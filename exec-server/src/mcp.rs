@@ -105,7 +105,10 @@ impl Desk {
             let options = HttpOptions {
                 idle: LONGEST_CALL + server.limits.mcp_session_for,
                 bytes: server.limits.mcp_message_bytes,
+                events: server.limits.mcp_events,
             };
+            let metrics = Arc::clone(&server.metrics);
+            let lost = Arc::new(move |answers| metrics.limits_hit.add("mcp_events", answers));
             // The server holds the desk, and not the other way round.
             let (desk, of_server) = (Arc::downgrade(self), Arc::downgrade(server));
             let open = move || {
@@ -119,7 +122,7 @@ impl Desk {
                 sessions.push(Arc::downgrade(&session));
                 Ok(session as Arc<dyn Face>)
             };
-            Http::new(open, &options, &server.shutdown)
+            Http::new(open, &options, lost, &server.shutdown)
         })
     }
 

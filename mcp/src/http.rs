@@ -1,5 +1,8 @@
 //! Streamable HTTP: a session's messages as requests and events.
 
+mod events;
+mod sessions;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +11,15 @@ use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Bytes;
 use hyper::{Request, Response};
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
 use crate::adapter::Adapter;
 use crate::face::Face;
+use sessions::Sessions;
 
-/// How long a client may take from its first request to the next.
-const FIRST: Duration = Duration::from_secs(10);
+pub use events::EventBounds;
+pub use sessions::Lost;
 
 /// How sessions over HTTP are kept.
 #[derive(Clone, Debug)]
@@ -25,12 +28,14 @@ pub struct HttpOptions {
     pub idle: Duration,
     /// The longest body, in bytes.
     pub bytes: usize,
+    /// How much is kept of what clients were told, or could not be told because their connection had broken off.
+    pub events: EventBounds,
 }
 
 /// Answers requests.
 #[derive(Clone)]
 pub struct Http {
-    service: StreamableHttpService<Adapter, LocalSessionManager>,
+    service: StreamableHttpService<Adapter, Sessions>,
 }
 
 impl std::fmt::Debug for Http {
@@ -40,19 +45,21 @@ impl std::fmt::Debug for Http {
 }
 
 impl Http {
-    /// Sessions whose faces `open` makes, until `stop` is cancelled. Where it makes none, there is no session.
+    /// Sessions whose faces `open` makes, until `stop` is cancelled. Where it makes none, there is no session. `lost` is told how many
+    /// answers had to go before anybody had them.
     pub fn new(
         open: impl Fn() -> Result<Arc<dyn Face>, String> + Send + Sync + 'static,
         options: &HttpOptions,
+        lost: Lost,
         stop: &CancellationToken,
     ) -> Self {
-        let mut sessions = LocalSessionManager::default();
-        sessions.session_config.keep_alive = Some(options.idle);
-        sessions.session_config.init_timeout = Some(FIRST);
+        let sessions = Sessions::new(options.idle, options.events, lost);
         let config = StreamableHttpServerConfig::default()
             .enforce_origin_validation()
             // Whoever listens knows at which addresses.
             .disable_allowed_hosts()
+            // Ours begin with an event that can be resumed behind, which the crate's own does not.
+            .with_sse_retry(None)
             .with_max_request_body_bytes(options.bytes)
             .with_cancellation_token(stop.child_token());
         let stop = stop.clone();

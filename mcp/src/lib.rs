@@ -18,7 +18,7 @@ mod http;
 mod wire;
 
 pub use face::{Approval, Client, Face, Pending};
-pub use http::{Http, HttpOptions};
+pub use http::{EventBounds, Http, HttpOptions, Lost};
 pub use rmcp::ErrorData;
 pub use rmcp::model;
 pub use wire::{Bounds, Closed, Incoming, Wire, serve};

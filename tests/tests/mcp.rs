@@ -15,5 +15,7 @@ mod clients;
 mod ends;
 #[path = "mcp/http.rs"]
 mod http;
+#[path = "mcp/resume.rs"]
+mod resume;
 #[path = "mcp/tools.rs"]
 mod tools;

@@ -37,7 +37,7 @@ fn installed(name: &str, tools: &[&str], install: impl Fn(&Path) -> Command) -> 
     Some(directory)
 }
 
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     installed(PYTHON, &["python3", "pip3"], |directory| {
         let mut pip = Command::new("pip3");
         pip.args(["install", "--quiet", "--no-input", "--disable-pip-version-check", "--target"])
@@ -68,7 +68,7 @@ fn run(place: &Place, mut client: Command, packages: (&str, &Path), server: &[&s
     stdout
 }
 
-fn script(program: &str, name: &str) -> Command {
+pub(crate) fn script(program: &str, name: &str) -> Command {
     let mut command = Command::new(program);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name));
     command

@@ -26,7 +26,7 @@ impl Server {
         Self { place, child, url: url.trim().to_owned() }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.url.strip_prefix("http://").unwrap().strip_suffix("/mcp").unwrap().parse().unwrap()
     }
 
@@ -66,8 +66,15 @@ impl Server {
     }
 
     /// A session whose handshake is done, by its id.
-    fn session(&self) -> String {
-        let mut answer = self.send("POST", "/mcp", &[], &hello("2025-06-18"));
+    pub(crate) fn session(&self) -> String {
+        self.session_with(&json!({}))
+    }
+
+    /// One whose client declares these capabilities.
+    pub(crate) fn session_with(&self, capabilities: &Value) -> String {
+        let hello =
+            hello("2025-06-18").replace("\"capabilities\":{}", &format!("\"capabilities\":{capabilities}"));
+        let mut answer = self.send("POST", "/mcp", &[], &hello);
         let mut id = String::new();
         loop {
             let mut line = String::new();
@@ -129,12 +136,12 @@ fn hello(version: &str) -> String {
     .to_string()
 }
 
-fn call(id: i64, tool: &str, arguments: &Value) -> String {
+pub(crate) fn call(id: i64, tool: &str, arguments: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}).to_string()
 }
 
 /// The next event that has a message, with its id, and the id of the last one that had none.
-fn event(stream: &mut BufReader<TcpStream>) -> (String, Value) {
+pub(crate) fn event(stream: &mut BufReader<TcpStream>) -> (String, Value) {
     let mut id = String::new();
     loop {
         let mut line = String::new();
@@ -151,7 +158,7 @@ fn event(stream: &mut BufReader<TcpStream>) -> (String, Value) {
 }
 
 /// The first line of an answer, with the rest of its head behind it.
-fn head(stream: &mut BufReader<TcpStream>) -> String {
+pub(crate) fn head(stream: &mut BufReader<TcpStream>) -> String {
     let (mut first, mut line) = (String::new(), String::new());
     stream.read_line(&mut first).unwrap();
     while line != "\r\n" {
@@ -162,7 +169,7 @@ fn head(stream: &mut BufReader<TcpStream>) -> String {
 }
 
 /// The id of the event that begins a stream, which a client resumes by.
-fn first_id(stream: &mut BufReader<TcpStream>) -> String {
+pub(crate) fn first_id(stream: &mut BufReader<TcpStream>) -> String {
     loop {
         let mut line = String::new();
         assert!(stream.read_line(&mut line).unwrap() > 0, "the stream has ended");
