@@ -11,6 +11,7 @@ mod client;
 mod error;
 mod responses;
 pub mod sse;
+mod trust;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use codex_linux_sandbox::shown;
 
 pub use client::{Client, Notice};
 pub use error::ModelError;
+pub use trust::Distrust;
 
 /// The provider where nobody names one.
 pub const DEFAULT_PROVIDER: &str = "openai";

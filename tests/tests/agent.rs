@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 mod approvals;
 #[path = "agent/calls.rs"]
 mod calls;
+#[path = "agent/certificates.rs"]
+mod certificates;
 #[path = "agent/endings.rs"]
 mod endings;
 #[path = "agent/faults.rs"]
@@ -41,6 +43,7 @@ use calls::{
     long_output_is_kept_and_can_be_looked_up, no_more_sessions_start_than_there_is_room_for,
     of_what_is_hidden_nothing_is_told,
 };
+use certificates::a_server_is_trusted_by_the_certificates_that_are_named;
 use endings::{
     a_message_that_does_not_fit_is_asked_for_again, a_session_goes_on, an_interrupt_leaves_nothing_behind,
     budgets_end_a_loop, forbidden_commands_are_declined, mistakes_of_the_caller_exit_with_2,
@@ -96,6 +99,7 @@ cases!(
     homes_that_can_not_be_written_and_sessions_in_use,
     a_server_is_asked_as_it_is_configured,
     without_certificates_http_goes_on,
+    a_server_is_trusted_by_the_certificates_that_are_named,
     calls_in_pieces_and_storms_are_outlasted,
 );
 

@@ -11,6 +11,7 @@ use codex_core::config::WireApi;
 
 use super::error::{ModelError, words};
 use super::sse::{Event, Reader};
+use super::trust::distrust;
 use super::{DEFAULT_PROVIDER, Provider, chat, responses};
 use crate::conversation::{Answer, Request};
 
@@ -152,7 +153,11 @@ impl Client {
             // Parameters may be keys.
             let mut url = self.url.clone();
             url.set_query(None);
-            ModelError::Unreachable { url: words(url.as_str()), why: chain(error) }
+            let (url, why) = (words(url.as_str()), chain(error));
+            match distrust(error) {
+                Some(distrust) => ModelError::Untrusted { url, why, distrust },
+                None => ModelError::Unreachable { url, why },
+            }
         };
         let response = timeout(idle, request.send()).await.map_err(|_| ModelError::Idle(idle))?;
         let response = response.map_err(|error| unreachable(&error))?;

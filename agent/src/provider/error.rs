@@ -5,6 +5,8 @@ use std::time::Duration;
 use codex_linux_sandbox::shown;
 use serde_json::Value;
 
+use super::trust::Distrust;
+
 /// Why a model gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
@@ -15,6 +17,16 @@ pub enum ModelError {
         url: String,
         /// Why.
         why: String,
+    },
+    /// The server's certificate is not trusted, and nothing was said to it.
+    #[error("{url} is not trusted: {why}; {}", .distrust.advice())]
+    Untrusted {
+        /// Where.
+        url: String,
+        /// Why, in the words of TLS.
+        why: String,
+        /// What is wrong with it.
+        distrust: Distrust,
     },
     /// The server refused.
     #[error("the server answered {status}{}", told(.message))]
@@ -139,6 +151,8 @@ impl ModelError {
             Self::Unreachable { .. } | Self::RateLimit { .. } | Self::Stream(_) | Self::Idle(_) => true,
             Self::Status { status, .. } => matches!(status, 408 | 409 | 425 | 500..=599),
             Self::Failed { passing, .. } => *passing,
+            // Who is no one to be trusted is none a moment later.
+            Self::Untrusted { .. } => false,
             Self::ContextOverflow { .. } | Self::Incomplete(_) | Self::Request(_) => false,
         }
     }

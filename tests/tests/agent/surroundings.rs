@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{call, events, exec, run_command, say};
 
 /// Where a model is, as `model_providers.NAME.base_url` has it.
-fn base_url(model: &Model) -> String {
+pub(super) fn base_url(model: &Model) -> String {
     let options = model.options();
     let found = options.iter().find_map(|option| option.strip_prefix("model_providers.scripted.base_url="));
     found.expect("the model's address").to_owned()
