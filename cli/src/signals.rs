@@ -97,6 +97,14 @@ impl Signals {
         Ok(Self { descriptor, callers })
     }
 
+    /// Lets signals do to this thread what they did before, those that have come included: nobody will take them any more.
+    /// Readers that go still end nobody.
+    pub(crate) fn give_back(&self) {
+        let mut mask = self.callers.mask;
+        mask.add(Signal::SIGPIPE);
+        if let Err(_no_mask) = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None) {}
+    }
+
     /// For the runtime to wait on.
     pub(crate) const fn descriptor(&self) -> &SignalFd {
         &self.descriptor

@@ -19,6 +19,8 @@ mod certificates;
 mod endings;
 #[path = "agent/faults.rs"]
 mod faults;
+#[path = "agent/interrupts.rs"]
+mod interrupts;
 #[path = "agent/questions.rs"]
 mod questions;
 #[path = "agent/repositories.rs"]
@@ -54,7 +56,13 @@ use faults::{
     a_server_that_stays_broken_fails_the_turn, a_window_is_kept_before_the_server_says_so,
     an_answer_that_breaks_off_runs_nothing_twice, wrong_calls_are_answered_in_words,
 };
-use questions::{a_question_is_nothing_that_a_model_says, a_terminal_that_stands_still_keeps_nobody};
+use interrupts::{
+    a_display_that_can_not_start_begins_nothing, a_signal_ends_a_run_that_waits_for_its_server,
+};
+use questions::{
+    a_question_is_nothing_that_a_model_says, a_terminal_that_stands_still_keeps_nobody,
+    a_terminal_that_stood_still_before_keeps_nobody,
+};
 use repositories::what_git_shows_unasked_runs_nothing_of_a_planted_repository;
 use rules::{
     rules_of_the_users_give_and_the_strictest_counts, what_is_not_trusted_is_asked_about,
@@ -101,6 +109,9 @@ cases!(
     without_certificates_http_goes_on,
     a_server_is_trusted_by_the_certificates_that_are_named,
     calls_in_pieces_and_storms_are_outlasted,
+    a_terminal_that_stood_still_before_keeps_nobody,
+    a_signal_ends_a_run_that_waits_for_its_server,
+    a_display_that_can_not_start_begins_nothing,
 );
 
 cases_by_level!(

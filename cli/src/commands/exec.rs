@@ -34,7 +34,7 @@ use super::spill::spill_directory;
 use crate::args::{ExecArgs, ExecVerb, ResumeArgs};
 use crate::meaning::{Meaning, MeaningError};
 use crate::person::AtTheTerminal;
-use crate::render::exec::Show;
+use crate::render::exec::{Beginning, Show};
 use crate::signals::{Shares, Signals, outlive_readers};
 use crate::terminal::takes_complaints;
 use crate::widening::Widening;
@@ -74,6 +74,10 @@ pub(super) enum ExecError {
     NoSession,
     #[error("the run can't be prepared: {0}")]
     Prepare(String),
+    #[error(
+        "nothing can be shown: no thread can be started for it ({0}); too many processes (`ulimit -u`), or too little memory"
+    )]
+    Display(std::io::Error),
 }
 
 pub(crate) fn exec(args: &ExecArgs) -> i32 {
@@ -97,20 +101,23 @@ pub(crate) fn exec(args: &ExecArgs) -> i32 {
     };
     let (sender, events) = unbounded_channel();
     let (person, questions) = AtTheTerminal::new();
-    let Prepared { mut run, words, last_message, asks } =
-        match prepare(args, task, Arc::new(Events::new(sender)), person, &show) {
-            Ok(prepared) => prepared,
-            Err(error) => return show.refused(&error.to_string()),
-        };
-    show.may_move(!asks);
-    let display = match Display::start(show, events, questions) {
+    let display = match Display::start(&show, events, questions) {
         Ok(display) => display,
-        // What was to show it has gone with the thread that did not begin.
         Err(error) => {
-            return Show::new(args.options.json, args.options.color)
-                .refused(&ExecError::Prepare(error.to_string()).to_string());
+            signals.give_back();
+            return show.refused(&ExecError::Display(error).to_string());
         }
     };
+    let Prepared { mut run, words, last_message, asks, beginning } =
+        match prepare(args, task, Arc::new(Events::new(sender)), person) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                signals.give_back();
+                return show.refused(&error.to_string());
+            }
+        };
+    show.may_move(!asks);
+    let display = display.begin(show, beginning);
     let Gone { ending, signal, shown } =
         runtime.block_on(go(&mut run, words, display, last_message, &signals));
     let is_shown = shown.is_some();
@@ -155,6 +162,8 @@ struct Prepared {
     last_message: Option<LastMessage>,
     /// Whether somebody may be asked.
     asks: bool,
+    /// What is told before anything happens.
+    beginning: Beginning,
 }
 
 /// Makes everything ready. Nothing is asked and nothing run.
@@ -163,9 +172,10 @@ fn prepare(
     task: Task,
     events: Arc<Events>,
     person: AtTheTerminal,
-    show: &Show,
 ) -> Result<Prepared, ExecError> {
     let options = &args.options;
+    // Whoever is to read them may let wait, and nobody listens to signals yet.
+    let mut notes = Vec::new();
     let meaning = Meaning::of(&args.policy)?;
     // While a model thinks, the namespaces of its next call can be made.
     let running = meaning.running_options()?;
@@ -204,7 +214,7 @@ fn prepare(
         let path = session(codex_home.ok_or(ExecError::NoHome)?, resume, &workspace)?;
         let (rollout, meta, items) = Rollout::resume(&path, redactor)?;
         if meta.cwd != workspace {
-            show.note(&format!("the session began in {}, and goes on here", shown(&meta.cwd)));
+            notes.push(format!("the session began in {}, and goes on here", shown(&meta.cwd)));
         }
         said = items;
         (Journal::new(rollout), meta.id)
@@ -238,7 +248,7 @@ fn prepare(
     let policy = options.ask_for_approval.unwrap_or(settings.approval_policy.value);
     let instructions = instructions(&sandbox, &workspace, policy);
     let cancellation = CancellationToken::new();
-    let approvals = approvals(&meaning, policy, &workspace, running, person, show);
+    let approvals = approvals(&meaning, policy, &workspace, running, person, &mut notes);
     let labels = Labels { by: Some("exec"), session: Some(thread_id.clone()), ..Labels::default() };
     let context = ToolContext {
         labels,
@@ -254,7 +264,7 @@ fn prepare(
         cancellation: CancellationToken::new(),
     };
     let window = Window::new(provider.context_window);
-    show.begins(&thread_id, &model, &provider.name, &context.sandbox);
+    let beginning = Beginning::of(notes, &thread_id, &model, &provider.name, &context.sandbox);
     let run = Run {
         client,
         model,
@@ -269,7 +279,7 @@ fn prepare(
         events,
         cancellation,
     };
-    Ok(Prepared { run, words: first, last_message, asks: policy != ApprovalPolicy::Never })
+    Ok(Prepared { run, words: first, last_message, asks: policy != ApprovalPolicy::Never, beginning })
 }
 
 /// Who is asked, and what the user has said beforehand.
@@ -279,7 +289,7 @@ fn approvals(
     workspace: &Path,
     options: SandboxOptions,
     person: AtTheTerminal,
-    show: &Show,
+    notes: &mut Vec<String>,
 ) -> Approvals {
     let said = &meaning.config.settings.approvals;
     let prefixes = |list: &SourcedList<Vec<String>>| list.values().cloned().collect();
@@ -289,18 +299,18 @@ fn approvals(
         forbid: prefixes(&said.forbid),
         unsandboxed: prefixes(&said.unsandboxed),
     };
-    let places = |key: &str, list: &SourcedList<PathBuf>| {
+    let mut places = |key: &str, list: &SourcedList<PathBuf>| {
         let mut places = Vec::new();
         for place in list.values() {
             // What a link leads to may be another place by now: a command of an earlier run may have turned it.
             match place.canonicalize() {
                 Ok(real) if real == *place => places.push(real),
-                Ok(real) => show.note(&format!(
+                Ok(real) => notes.push(format!(
                     "{key}: {} is not given: it leads to {} by a link; name that",
                     shown(place),
                     shown(&real)
                 )),
-                Err(error) => show.note(&format!("{key}: {} is not given: {error}", shown(place))),
+                Err(error) => notes.push(format!("{key}: {} is not given: {error}", shown(place))),
             }
         }
         places

@@ -49,6 +49,30 @@ enum EventsOut {
     Lost,
 }
 
+/// What is told before anything happens.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    /// What a person should know.
+    notes: Vec<String>,
+    /// What begins.
+    what: String,
+}
+
+impl Beginning {
+    pub(crate) fn of(
+        notes: Vec<String>,
+        thread_id: &str,
+        model: &str,
+        provider: &str,
+        sandbox: &Sandbox,
+    ) -> Self {
+        let (mode, level) = (sandbox.policy().mode, sandbox.expected().level.name());
+        let (model, provider) = (shown(model), shown(provider));
+        let what = format!("session {thread_id}\nmodel {model} at {provider}, policy {mode}, level {level}");
+        Self { notes, what }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Paint {
     Bold,
@@ -185,25 +209,12 @@ impl Show {
         super::refusal(message, exit_code::FAILED)
     }
 
-    /// Says what a person should know.
-    pub(crate) fn note(&self, message: &str) {
-        super::complaint(message);
-    }
-
     /// Says what begins.
-    pub(crate) fn begins(&self, thread_id: &str, model: &str, provider: &str, sandbox: &Sandbox) {
-        if self.json {
-            return;
+    pub(crate) fn begins(&self, beginning: &Beginning) {
+        beginning.notes.iter().for_each(|note| super::complaint(note));
+        if !self.json {
+            self.line(&self.paint(Paint::Dim, &beginning.what));
         }
-        let (mode, level) = (sandbox.policy().mode, sandbox.expected().level.name());
-        self.line(&self.paint(
-            Paint::Dim,
-            &format!(
-                "session {thread_id}\nmodel {} at {}, policy {mode}, level {level}",
-                shown(model),
-                shown(provider)
-            ),
-        ));
     }
 
     /// Shows an event.

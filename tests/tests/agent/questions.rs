@@ -7,7 +7,7 @@ use codex_tests::harness::{Api, Model, Scene, with_longer_limits};
 use serde_json::json;
 
 use super::approvals::{asks, at_a_terminal, decisions, neighbours, to_write, typing};
-use super::{exec_at, say};
+use super::{exec, exec_at, run_command, say};
 
 /// Where a run is shown at the terminal at which it asks, what the model says is told apart from a question, and nothing comes
 /// between a question and its answer.
@@ -56,4 +56,31 @@ pub(super) fn a_terminal_that_stands_still_keeps_nobody(scene: &Scene) {
         decisions(&run).contains(&"withdrawn".to_owned()).then_some(())
     });
     assert!(!given.join("one").exists());
+}
+
+/// Nor does it hold up what comes before the first request: the first lines, or why nothing is begun.
+pub(super) fn a_terminal_that_stood_still_before_keeps_nobody(scene: &Scene) {
+    scene.file("codex-home/config.toml", "[approvals]\nwrite = ['/nowhere']\n");
+    let stopped = |model: &Model, words: &[&str], until: &str, signal: &str| {
+        let line = exec(scene, model, words).shell_line();
+        let script = format!("-c 'exec \"$@\" 2>/dev/tty' sh {line}");
+        let script = format!("{script} & until {until}; do sleep 0.02; done; kill -{signal} $!; wait $!");
+        at_a_terminal(scene, &format!("sh {script}"), &json!([]), Some("\u{13}"))
+    };
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let silent = json!({ "cut": 0, "hang": true });
+        let model = Model::serve(Api::Responses, vec![run_command("touch started"), silent]);
+        let words = ["-s", "workspace-write", "x"];
+        let Some((run, shown)) = stopped(&model, &words, "test -e started", signal) else { return };
+        assert_eq!((run.code(), shown.as_str()), (Some(code), ""), "{}", run.describe());
+        std::fs::remove_file(scene.path("workspace/started")).expect("it had begun");
+    }
+    // It is known to wait for the terminal when that call is under way.
+    let model = Model::serve(Api::Responses, vec![say("never said")]);
+    let words = ["-c", "model_providers.scripted.base_url=nonsense", "x"];
+    let Some((run, shown)) = stopped(&model, &words, "grep -q '^1 0x2 ' /proc/$!/syscall", "TERM") else {
+        return;
+    };
+    assert_eq!((run.code(), shown.as_str()), (Some(143), ""), "{}", run.describe());
+    assert!(model.requests().is_empty());
 }

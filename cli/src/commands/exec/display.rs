@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::last_message::{LastMessage, LastMessageError};
 use crate::person::Asked;
-use crate::render::exec::Show;
+use crate::render::exec::{Beginning, Show};
 
 /// How often something moves while nothing happens.
 const FRAME: Duration = Duration::from_millis(120);
@@ -27,6 +27,22 @@ pub(super) struct Shown {
     pub(super) unwritten: Option<LastMessageError>,
 }
 
+/// The thread, before it has anything to show. Where that can't be had, nothing is begun.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    begin: oneshot::Sender<(Show, Beginning)>,
+    display: Display,
+}
+
+impl Waiting {
+    /// Shows what begins.
+    pub(super) fn begin(self, show: Show, beginning: Beginning) -> Display {
+        let Self { begin, display } = self;
+        if let Err(_gone) = begin.send((show, beginning)) {}
+        display
+    }
+}
+
 /// The thread.
 #[derive(Debug)]
 pub(super) struct Display {
@@ -35,16 +51,17 @@ pub(super) struct Display {
 }
 
 impl Display {
-    /// Shows events as they come, and writes questions to the terminal.
+    /// Shows events as they come, and writes questions to the terminal. Nothing of it before there is what shows them.
     ///
     /// Where events are shown at a terminal, all that was told before a question is there before it, and what is told while it
     /// stands comes after it. Where they go elsewhere, no question waits until somebody reads them.
     pub(super) fn start(
-        mut show: Show,
+        show: &Show,
         mut events: UnboundedReceiver<Event>,
         mut questions: UnboundedReceiver<Asked>,
-    ) -> io::Result<Self> {
+    ) -> io::Result<Waiting> {
         let (over, mut is_over) = oneshot::channel::<Option<String>>();
+        let (begin, beginning) = oneshot::channel::<(Show, Beginning)>();
         let (tell, shown) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (_none, mut here) = unbounded_channel();
@@ -59,6 +76,8 @@ impl Display {
             std::thread::Builder::new().name("questions".to_owned()).spawn(asking)?;
         }
         let showing = move || {
+            let Ok((mut show, beginning)) = beginning.blocking_recv() else { return };
+            show.begins(&beginning);
             let last = runtime.block_on(async {
                 let mut frames = interval(FRAME);
                 frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -82,7 +101,7 @@ impl Display {
             if let Err(_gone) = tell.send((show, code)) {}
         };
         std::thread::Builder::new().name("display".to_owned()).spawn(showing)?;
-        Ok(Self { over, shown })
+        Ok(Waiting { begin, display: Self { over, shown } })
     }
 
     /// Shows what is left, and the last message, and writes that where else it goes. Nothing where that did not come to its end.
