@@ -41,7 +41,7 @@ use approvals::{
     without_a_sandbox_it_is_once_and_takes_no_input,
 };
 use calls::{
-    a_patch_reads_no_more_than_a_command, calls_run_at_once_but_for_patches,
+    a_patch_keeps_what_is_no_text, a_patch_reads_no_more_than_a_command, calls_run_at_once_but_for_patches,
     long_output_is_kept_and_can_be_looked_up, no_more_sessions_start_than_there_is_room_for,
     of_what_is_hidden_nothing_is_told,
 };
@@ -110,6 +110,7 @@ cases!(
     a_server_is_trusted_by_the_certificates_that_are_named,
     calls_in_pieces_and_storms_are_outlasted,
     a_terminal_that_stood_still_before_keeps_nobody,
+    a_patch_keeps_what_is_no_text,
     a_signal_ends_a_run_that_waits_for_its_server,
     a_display_that_can_not_start_begins_nothing,
 );

@@ -1,9 +1,13 @@
 //! Several calls at once, long output, and what a patch may read.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+
 use codex_tests::harness::{Api, Model, Scene};
 use serde_json::{Value, json};
 
-use super::{exec, run_command, say};
+use super::{call, exec, run_command, say};
 
 fn together(calls: &[(&str, Value)]) -> Value {
     let calls: Vec<Value> =
@@ -145,4 +149,56 @@ pub(super) fn no_more_sessions_start_than_there_is_room_for(scene: &Scene) {
     let full = outputs.iter().filter(|output| output.contains("64 commands go on already")).count();
     assert_eq!((outputs.len(), full), (72, 6), "{}", run.describe());
     assert!(outputs[71].contains("1064"), "{}", outputs[71]);
+}
+
+/// Files that are no plain text of UTF-8: what a patch does not change stays byte by byte, and what it can't say it is told.
+pub(super) fn a_patch_keeps_what_is_no_text(scene: &Scene) {
+    let name = OsStr::from_bytes(b"n\xe9me");
+    let root = scene.workspace().to_owned();
+    let put = |name: &OsStr, bytes: &[u8]| {
+        fs::write(root.join(name), bytes).expect("write a file");
+        scene.give_away(&root.join(name));
+    };
+    let files: [(&str, &[u8], &str, &[u8]); 4] = [
+        ("crlf", b"one\r\ntwo\r\n", " one\n-two\n+zwei\n+drei", b"one\r\nzwei\r\ndrei\r\n"),
+        ("unended", b"one\ntwo", "-one\n+eins\n two", b"eins\ntwo"),
+        ("marked", b"\xef\xbb\xbfone\r\ntwo", "-one\n+eins\n two", b"\xef\xbb\xbfeins\r\ntwo"),
+        ("latin", b"caf\xe9\ntwo\n", " caf\u{fffd}\n-two\n+zwei", b"caf\xe9\nzwei\n"),
+    ];
+    let change = |file: &str, hunk: &str| format!("*** Update File: {file}\n@@\n{hunk}\n");
+    let mut all = String::new();
+    for (file, bytes, hunk, _) in files {
+        put(OsStr::new(file), bytes);
+        all += &change(file, hunk);
+    }
+    put(name, b"one\n");
+    let patch = |body: &str| {
+        call("apply_patch", &json!({ "input": format!("*** Begin Patch\n{body}*** End Patch") }))
+    };
+    let acts = vec![
+        patch(&all),
+        // As a command shows them, they are seen; what would destroy something, or names nothing, is told.
+        run_command("cat latin; ls"),
+        patch(&(change("crlf", "-one\n+x") + &change("latin", "-caf\u{fffd}\n+caf\u{fffd}s"))),
+        patch(&change("n\u{fffd}me", "-one\n+x")),
+        run_command("printf '*** Begin Patch\\n*** Delete File: n\\351me\\n*** End Patch\\n' | apply_patch"),
+        say("done"),
+    ];
+    let model = Model::serve(Api::Responses, acts);
+    let run = exec(scene, &model, &["-s", "workspace-write", "x"]).run().expect_code(0);
+    for (file, _, _, expected) in files {
+        assert_eq!(fs::read(root.join(file)).expect("a file"), expected, "{file}: {}", run.describe());
+    }
+    assert_eq!(fs::read(root.join(name)).expect("the file"), b"one\n", "{}", run.describe());
+    let expected = [
+        "Success. Updated the following files:\nM crlf\nM unended\nM marked\nM latin\n",
+        "caf\u{fffd}\nzwei\n",
+        "hunk 1 of 1 (line 7 of the patch): it would write U+FFFD, which stands for bytes of this file that are not UTF-8",
+        "U+FFFD stands for bytes of a name that are not UTF-8, and a patch can't name these: run a command",
+        "line 2 of the patch is not UTF-8",
+    ];
+    for (output, expected) in model.outputs().iter().zip(expected) {
+        assert!(output.contains(expected), "{expected}: {output}");
+    }
+    assert_eq!(model.outputs().len(), expected.len());
 }

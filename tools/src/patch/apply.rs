@@ -52,12 +52,15 @@ pub enum ApplyFailure {
 pub struct Summary {
     /// A letter (`A`, `M`, `D`) and the path as written, in the order of the patch.
     pub files: Vec<(char, String)>,
+    /// What whoever wrote the patch should know.
+    pub notes: Vec<String>,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Success. Updated the following files:\n")?;
-        self.files.iter().try_for_each(|(letter, path)| writeln!(formatter, "{letter} {}", shown(path)))
+        self.files.iter().try_for_each(|(letter, path)| writeln!(formatter, "{letter} {}", shown(path)))?;
+        self.notes.iter().try_for_each(|note| writeln!(formatter, "note: {note}"))
     }
 }
 
@@ -75,7 +78,7 @@ pub fn apply(plan: Plan) -> Result<Summary, ApplyError> {
     match outcome {
         Ok(()) => {
             work.clear();
-            Ok(Summary { files: plan.told })
+            Ok(Summary { files: plan.told, notes: plan.notes })
         }
         Err(why) => Err(ApplyError { why, left: work.take_back() }),
     }

@@ -12,7 +12,8 @@ pub enum Tolerance {
     TrailingSpace,
     /// Nor is whitespace at their beginnings.
     Space,
-    /// Nor is which of several like signs is used: quotes, dashes and spaces of typography for those of a keyboard.
+    /// Nor is which of several like signs is used: quotes, dashes and spaces of typography for those of a keyboard; nor a byte
+    /// order mark at the beginning, which nobody sees.
     Signs,
 }
 
@@ -34,7 +35,7 @@ impl Tolerance {
 
 /// A line with the signs of a keyboard.
 fn plain(line: &str) -> Cow<'_, str> {
-    let line = line.trim();
+    let line = line.trim().trim_start_matches('\u{feff}').trim_start();
     if line.is_ascii() {
         return Cow::Borrowed(line);
     }

@@ -1,6 +1,7 @@
 //! What a patch would do, worked out before anything is written.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
@@ -12,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
-use super::parse::{Change, Hunk, Patch};
+use super::parse::{Change, Hunk, Line, Patch};
 use super::place::{Bounds, Parent, Place, PlaceError};
 use hunks::{HunkError, update};
 
@@ -40,6 +41,12 @@ pub enum PlanError {
     /// A file that should not be there is.
     #[error("{path} exists already: update it, or delete it first", path = shown(.0))]
     Exists(PathBuf),
+    /// A name that no patch can have, or one that nobody means.
+    #[error(
+        "{path}: there is no such file; U+FFFD stands for bytes of a name that are not UTF-8, and a patch can't name these: run a command",
+        path = shown(.0)
+    )]
+    Unnamable(PathBuf),
     /// Neither file nor nothing.
     #[error("{path} is no regular file but {kind}", path = shown(.path))]
     NotAFile {
@@ -125,6 +132,8 @@ pub struct Plan {
     pub(super) entries: Vec<Entry>,
     /// What is told of it: a letter and the path as written.
     pub(super) told: Vec<(char, String)>,
+    /// What whoever wrote it should know.
+    pub(super) notes: Vec<String>,
 }
 
 /// Works out what a patch does. Reads, and writes nothing.
@@ -133,7 +142,7 @@ pub struct Plan {
 ///
 /// [`PlanError`] for the first change that can't be made.
 pub fn plan(patch: &Patch, bounds: &Bounds) -> Result<Plan, PlanError> {
-    let mut files = Files { bounds, entries: BTreeMap::new() };
+    let mut files = Files { bounds, entries: BTreeMap::new(), notes: Vec::new() };
     let mut told = Vec::new();
     for change in &patch.changes {
         let (letter, path) = match change {
@@ -145,21 +154,31 @@ pub fn plan(patch: &Patch, bounds: &Bounds) -> Result<Plan, PlanError> {
         };
         told.push((letter, path.clone()));
     }
-    Ok(Plan { entries: files.entries.into_values().filter(|entry| entry.changed).collect(), told })
+    let Files { entries, notes, .. } = files;
+    Ok(Plan { entries: entries.into_values().filter(|entry| entry.changed).collect(), told, notes })
 }
 
 /// The files as they would be after the changes so far.
 struct Files<'b> {
     bounds: &'b Bounds,
     entries: BTreeMap<PathBuf, Entry>,
+    notes: Vec<String>,
 }
 
 impl Files<'_> {
     fn entry(&mut self, written: &str) -> Result<&mut Entry, PlanError> {
         let place = self.bounds.place(written)?;
+        let is_lost = |name: &OsString| name.to_string_lossy().contains(char::REPLACEMENT_CHARACTER);
         match self.entries.entry(place.path.clone()) {
             std::collections::btree_map::Entry::Occupied(known) => Ok(known.into_mut()),
-            std::collections::btree_map::Entry::Vacant(free) => Ok(free.insert(read(place)?)),
+            std::collections::btree_map::Entry::Vacant(free) => {
+                let entry = read(place)?;
+                let is_there = entry.after.is_some();
+                if !is_there && entry.parent.missing.iter().chain([&entry.place.name]).any(is_lost) {
+                    return Err(PlanError::Unnamable(entry.place.path));
+                }
+                Ok(free.insert(entry))
+            }
         }
     }
 
@@ -193,6 +212,7 @@ impl Files<'_> {
         let Some(after) = &mut entry.after else {
             return Err(PlanError::Missing { path: place, verb: "update" });
         };
+        let mixes = inserts_beyond_ascii(hunks) && std::str::from_utf8(&after.bytes).is_err();
         after.bytes = update(&after.bytes, hunks).map_err(|HunkError { index, why }| PlanError::Hunk {
             path: place,
             index: index + 1,
@@ -201,8 +221,11 @@ impl Files<'_> {
             why,
         })?;
         entry.changed = true;
+        let moved = move_to.and_then(|_| entry.after.take());
+        if mixes {
+            self.notes.push(format!("{}: what was put in is UTF-8, and not all of the file is", shown(path)));
+        }
         let Some(target) = move_to else { return Ok('M') };
-        let moved = entry.after.take();
         let target = self.entry(target)?;
         if target.after.is_some() {
             return Err(PlanError::Exists(target.place.path.clone()));
@@ -211,6 +234,14 @@ impl Files<'_> {
         target.changed = true;
         Ok('M')
     }
+}
+
+/// Whether what comes to be in a file reads differently by its encoding.
+fn inserts_beyond_ascii(hunks: &[Hunk]) -> bool {
+    hunks
+        .iter()
+        .flat_map(|hunk| &hunk.lines)
+        .any(|line| matches!(line, Line::Insert(text) if !text.is_ascii()))
 }
 
 /// Reads what is at a place.

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 
 use super::{Bounds, apply, parse, plan};
 
@@ -28,11 +29,22 @@ fn patch_text(arguments: &[OsString]) -> Result<String, String> {
             let mut bytes = Vec::new();
             let read = std::io::stdin().lock().take(LARGEST).read_to_end(&mut bytes);
             read.map_err(|error| format!("standard input: {error}"))?;
-            String::from_utf8(bytes).map_err(|_| "the patch is not UTF-8".to_owned())
+            text(bytes)
         }
-        [patch] => patch.to_str().map(str::to_owned).ok_or_else(|| "the patch is not UTF-8".to_owned()),
+        [patch] => text(patch.as_bytes().to_vec()),
         _ => Err("more than one argument; give the patch as one, or by standard input".to_owned()),
     }
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        format!(
+            "line {line} of the patch is not UTF-8: a patch names and writes nothing else; what it need not change it keeps, and U+FFFD \
+             stands for bytes that are none in lines that it keeps or removes"
+        )
+    })
 }
 
 fn apply_text(text: &str) -> Result<String, String> {

@@ -26,17 +26,28 @@ fn split(bytes: &[u8]) -> Vec<Split<'_>> {
         .collect()
 }
 
+/// What a file may begin with that is none of its text: nobody who reads it sees that.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
 /// Applies hunks, from top to bottom.
 ///
-/// What is kept is kept byte by byte. What is inserted gets the end that the line before it has. A file whose last line has
-/// no end keeps it so, unless something comes to stand after it or in its place.
+/// What is kept is kept byte by byte. What is inserted gets the end that the line before it has, or in whose place it comes. A file
+/// whose last line has no end keeps it so, unless something comes to stand after it or in its place. A byte order mark stays unless
+/// it is removed as one.
 pub(super) fn update(bytes: &[u8], hunks: &[Hunk]) -> Result<Vec<u8>, HunkError> {
+    let is_text = std::str::from_utf8(bytes).is_ok();
+    let (mark, bytes) = match bytes.strip_prefix(BYTE_ORDER_MARK.as_bytes()) {
+        Some(bytes) => (BYTE_ORDER_MARK, bytes),
+        None => ("", bytes),
+    };
+    let mut marked = !mark.is_empty();
     let lines = split(bytes);
     let contents: Vec<&[u8]> = lines.iter().map(|(content, _)| *content).collect();
     let mut out = Out { bytes: Vec::with_capacity(bytes.len()), ending: first_ending(&lines) };
     let mut done = 0;
     for (index, hunk) in hunks.iter().enumerate() {
-        let place = locate(&contents, hunk, done).map_err(|why| HunkError { index, why })?;
+        let located = locate(&contents, hunk, done).map_err(|why| why + unwritable(bytes, is_text));
+        let place = located.map_err(|why| HunkError { index, why })?;
         for line in lines.get(done..place.line).unwrap_or_default() {
             out.keep(line);
         }
@@ -49,7 +60,16 @@ pub(super) fn update(bytes: &[u8], hunks: &[Hunk]) -> Result<Vec<u8>, HunkError>
                     }
                     at += 1;
                 }
-                Line::Remove(_) => at += 1,
+                Line::Remove(text) => {
+                    if let Some(line) = lines.get(at) {
+                        out.give_way(line);
+                    }
+                    marked &= at > 0 || !text.starts_with(BYTE_ORDER_MARK);
+                    at += 1;
+                }
+                Line::Insert(text) if !is_text && text.contains(char::REPLACEMENT_CHARACTER) => {
+                    return Err(HunkError { index, why: LOST.to_owned() });
+                }
                 Line::Insert(text) => out.insert(text),
             }
         }
@@ -58,7 +78,26 @@ pub(super) fn update(bytes: &[u8], hunks: &[Hunk]) -> Result<Vec<u8>, HunkError>
     for line in lines.get(done..).unwrap_or_default() {
         out.keep(line);
     }
+    if marked && !out.bytes.starts_with(BYTE_ORDER_MARK.as_bytes()) {
+        out.bytes.splice(0..0, mark.bytes());
+    }
     Ok(out.bytes)
+}
+
+const LOST: &str = "it would write U+FFFD, which stands for bytes of this file that are not UTF-8: they would be lost. A patch can keep \
+                    such a line, or replace it by one without; to change it otherwise, run a command";
+
+/// What a patch can't say of a file, where its lines were not found.
+fn unwritable(bytes: &[u8], is_text: bool) -> &'static str {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        "; the file is UTF-16, of which a patch can change nothing: run a command"
+    } else if !is_text {
+        "; not all of the file is UTF-8: in a patch, U+FFFD stands for each byte that is none, as in what commands show"
+    } else if bytes.contains(&b'\r') && !bytes.contains(&b'\n') {
+        "; the file's lines end with a carriage return alone, so that it is a single line for a patch: run a command"
+    } else {
+        ""
+    }
 }
 
 fn first_ending<'b>(lines: &[Split<'b>]) -> &'b [u8] {
@@ -76,6 +115,11 @@ impl<'b> Out<'b> {
         self.end();
         self.bytes.extend_from_slice(content);
         self.bytes.extend_from_slice(ending);
+        self.give_way(&(content, ending));
+    }
+
+    /// Takes a line's end for what comes in its place.
+    fn give_way(&mut self, (_, ending): &Split<'b>) {
         if !ending.is_empty() {
             self.ending = ending;
         }
