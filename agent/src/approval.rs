@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use codex_core::config::ApprovalPolicy;
 use codex_core::exec::Sandbox;
+use codex_core::policy::HostGrant;
 use serde::{Deserialize, Serialize};
 
 pub use grant::Grant;
@@ -158,6 +159,8 @@ pub struct Standing {
     pub read: Vec<PathBuf>,
     /// The network.
     pub network: bool,
+    /// Single hosts.
+    pub hosts: Vec<HostGrant>,
 }
 
 /// Who is asked, and what was answered.
@@ -244,5 +247,7 @@ impl Approvals {
         grant.write.iter().all(|path| below(&self.standing.write, path))
             && grant.read.iter().all(|path| below(&self.standing.read, path))
             && (!grant.network || self.standing.network)
+            && (self.standing.network
+                || grant.hosts.iter().all(|host| self.standing.hosts.iter().any(|given| given.covers(host))))
     }
 }

@@ -62,6 +62,14 @@ pub fn instructions(sandbox: &Sandbox, workspace: &Path, approvals: ApprovalPoli
     line(match (policy.network, sandbox.expected().level) {
         (NetworkAccess::Enabled, _) => "Network: on.".to_owned(),
         (NetworkAccess::Restricted, Level::Landlock) => "Network: off, the local one too.".to_owned(),
+        (NetworkAccess::Restricted, _) if !sandbox.places().hosts.is_empty() => {
+            let hosts: Vec<String> = sandbox.places().hosts.iter().map(ToString::to_string).collect();
+            format!(
+                "Network: off, but for these hosts, which programs reach by the proxy that HTTP_PROXY and HTTPS_PROXY name: {}. \
+                 It answers 403 for others. Within one command or session, programs can talk to each other over localhost.",
+                hosts.join(", ")
+            )
+        }
         (NetworkAccess::Restricted, _) => {
             "Network: off. Within one command or session, programs can talk to each other over localhost; to talk to a server that you \
              start, do both in one session of a shell with a terminal.".to_owned()

@@ -10,7 +10,7 @@ use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 use codex_core::config::Isolation;
 use codex_core::exec::CallLimits;
 use codex_core::limits::Limit;
-use codex_core::policy::SandboxMode;
+use codex_core::policy::{HostGrant, HostGrantError, SandboxMode};
 use codex_exec_server::client::Endpoint;
 
 mod audit;
@@ -175,6 +175,10 @@ pub(crate) struct PolicyOptions {
     /// Let the command reach the network.
     #[arg(long, global = true)]
     pub(crate) network: bool,
+    /// Let the command reach this host by a proxy, the network being off otherwise: NAME, *.NAME or an address, with :PORT or at
+    /// all ports. Repeatable.
+    #[arg(long, global = true, value_name = "HOST[:PORT]", value_parser = host)]
+    pub(crate) allow_host: Vec<HostGrant>,
     /// How the level of isolation is chosen: auto, namespaces or landlock.
     #[arg(long, global = true, value_name = "LEVEL", value_parser = isolations())]
     pub(crate) isolation: Option<Isolation>,
@@ -190,6 +194,10 @@ pub(crate) struct PolicyOptions {
     /// Use a [profiles.NAME] table of config.toml.
     #[arg(short, long, global = true, value_name = "NAME")]
     pub(crate) profile: Option<String>,
+}
+
+fn host(text: &str) -> Result<HostGrant, String> {
+    text.parse().map_err(|error: HostGrantError| format!("it is {error}"))
 }
 
 /// `codex sandbox`.

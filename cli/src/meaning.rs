@@ -11,6 +11,7 @@ use codex_core::environment::{self, EnvironmentError};
 use codex_core::exec::{Helper, Sandbox, SandboxError, SandboxOptions};
 use codex_core::policy::{PlaceRules, SandboxMode, Surroundings};
 use codex_linux_sandbox::shown;
+use codex_mediator::HostProxy;
 
 use crate::args::PolicyOptions;
 use crate::exit_code;
@@ -84,6 +85,11 @@ impl Meaning {
                 sandbox_mode: mode,
                 network: options.network.then(|| Sourced::from_flag(true, "--network")),
                 writable_roots,
+                allow_hosts: options
+                    .allow_host
+                    .iter()
+                    .map(|host| Sourced::from_flag(host.clone(), "--allow-host"))
+                    .collect(),
                 isolation: options.isolation.map(|level| Sourced::from_flag(level, "--isolation")),
                 explain: options.explain.then(|| Sourced::from_flag(Explain::Always, "--explain")),
                 limits: options
@@ -142,7 +148,9 @@ impl Meaning {
             allow_read: settings.sandbox.allow_read.values().cloned().collect(),
             private_tmp: settings.sandbox.private_tmp.value,
             allow_unix_sockets: settings.sandbox.allow_unix_sockets.values().cloned().collect(),
+            allow_hosts: settings.sandbox.allow_hosts.values().cloned().collect(),
         };
+        options.mediator = Some(Arc::new(HostProxy::default()));
         options.protection = settings.sandbox.protection();
         options.limits = settings.sandbox.limits();
         options.require = settings.sandbox.require.values().copied().collect();

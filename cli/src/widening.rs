@@ -50,6 +50,7 @@ impl Widen for Widening {
             if grant.network {
                 allow_network(&mut policy);
             }
+            options.places.allow_hosts.extend(grant.hosts.iter().cloned());
             for place in &grant.read {
                 // What is hidden itself is not hidden; what lies in something hidden is shown.
                 let before = options.places.deny_read.len();

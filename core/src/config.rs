@@ -10,7 +10,6 @@
 //! ```
 
 mod escape;
-mod http_grant;
 mod layer;
 mod listing;
 mod load;
@@ -33,7 +32,6 @@ mod sourced;
 mod tests;
 
 pub(crate) use escape::toml_string;
-pub use http_grant::{HttpGrant, HttpGrantError, HttpHost};
 pub(crate) use listing::limit_key;
 pub use listing::{SettingRow, rows};
 pub use load::{ConfigSources, FlagLayer, Loaded, load};

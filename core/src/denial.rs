@@ -23,7 +23,7 @@ mod seen;
 mod tools;
 
 pub use fold::{Fold, MOST_TARGETS};
-pub use judge::{Judge, Operation, Refusal, Verdict};
+pub use judge::{Judge, Operation, Refusal, Verdict, is_kept_from_grants};
 pub use last_failed::LastFailed;
 pub use learn::{Learned, Learner, MOST_LEARNING_RUNS, Next, Round, Stopped, Words};
 pub use oracle::{Ended, THE_NETWORK, explain};

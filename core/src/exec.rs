@@ -17,6 +17,7 @@ mod input;
 mod left_behind;
 mod level;
 mod limit_hit;
+mod mediation;
 mod noted;
 mod observer;
 mod offload;
@@ -53,6 +54,7 @@ pub use error::ExecError;
 pub use left_behind::{LeftBehind, MOST_LEFT_BEHIND};
 pub use level::{LEVEL_VARIABLE, NETWORK_DISABLED_VARIABLE, PlanFailure, begin_early, try_namespaces};
 pub use limit_hit::{Evidence, LimitHit, limit_hit};
+pub use mediation::{HostRefused, Mediator, Refusals};
 pub use noted::{Labels, NotedCommand, NotedRefusal};
 pub use options::{Helper, SandboxOptions, SandboxType};
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecResult, Outcome, ResourceUsage};
@@ -74,6 +76,7 @@ use denied::Tried;
 use ended::{outcome, setup_failed};
 use input::Input;
 use level::Rung;
+use mediation::Mediation;
 use noted::NotedCall;
 use offload::off_the_runtime;
 use process::State;
@@ -249,8 +252,10 @@ async fn attempt(
     let budget = request.budget;
     let mut tried = Tried::default();
     let ran = match start(request, sandbox, rung, plan, program, &bounds).await? {
-        Spawned::Started(child, ends, observer) => {
+        Spawned::Started(child, mut ends, observer) => {
             let started = orders.started;
+            let reached = ends.proxy.take().zip(sandbox.reach(rung));
+            let mediation = reached.map(|(socket, reach)| Mediation::begin(reach, socket));
             let mut sinks = request.sinks();
             sinks.feed.clone_from(&orders.feed);
             let meter = bounds.meter(child.root(), stdio);
@@ -267,6 +272,9 @@ async fn attempt(
             }
             let seen = run.finish().await;
             tried = Tried::of(&seen.records, observer.as_ref(), started);
+            if let Some(mediation) = mediation {
+                tried.add(&mediation, started);
+            }
             let usage = bounds.usage();
             let replay = replayed.map(|plan| Replay::of(&plan, &seen.records, tried.seen()));
             let mut result = result(sandbox, rung, &bounds, started, seen, usage.as_ref());
@@ -311,6 +319,7 @@ async fn start(
         group: bounds.group.clone(),
         standby: sandbox.standby().cloned(),
         observe: sandbox.explain() == Explain::Always && rung.expected.level != Level::None,
+        proxied: rung.mediated,
     };
     let spawned = spawner::on_lasting_thread(move || spawn::spawn(spawn))
         .await

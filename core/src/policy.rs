@@ -1,5 +1,7 @@
 //! What the user allows: the policy as it was asked for, and its paths made real.
 
+mod addresses;
+mod host;
 mod model;
 mod places;
 pub mod protected;
@@ -7,6 +9,8 @@ mod resolve;
 mod special;
 mod trace;
 
+pub use addresses::{is_never_named, is_of_credentials, is_public};
+pub use host::{Host, HostGrant, HostGrantError};
 pub use model::{NetworkAccess, SandboxMode, SandboxPolicy};
 pub use places::{PlaceRules, ResolvedPlaces};
 pub use protected::{

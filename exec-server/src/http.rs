@@ -3,10 +3,8 @@
 //! Every hop is looked at before anything is sent. Its host is resolved once, where that may be asked for; each address is compared with
 //! what is allowed, and the connection goes to one of those that were compared. No proxy is used, and redirects are followed here.
 //!
-//! - `gate`: who may be asked, names and certificates
-//! - `addresses`: whose an address is
+//! - `gate`: who may be asked (by `codex_mediator`), and certificates
 
-mod addresses;
 mod gate;
 
 use std::time::Duration;

@@ -5,10 +5,11 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::{Pid, pipe2};
 
 use crate::enforce::namespaces::{ForkedInit, abandon, fork_init, tell};
@@ -64,7 +65,8 @@ impl EarlyInit {
         invocation.plan.uses_namespaces() && self.footing == Footing::of(&invocation.plan)
     }
 
-    /// Tells it what to run. Yields its number, and the pipe over which it reports.
+    /// Tells it what to run. Yields its number, the pipe over which it reports, and the socket by which it has its orders: there
+    /// comes what it [gives away](crate::Proxy::OverOrders).
     ///
     /// # Errors
     ///
@@ -73,7 +75,7 @@ impl EarlyInit {
         mut self,
         invocation: &Invocation,
         environment: &EnvironmentBlock,
-    ) -> Result<(Pid, OwnedFd), SetupError> {
+    ) -> Result<(Pid, OwnedFd, OwnedFd), SetupError> {
         let Some(waiting) = &self.waiting else { return Err(failed("write", Errno::ESRCH)) };
         // A descriptor of ours is none of its own.
         if invocation.cgroup.is_some() {
@@ -82,8 +84,13 @@ impl EarlyInit {
         }
         let message = orders::encode(invocation, environment);
         tell(&waiting.orders, &message).map_err(|errno| failed("send", errno))?;
+        match shutdown(waiting.orders.as_raw_fd(), Shutdown::Write) {
+            // It has ended: that is in its report.
+            Ok(()) | Err(Errno::ENOTCONN) => {}
+            Err(errno) => return Err(failed("shutdown", errno)),
+        }
         match self.waiting.take() {
-            Some(Waiting { pid, status, .. }) => Ok((pid, status)),
+            Some(Waiting { pid, status, orders }) => Ok((pid, status, orders)),
             None => Err(failed("write", Errno::ESRCH)),
         }
     }

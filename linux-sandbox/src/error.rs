@@ -25,6 +25,8 @@ pub enum Step {
     Mounts,
     /// Arranging the places that the plan names.
     Places,
+    /// Listening for what commands ask of hosts outside.
+    Proxy,
     /// Entering the command's working directory.
     Directory,
     /// Marking inherited descriptors to be closed.
@@ -47,13 +49,14 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Arguments,
         Self::ParentDeath,
         Self::Environment,
         Self::Namespaces,
         Self::Mounts,
         Self::Places,
+        Self::Proxy,
         Self::Directory,
         Self::Descriptors,
         Self::Privileges,
@@ -75,6 +78,7 @@ impl Step {
             Self::Namespaces => "namespaces",
             Self::Mounts => "mounts",
             Self::Places => "places",
+            Self::Proxy => "proxy",
             Self::Directory => "directory",
             Self::Descriptors => "descriptors",
             Self::Privileges => "privileges",

@@ -36,6 +36,7 @@ mod orders;
 mod plain_path;
 mod plan;
 mod probe;
+mod proxy;
 mod relay;
 mod report;
 mod run;
@@ -56,9 +57,10 @@ pub use observe::{Act, Attempt, MOST_ATTEMPTS, observer_arguments, observer_sock
 pub use plain_path::{PlainPath, by_component, is_within};
 pub use plan::{
     Command, Descriptors, Environment, Footing, Invocation, Isolation, Kept, LimitKind, Limits, Network,
-    Places, Plan, PlanError, PlanPath, Protected, Stay, Terminal, Writes,
+    Places, Plan, PlanError, PlanPath, Protected, Proxy, Stay, Terminal, Writes,
 };
 pub use probe::probe_namespaces;
+pub use proxy::{PROXY_ADDRESS, take_proxy_socket};
 pub use report::{Capabilities, Enforced, MAX_RECORD, Observation, Record};
 pub use run::{EXIT_SETUP_FAILED, run_forked, run_main};
 pub use shown::shown;

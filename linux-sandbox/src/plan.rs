@@ -186,6 +186,12 @@ impl Plan {
         matches!(self.isolation, Isolation::Namespaces) && !self.is_unrestricted()
     }
 
+    /// Whether commands have a network of their own, in which nothing but they is.
+    #[must_use]
+    pub const fn has_its_own_network(&self) -> bool {
+        self.uses_namespaces() && matches!(self.network, Network::Off)
+    }
+
     /// Whether a view can be had of what is written: in namespaces, and where writes are confined to trees.
     #[must_use]
     pub const fn can_be_viewed(&self) -> bool {
@@ -268,6 +274,19 @@ pub enum Stay {
     ForAll,
 }
 
+/// Over what whoever watches over the command gets the socket that listens inside a closed network, so that it can answer what
+/// commands ask there of hosts outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proxy {
+    /// Nothing listens.
+    #[default]
+    None,
+    /// Over this socket, which the helper was started with.
+    Over(RawFd),
+    /// Over the one by which the orders came ([`EarlyInit`](crate::EarlyInit), [`StandbyOrders`](crate::StandbyOrders)).
+    OverOrders,
+}
+
 /// Whose terminal standard input is, if it is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Terminal {
@@ -304,6 +323,8 @@ pub struct Invocation {
     pub cgroup: Option<RawFd>,
     /// The command's end of the socket to an [observer](crate::observer_arguments), which sees what is refused.
     pub observer: Option<RawFd>,
+    /// What becomes of what commands ask of hosts outside. Only for a plan with a network of its own.
+    pub proxy: Proxy,
 }
 
 impl Invocation {
@@ -322,6 +343,7 @@ impl Invocation {
             parent: None,
             cgroup: None,
             observer: None,
+            proxy: Proxy::None,
         }
     }
 }

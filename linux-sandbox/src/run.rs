@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -26,7 +26,7 @@ use crate::plan::{Descriptors, Environment, Footing, Invocation};
 use crate::relay::Relay;
 use crate::report::Enforced;
 use crate::standby::{Asked, Given, Standby};
-use crate::{PROGRAM, observe, sys, wire};
+use crate::{PROGRAM, observe, proxy, sys, wire};
 pub(crate) use reports::Reports;
 use reports::Status;
 
@@ -118,6 +118,7 @@ fn relay(
     status: Option<Status>,
     standby: Option<Standby>,
 ) -> Result<Infallible, Unfinished> {
+    let kept = invocation.proxy;
     let made = (|| -> Result<_, SetupError> {
         if let Some(parent) = invocation.parent {
             end_with(parent, libc::SIGKILL)?;
@@ -136,6 +137,7 @@ fn relay(
         }
         Ok((ForkedInit::Outside(pid, _), relay)) => {
             drop((status, standby));
+            proxy::forget(kept);
             relay.stand_for(pid)
         }
         Err(error) => {
@@ -178,11 +180,23 @@ impl Orders {
         Ok(Self::Given(given))
     }
 
+    /// Reads them, and begins to listen for what commands will ask: whoever gave the orders answers it.
     fn read(self, pipe: &mut File) -> Result<(Invocation, Option<EnvironmentBlock>), Failure> {
         let (invocation, environment) = match self {
-            Self::AtHand(invocation) => return Ok((*invocation, None)),
-            Self::FromThePipe => early::receive(pipe)?,
-            Self::Given(given) => given.read()?,
+            Self::AtHand(invocation) => {
+                proxy::open(invocation.proxy, pipe.as_fd())?;
+                return Ok((*invocation, None));
+            }
+            Self::FromThePipe => {
+                let orders = early::receive(pipe)?;
+                proxy::open(orders.0.proxy, pipe.as_fd())?;
+                orders
+            }
+            Self::Given(mut given) => {
+                let orders = given.read()?;
+                proxy::open(orders.0.proxy, given.socket.as_fd())?;
+                orders
+            }
             Self::WhenTheyCome(_) => {
                 return Err(SetupError::condition(Step::Start, "read", "no orders have come").into());
             }

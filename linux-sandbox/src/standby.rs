@@ -107,7 +107,8 @@ impl StandbyOrders {
         }
     }
 
-    /// Tells the helper what to run, with these standard streams, and where to report to. Never waits.
+    /// Tells the helper what to run, with these standard streams, and where to report to. Never waits. Yields the socket by which
+    /// it has its orders: there comes what it [gives away](crate::Proxy::OverOrders).
     ///
     /// # Errors
     ///
@@ -118,7 +119,7 @@ impl StandbyOrders {
         environment: &EnvironmentBlock,
         streams: [BorrowedFd<'_>; 3],
         status: BorrowedFd<'_>,
-    ) -> Result<(), Errno> {
+    ) -> Result<OwnedFd, Errno> {
         let mut file = File::from(memfd_create(c"codex-orders", MFdFlags::MFD_CLOEXEC)?);
         file.write_all(&orders::encode(invocation, environment))
             .and_then(|()| file.rewind())
@@ -127,7 +128,8 @@ impl StandbyOrders {
         let descriptors = [file.as_raw_fd(), input, output, errors, status.as_raw_fd()];
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         let message = [ControlMessage::ScmRights(&descriptors)];
-        sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&[HELLO])], &message, flags, None).map(drop)
+        sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&[HELLO])], &message, flags, None)?;
+        Ok(self.socket)
     }
 }
 
@@ -146,7 +148,11 @@ pub(crate) struct Standby {
 }
 
 /// What to run, as it came over the socket.
-pub(crate) struct Given(File);
+pub(crate) struct Given {
+    orders: File,
+    /// The socket itself, which has another direction.
+    pub(crate) socket: OwnedFd,
+}
 
 impl Asked {
     /// Understands the arguments, if they ask for a process to be kept ready, and says so. To be called first of all.
@@ -198,18 +204,18 @@ impl Standby {
             sys::replace_stream(&stream, number).map_err(|errno| failed("dup2", errno))?;
         }
         let status = descriptors.next().ok_or_else(|| failed("recvmsg", Errno::EBADMSG))?;
-        Ok(Some((status, Given(File::from(orders)))))
+        Ok(Some((status, Given { orders: File::from(orders), socket: self.socket })))
     }
 }
 
 impl Given {
     /// What to run.
-    pub(crate) fn read(mut self) -> Result<(Invocation, EnvironmentBlock), Failure> {
+    pub(crate) fn read(&mut self) -> Result<(Invocation, EnvironmentBlock), Failure> {
         let mut message = Vec::new();
         let mut head = [0; orders::HEAD];
-        self.0
+        self.orders
             .read_exact(&mut head)
-            .and_then(|()| self.0.read_to_end(&mut message))
+            .and_then(|()| self.orders.read_to_end(&mut message))
             .map_err(|error| failed("read", errno(&error)))?;
         orders::decode(head, &message)
     }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use crate::plan::{
     Descriptors, Environment, Invocation, Isolation, Kept, LimitKind, Network, Places, Plan, PlanError,
-    PlanPath, Protected, Stay, Terminal, Writes,
+    PlanPath, Protected, Proxy, Stay, Terminal, Writes,
 };
 use crate::shown::shown;
 pub use decode::decode;
@@ -45,6 +45,8 @@ const LANDLOCK_ABI: &str = "--landlock-abi";
 const VIEW: &str = "--view";
 const CGROUP: &str = "--cgroup-fd";
 const OBSERVER: &str = "--observer-fd";
+const PROXY: &str = "--proxy-fd";
+const PROXY_OVER_ORDERS: &str = "--proxy-over-orders";
 const KEEP_DESCRIPTORS: &str = "--keep-descriptors";
 const STAY_FOR_ALL: &str = "--stay-for-all";
 const TAKE_TERMINAL: &str = "--take-terminal";
@@ -120,6 +122,11 @@ pub enum WireError {
     /// What is to change nothing must not be written to what is there.
     #[error("{VIEW} needs {ISOLATION} {ISOLATION_NAMESPACES}, and a plan without {WRITE_ALL}")]
     NoView,
+    /// Nobody would be kept from the network but by it.
+    #[error(
+        "{PROXY} and {PROXY_OVER_ORDERS} need {ISOLATION} {ISOLATION_NAMESPACES} and a plan without {NETWORK_ALL}, one of them at most"
+    )]
+    NoNetworkForProxy,
     /// A working directory that is relative: it would depend on where the helper was started.
     #[error("{DIRECTORY} {path} is not absolute", path = shown(.0))]
     Directory(PathBuf),
@@ -176,6 +183,11 @@ pub fn encode(invocation: &Invocation) -> Vec<OsString> {
     }
     if let Some(descriptor) = invocation.observer {
         option(OBSERVER, descriptor.to_string().into());
+    }
+    match invocation.proxy {
+        Proxy::None => {}
+        Proxy::Over(descriptor) => option(PROXY, descriptor.to_string().into()),
+        Proxy::OverOrders => arguments.push(PROXY_OVER_ORDERS.into()),
     }
     if invocation.descriptors == Descriptors::Keep {
         arguments.push(KEEP_DESCRIPTORS.into());

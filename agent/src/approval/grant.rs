@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use codex_core::denial::{Denial, Opens};
+use codex_core::policy::HostGrant;
 use codex_linux_sandbox::shown;
 use serde::{Deserialize, Serialize};
 
@@ -21,13 +22,20 @@ pub struct Grant {
     /// The network.
     #[serde(default)]
     pub network: bool,
+    /// Single hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostGrant>,
 }
 
 impl Grant {
     /// Whether it is nothing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        !self.unsandboxed && !self.network && self.write.is_empty() && self.read.is_empty()
+        !self.unsandboxed
+            && !self.network
+            && self.hosts.is_empty()
+            && self.write.is_empty()
+            && self.read.is_empty()
     }
 
     /// What it opens, a line each.
@@ -42,6 +50,10 @@ impl Grant {
         if self.network {
             lines.push("the network: every host and port".to_owned());
         }
+        lines.extend(self.hosts.iter().map(|host| match host.port {
+            Some(_) => format!("the host {host}"),
+            None => format!("the host {host}, at every port"),
+        }));
         lines
     }
 
@@ -57,8 +69,9 @@ impl Grant {
                     grant.write.push(directory.clone())
                 }
                 Opens::Network => grant.network = true,
+                Opens::Host(host) if !grant.hosts.contains(host) => grant.hosts.push(host.clone()),
                 // A socket of the host is a setting's matter: whatever listens there works outside of the sandbox.
-                Opens::Write(_) | Opens::UnixSocket(_) => continue,
+                Opens::Write(_) | Opens::Host(_) | Opens::UnixSocket(_) => continue,
             }
             risks.extend(denial.risk.clone().filter(|risk| !risks.contains(risk)));
         }

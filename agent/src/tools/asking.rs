@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use codex_core::policy::HostGrant;
 use codex_linux_sandbox::shown;
 use codex_tools::Asks;
 use serde_json::{Map, Value};
@@ -67,8 +68,8 @@ pub(super) fn wanted(
     Ok(wanted)
 }
 
-const SHAPE: &str =
-    "`{\"file_system\": {\"write\": [DIRECTORY, …], \"read\": [PATH, …]}, \"network\": {\"enabled\": true}}`";
+const SHAPE: &str = "`{\"file_system\": {\"write\": [DIRECTORY, …], \"read\": [PATH, …]}, \"network\": {\"hosts\": [\"HOST:PORT\", …]} or \
+     {\"enabled\": true}}`";
 
 fn read_additional(
     additional: &Map<String, Value>,
@@ -85,13 +86,19 @@ fn read_additional(
                     match (key.as_str(), value) {
                         ("enabled", Value::Bool(enabled)) => grant.network = *enabled,
                         ("enabled", _) => return Err(wrong("`network.enabled` is true or false")),
-                        (key, _) => {
-                            return Err(format!(
-                                "the network is open or closed as a whole: the sandbox knows no single hosts, and `network.{}` can't be \
-                                 given. Nothing was run.",
-                                shown(key)
-                            ));
+                        ("hosts", Value::Array(hosts)) => {
+                            for host in hosts {
+                                let text = host.as_str().ok_or_else(|| wrong("a host is a string"))?;
+                                let host: HostGrant = text
+                                    .parse()
+                                    .map_err(|error| wrong(&format!("`{}` is {error}", shown(text))))?;
+                                if !grant.hosts.contains(&host) {
+                                    grant.hosts.push(host);
+                                }
+                            }
                         }
+                        ("hosts", _) => return Err(wrong("`network.hosts` is an array of hosts")),
+                        (key, _) => return Err(wrong(&format!("`network.{}` is unknown", shown(key)))),
                     }
                 }
             }

@@ -49,6 +49,7 @@ fn more() -> Map<String, Value> {
         "read": paths("Places to read that the policy hides."),
     }));
     let enabled = json!({ "type": "boolean", "description": "The network as a whole." });
+    let hosts = paths("Single hosts, as HOST:PORT: by the proxy in HTTPS_PROXY, for what speaks HTTP.");
     let permissions = json!({
         "type": "string",
         "enum": ["use_default", "with_additional_permissions", "require_escalated"],
@@ -61,7 +62,9 @@ fn more() -> Map<String, Value> {
         ("sandbox_permissions".to_owned(), permissions),
         (
             "additional_permissions".to_owned(),
-            object(json!({ "file_system": files, "network": object(json!({ "enabled": enabled })) })),
+            object(
+                json!({ "file_system": files, "network": object(json!({ "hosts": hosts, "enabled": enabled })) }),
+            ),
         ),
         ("justification".to_owned(), justification),
     ])

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use codex_core::denial::{Operation, Verdict};
+use codex_core::denial::{Operation, Verdict, is_kept_from_grants};
 use codex_core::enforcement::Level;
 use codex_core::exec::Sandbox;
-use codex_core::policy::{NetworkAccess, ResolvedWrites};
+use codex_core::policy::{Host, NetworkAccess, ResolvedWrites, is_public};
 use codex_linux_sandbox::shown;
 
 use super::Tools;
@@ -20,7 +20,8 @@ impl Tools {
         let (before, after) = (self.sandbox.policy(), sandbox.policy());
         let as_asked = grant.unsandboxed
             || (roots(&after.writes) == with(roots(&before.writes), &grant.write)
-                && after.network == if grant.network { NetworkAccess::Enabled } else { before.network });
+                && after.network == if grant.network { NetworkAccess::Enabled } else { before.network }
+                && sandbox.places().hosts == [&*self.sandbox.places().hosts, &grant.hosts].concat());
         if as_asked {
             Ok(sandbox)
         } else {
@@ -40,6 +41,14 @@ impl Tools {
         }
         if sandbox.policy().network == NetworkAccess::Enabled {
             grant.network = false;
+            grant.hosts.clear();
+        }
+        let given = &sandbox.places().hosts;
+        grant.hosts.retain(|host| !given.iter().any(|given| given.covers(host)));
+        if !grant.hosts.is_empty() && sandbox.expected().level != Level::Namespaces {
+            return Err(format!(
+                "single hosts take namespaces, which this machine does not give. {NOTHING}."
+            ));
         }
         if let Some(roots) = roots(&sandbox.policy().writes) {
             grant.write.retain(|path| !roots.iter().any(|root| path.starts_with(root)));
@@ -89,6 +98,21 @@ fn judged(sandbox: &Sandbox, mut grant: Grant, home: Option<&Path>) -> Result<(G
         }
     }
     grant.read = hidden;
+    if let Some(host) = grant.hosts.iter().find(|grant| is_kept_from_grants(&grant.host)) {
+        return Err(format!(
+            "{host} can't be given to a call: clouds give out credentials there, or nobody is. {NOTHING}."
+        ));
+    }
+    for host in &grant.hosts {
+        let whose = match &host.host {
+            Host::Address(address) if !is_public(*address) => {
+                "; it is this machine's or of a network of its own"
+            }
+            Host::Name(name) if name == "localhost" || name.ends_with(".localhost") => "; it is this machine",
+            Host::Address(_) | Host::Name(_) | Host::Below(_) => "",
+        };
+        risks.push(format!("what it reads, it can send to {host}{whose}"));
+    }
     if grant.network {
         risks.push(
             "what it reads, it can send anywhere; this machine's own services are reached, too".to_owned(),

@@ -57,10 +57,6 @@ pub(crate) fn policy_typed(options: &[OsString]) -> Result<PolicyOptions, clap::
 impl PolicyOptions {
     /// These, and where they say nothing, others.
     pub(crate) fn or(self, others: Self) -> Self {
-        let both = |mut others: Vec<_>, own: Vec<_>| {
-            others.extend(own);
-            others
-        };
         // Two spellings of one setting.
         let (sandbox, full_auto) = if self.sandbox.is_some() || self.full_auto {
             (self.sandbox, self.full_auto)
@@ -77,6 +73,7 @@ impl PolicyOptions {
             cd: self.cd.or(others.cd),
             add_dir: both(others.add_dir, self.add_dir),
             network: self.network || others.network,
+            allow_host: both(others.allow_host, self.allow_host),
             isolation: self.isolation.or(others.isolation),
             explain: self.explain || others.explain,
             limits,
@@ -84,6 +81,11 @@ impl PolicyOptions {
             profile: self.profile.or(others.profile),
         }
     }
+}
+
+fn both<T>(mut others: Vec<T>, own: Vec<T>) -> Vec<T> {
+    others.extend(own);
+    others
 }
 
 #[cfg(test)]

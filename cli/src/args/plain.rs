@@ -22,6 +22,7 @@ pub(super) fn read(words: &[OsString]) -> Option<SandboxArgs> {
             cd: None,
             add_dir: Vec::new(),
             network: false,
+            allow_host: Vec::new(),
             isolation: None,
             explain: false,
             limits: Vec::new(),
@@ -65,6 +66,9 @@ pub(super) fn read(words: &[OsString]) -> Option<SandboxArgs> {
             }
             ("-C", None) | ("--cd", _) => {
                 set(&mut policy.cd, value(attached, &mut words).map(PathBuf::from))?
+            }
+            ("--allow-host", _) => {
+                policy.allow_host.push(value(attached, &mut words)?.to_str()?.parse().ok()?);
             }
             ("--add-dir", _) => policy.add_dir.push(value(attached, &mut words)?.into()),
             _ => return None,
@@ -121,6 +125,7 @@ mod tests {
             "-- true",
             "--full-auto -- make -j 2",
             "--full-auto --add-dir a --add-dir /b --network -- cargo build -- --json",
+            "--allow-host crates.io:443 --allow-host=*.crates.io -- cargo build",
             "-s workspace-write -C /work -- ls",
             "--sandbox danger-full-access --quiet -- ls",
             "--isolation landlock --explain --json -- -s",
@@ -149,6 +154,7 @@ mod tests {
             "--full-auto --full-auto -- true",
             "--full-auto -s read-only -- true",
             "--cd  -- true",
+            "--allow-host a/b -- true",
             "--timeout 1s -- true",
             "--pty -- true",
             "-qs read-only -- true",
@@ -164,7 +170,7 @@ mod tests {
             words in prop::collection::vec(
                 prop::sample::select(vec![
                     "--full-auto", "--network", "--explain", "--json", "-q", "--quiet", "-s", "--sandbox", "read-only",
-                    "danger-full-access", "--isolation", "landlock", "auto", "-C", "--cd", "--add-dir", "/", "a b", "",
+                    "danger-full-access", "--isolation", "landlock", "auto", "-C", "--cd", "--add-dir", "--allow-host", "a:1", "--allow-host=*.a", "/", "a b", "",
                     "--sandbox=read-only", "--isolation=auto", "--cd=/", "--cd=", "--add-dir=-x", "--add-dir==",
                     "--network=true", "-s=auto", "-", "--", "--", "--", "--pty", "--print-plan", "-c", "a=b", "--tty", "--timeout", "true", "\u{fffd}",
                 ]),

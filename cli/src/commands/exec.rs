@@ -319,6 +319,7 @@ fn approvals(
         write: places("approvals.write", &said.write),
         read: places("approvals.read", &said.read),
         network: said.network.value,
+        hosts: said.hosts.values().cloned().collect(),
     };
     let widening = Arc::new(Widening::of(meaning, workspace, options));
     Approvals::new(policy, rules, standing, widening, Arc::new(person))

@@ -155,12 +155,16 @@ const fn code(result: &ExecResult, of_run: i32) -> i32 {
 
 /// What the policy opens that is no file.
 pub(super) fn outside(meaning: &Meaning, sandbox: &Sandbox) -> Option<&'static str> {
-    let sockets = !meaning.config.settings.sandbox.allow_unix_sockets.is_empty();
-    match (sandbox.policy().network, sockets) {
-        (NetworkAccess::Enabled, false) => Some("the network"),
-        (NetworkAccess::Enabled, true) => Some("the network and sockets of the host"),
-        (NetworkAccess::Restricted, true) => Some("sockets of the host"),
-        (NetworkAccess::Restricted, false) => None,
+    let sandbox_settings = &meaning.config.settings.sandbox;
+    let sockets = !sandbox_settings.allow_unix_sockets.is_empty();
+    let hosts = !sandbox_settings.allow_hosts.is_empty();
+    match (sandbox.policy().network, sockets, hosts) {
+        (NetworkAccess::Enabled, false, _) => Some("the network"),
+        (NetworkAccess::Enabled, true, _) => Some("the network and sockets of the host"),
+        (NetworkAccess::Restricted, true, true) => Some("sockets of the host and hosts on the network"),
+        (NetworkAccess::Restricted, true, false) => Some("sockets of the host"),
+        (NetworkAccess::Restricted, false, true) => Some("hosts on the network"),
+        (NetworkAccess::Restricted, false, false) => None,
     }
 }
 

@@ -28,6 +28,8 @@ use crate::{exit_code, last_failed, render};
 
 /// The word for the network, where others name a place.
 const NETWORK: &str = "network";
+/// The word for single hosts, each of which is a line.
+const HOSTS: &str = "hosts";
 
 pub(super) fn learn(args: &SandboxArgs, typed: &[OsString]) -> i32 {
     let signals = match Signals::block(Shares::Nothing) {
@@ -93,6 +95,8 @@ struct Course<'a> {
     learner: Learner,
     /// Directories that were made, because a writable root has to be there; what lies in another one first.
     made: Vec<PathBuf>,
+    /// Whether hosts may be learnt: they are asked for at a proxy.
+    hosts: bool,
     /// What the runs could reach that no view undoes.
     outside: Option<&'static str>,
 }
@@ -110,8 +114,9 @@ impl<'a> Course<'a> {
             return Err(LearnError::Landlock(format!("sandbox.isolation ({})", isolation.origin)));
         }
         let words = words(&args.learn.learn_also, &meaning)?;
+        let hosts = words.hosts;
         let learner = Learner::new(settings.clone(), meaning.world.home.as_deref(), words);
-        Ok(Self { args, typed, signals, meaning, learner, made: Vec::new(), outside: None })
+        Ok(Self { args, typed, signals, meaning, learner, made: Vec::new(), hosts, outside: None })
     }
 
     fn run(mut self, runtime: &tokio::runtime::Runtime) -> Result<i32, LearnError> {
@@ -175,6 +180,7 @@ impl<'a> Course<'a> {
         self.meaning.config.settings = self.learner.settings();
         let mut options = self.meaning.running_options()?;
         options.explain = Explain::Always;
+        options.always_mediated = self.hosts;
         if !args.learn.in_place {
             options.view = Some(args.learn.view_size.and_then(NonZeroU64::new).unwrap_or(VIEW));
         }
@@ -241,11 +247,12 @@ impl<'a> Course<'a> {
 
     /// What was typed and is in no line.
     fn overrides(&self) -> Vec<String> {
-        const IN_LINES: [&str; 4] = [
+        const IN_LINES: [&str; 5] = [
             "sandbox_mode",
             "sandbox_workspace_write.writable_roots",
             "sandbox_workspace_write.network_access",
             "sandbox.allow_unix_sockets",
+            "sandbox.allow_hosts",
         ];
         let PolicyOptions { overrides, profile, .. } = &self.args.policy;
         let key = |typed: &String| typed.split('=').next().unwrap_or_default().trim().to_owned();
@@ -290,6 +297,7 @@ fn named(opens: &Opens) -> String {
     match opens {
         Opens::Write(directory) => format!("write below {}", shown(directory)),
         Opens::Network => "reach the network".to_owned(),
+        Opens::Host(host) => format!("reach {host}"),
         Opens::UnixSocket(socket) => format!("reach the socket {}", shown(socket)),
     }
 }
@@ -300,6 +308,10 @@ fn words(typed: &[OsString], meaning: &Meaning) -> Result<Words, LearnError> {
     for word in typed {
         if word == NETWORK {
             words.network = true;
+            continue;
+        }
+        if word == HOSTS {
+            words.hosts = true;
             continue;
         }
         let path = Path::new(word);

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use super::http_grant::HttpGrant;
 use super::problem::Place;
 use super::provider::ProviderSettings;
 use super::settings::{ApprovalPolicy, EnvironmentInherit, Explain, Isolation, Settings};
 use super::sourced::{Sourced, SourcedList};
 use crate::enforcement::Guarantee;
 use crate::limits::Limit;
-use crate::policy::{GitProtection, SandboxMode};
+use crate::policy::{GitProtection, HostGrant, SandboxMode};
 
 /// Settings of which any may be left unsaid.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,11 +35,12 @@ pub(super) struct Layer {
     pub(super) allow_read: Option<SourcedList<PathBuf>>,
     pub(super) private_tmp: Option<Sourced<bool>>,
     pub(super) allow_unix_sockets: Option<SourcedList<PathBuf>>,
+    pub(super) allow_hosts: Option<SourcedList<HostGrant>>,
     pub(super) explain: Option<Sourced<Explain>>,
     pub(super) limits: BTreeMap<Limit, Sourced<NonZeroU64>>,
     pub(super) server_max_policy: Option<Sourced<SandboxMode>>,
     pub(super) server_writable_roots: Option<SourcedList<PathBuf>>,
-    pub(super) server_http_allow: Option<SourcedList<HttpGrant>>,
+    pub(super) server_http_allow: Option<SourcedList<HostGrant>>,
     pub(super) server_network_access: Option<Sourced<bool>>,
     pub(super) audit_file: Option<Sourced<PathBuf>>,
     pub(super) audit_max_bytes: Option<Sourced<u64>>,
@@ -55,6 +55,7 @@ pub(super) struct Layer {
     pub(super) approve_write: Option<SourcedList<PathBuf>>,
     pub(super) approve_read: Option<SourcedList<PathBuf>>,
     pub(super) approve_network: Option<Sourced<bool>>,
+    pub(super) approve_hosts: Option<SourcedList<HostGrant>>,
     pub(super) model_context_window: Option<Sourced<u64>>,
 }
 
@@ -97,6 +98,7 @@ impl Layer {
             allow_read,
             private_tmp,
             allow_unix_sockets,
+            allow_hosts,
             explain,
             limits,
             server_max_policy,
@@ -116,6 +118,7 @@ impl Layer {
             approve_write,
             approve_read,
             approve_network,
+            approve_hosts,
             model_context_window,
         } = self;
         let workspace_write = &mut settings.workspace_write;
@@ -143,6 +146,7 @@ impl Layer {
         replace(&mut sandbox.allow_read, allow_read);
         replace(&mut sandbox.private_tmp, private_tmp);
         replace(&mut sandbox.allow_unix_sockets, allow_unix_sockets);
+        replace(&mut sandbox.allow_hosts, allow_hosts);
         replace(&mut sandbox.explain, explain);
         sandbox.limits.extend(limits);
         let server = &mut settings.exec_server;
@@ -169,6 +173,7 @@ impl Layer {
         replace(&mut approvals.write, approve_write);
         replace(&mut approvals.read, approve_read);
         replace(&mut approvals.network, approve_network);
+        replace(&mut approvals.hosts, approve_hosts);
         replace(&mut settings.model_context_window, model_context_window.map(some));
     }
 }

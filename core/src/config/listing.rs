@@ -66,6 +66,7 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     rows.list("sandbox.allow_read", &sandbox.allow_read, |allowed| path(allowed));
     rows.add("sandbox.private_tmp", sandbox.private_tmp.value.to_string(), &sandbox.private_tmp.origin);
     rows.list("sandbox.allow_unix_sockets", &sandbox.allow_unix_sockets, |socket| path(socket));
+    rows.list("sandbox.allow_hosts", &sandbox.allow_hosts, |host| toml_string(&host.to_string()));
     rows.add("sandbox.explain", toml_string(sandbox.explain.value.name()), &sandbox.explain.origin);
     for (limit, amount) in &sandbox.limits {
         rows.add(limit_key(*limit), limit_value(*limit, amount.value.get()), &amount.origin);
@@ -114,6 +115,7 @@ pub fn rows(settings: &Settings) -> Vec<SettingRow> {
     rows.list("approvals.write", &approvals.write, |directory| path(directory));
     rows.list("approvals.read", &approvals.read, |place| path(place));
     rows.add("approvals.network_access", approvals.network.value.to_string(), &approvals.network.origin);
+    rows.list("approvals.hosts", &approvals.hosts, |host| toml_string(&host.to_string()));
     rows.0
 }
 

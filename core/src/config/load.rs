@@ -16,7 +16,7 @@ use super::source::Source;
 use super::source_file::{FILE_NAME, PROJECT_DIRECTORY, read_project_file, read_user_file};
 use super::sourced::{Origin, Sourced};
 use crate::limits::Limit;
-use crate::policy::SandboxMode;
+use crate::policy::{HostGrant, SandboxMode};
 
 /// Where settings come from. Nothing is looked up beside what is named here; the default names nothing.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +44,8 @@ pub struct FlagLayer {
     pub network: Option<Sourced<bool>>,
     /// Writable roots beside those of the configuration. Absolute; they need not be UTF-8.
     pub writable_roots: Vec<Sourced<PathBuf>>,
+    /// Hosts that commands may reach beside those of the configuration.
+    pub allow_hosts: Vec<Sourced<HostGrant>>,
     /// How the level of isolation is chosen.
     pub isolation: Option<Sourced<Isolation>>,
     /// How it is found out what was refused.
@@ -200,7 +202,7 @@ impl FlagLayer {
     }
 
     pub(super) fn lay_over(self, settings: &mut Settings) {
-        let Self { sandbox_mode, network, writable_roots, isolation, explain, limits } = self;
+        let Self { sandbox_mode, network, writable_roots, allow_hosts, isolation, explain, limits } = self;
         if let Some(mode) = sandbox_mode {
             settings.sandbox_mode = mode;
         }
@@ -209,6 +211,7 @@ impl FlagLayer {
             settings.network = network;
         }
         settings.workspace_write.writable_roots.items.extend(writable_roots);
+        settings.sandbox.allow_hosts.items.extend(allow_hosts);
         if let Some(isolation) = isolation {
             settings.sandbox.isolation = isolation;
         }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::escape::{printable, printable_path};
-use super::http_grant::HttpGrantError;
 use crate::limits::AmountError;
+use crate::policy::HostGrantError;
 
 /// More problems of one source than this help nobody.
 const MOST_PROBLEMS: usize = 20;
@@ -159,7 +159,7 @@ pub enum ProblemKind {
         /// What was there.
         found: String,
         /// What it should be.
-        error: HttpGrantError,
+        error: HostGrantError,
     },
     /// There is no such built-in protected name.
     #[error(

@@ -70,6 +70,7 @@ impl Tightening {
             allow_read: _,
             private_tmp,
             allow_unix_sockets: _,
+            allow_hosts: _,
             explain: _,
             limits,
             server_max_policy: _,
@@ -89,6 +90,7 @@ impl Tightening {
             approve_write: _,
             approve_read: _,
             approve_network: _,
+            approve_hosts: _,
             model_context_window: _,
         } = layer;
         self.mode(settings, sandbox_mode);

@@ -213,9 +213,11 @@ impl<'a> Reader<'a> {
             Setting::Unsandboxed => layer.unsandboxed = self.list(value, expected, Self::first_words),
             Setting::ApproveWrite => layer.approve_write = self.absolute_paths(value, expected),
             Setting::ApproveRead => layer.approve_read = self.absolute_paths(value, expected),
+            Setting::ApproveHosts => layer.approve_hosts = self.list(value, expected, Self::host_grant),
             Setting::ApproveNetwork => layer.approve_network = self.boolean(value, expected),
             Setting::ModelContextWindow => layer.model_context_window = self.count(value, expected),
             Setting::AllowUnixSockets => layer.allow_unix_sockets = self.absolute_paths(value, expected),
+            Setting::AllowHosts => layer.allow_hosts = self.list(value, expected, Self::host_grant),
             Setting::Explain => layer.explain = self.word(value, &Explain::ALL, Explain::name),
             Setting::Limit(limit) => {
                 if let Some(amount) = self.amount(limit, value, expected) {
@@ -229,7 +231,7 @@ impl<'a> Reader<'a> {
                 layer.server_writable_roots = self.absolute_paths(value, expected);
             }
             Setting::ServerHttpAllow => {
-                layer.server_http_allow = self.list(value, expected, Self::http_grant);
+                layer.server_http_allow = self.list(value, expected, Self::host_grant);
             }
             Setting::ServerNetworkAccess => layer.server_network_access = self.boolean(value, expected),
             Setting::AuditMaxBytes => layer.audit_max_bytes = self.count(value, expected),

@@ -26,6 +26,7 @@ pub(super) enum Setting {
     AllowRead,
     PrivateTmp,
     AllowUnixSockets,
+    AllowHosts,
     Explain,
     ServerMaxPolicy,
     ServerWritableRoots,
@@ -45,6 +46,7 @@ pub(super) enum Setting {
     ApproveWrite,
     ApproveRead,
     ApproveNetwork,
+    ApproveHosts,
 }
 
 impl Setting {
@@ -71,6 +73,7 @@ impl Setting {
             | Self::DenyRead
             | Self::AllowRead
             | Self::AllowUnixSockets
+            | Self::AllowHosts
             | Self::ServerWritableRoots
             | Self::ServerHttpAllow
             | Self::Allow
@@ -78,7 +81,8 @@ impl Setting {
             | Self::Forbid
             | Self::Unsandboxed
             | Self::ApproveWrite
-            | Self::ApproveRead => "an array of strings",
+            | Self::ApproveRead
+            | Self::ApproveHosts => "an array of strings",
             Self::NetworkAccess
             | Self::ExcludeTmpdirEnvVar
             | Self::ExcludeSlashTmp
@@ -220,7 +224,7 @@ static ENVIRONMENT: [Key; 5] = [
     setting("include_only", Setting::IncludeOnly),
 ];
 
-static SANDBOX: [Key; 11] = [
+static SANDBOX: [Key; 12] = [
     user_only("isolation", Node::Setting(Setting::Isolation)),
     setting("require", Setting::Require),
     setting("git", Setting::Git),
@@ -230,6 +234,7 @@ static SANDBOX: [Key; 11] = [
     user_only("allow_read", Node::Setting(Setting::AllowRead)),
     setting("private_tmp", Setting::PrivateTmp),
     user_only("allow_unix_sockets", Node::Setting(Setting::AllowUnixSockets)),
+    user_only("allow_hosts", Node::Setting(Setting::AllowHosts)),
     user_only("explain", Node::Setting(Setting::Explain)),
     shared("limits", Node::Table(&LIMITS)),
 ];
@@ -255,7 +260,7 @@ static AUDIT: [Key; 2] = [
     user_only("max_bytes", Node::Setting(Setting::AuditMaxBytes)),
 ];
 
-static APPROVALS: [Key; 7] = [
+static APPROVALS: [Key; 8] = [
     user_only("allow", Node::Setting(Setting::Allow)),
     setting("prompt", Setting::Prompt),
     setting("forbid", Setting::Forbid),
@@ -263,6 +268,7 @@ static APPROVALS: [Key; 7] = [
     user_only("write", Node::Setting(Setting::ApproveWrite)),
     user_only("read", Node::Setting(Setting::ApproveRead)),
     user_only("network_access", Node::Setting(Setting::ApproveNetwork)),
+    user_only("hosts", Node::Setting(Setting::ApproveHosts)),
 ];
 
 /// The keys of a server of models.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use super::http_grant::HttpGrant;
 use super::provider::ProviderSettings;
 use super::sourced::{Origin, Sourced, SourcedList};
 use crate::audit::DEFAULT_AUDIT_BYTES;
 use crate::enforcement::Guarantee;
 use crate::limits::{Limit, ResourceLimits};
-use crate::policy::{GitProtection, NetworkAccess, ProtectionSettings, SandboxMode, SandboxPolicy};
+use crate::policy::{
+    GitProtection, HostGrant, NetworkAccess, ProtectionSettings, SandboxMode, SandboxPolicy,
+};
 
 /// How a level of isolation is chosen: the value of `sandbox.isolation`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -116,6 +117,8 @@ pub struct ApprovalSettings {
     pub read: SourcedList<PathBuf>,
     /// Whether a call may reach the network, where the model asks for that.
     pub network: Sourced<bool>,
+    /// Single hosts that a call may reach, where the model asks for that.
+    pub hosts: SourcedList<HostGrant>,
 }
 
 /// The `[sandbox_workspace_write]` table.
@@ -195,6 +198,8 @@ pub struct SandboxSettings {
     pub private_tmp: Sourced<bool>,
     /// Unix sockets of the host that commands may connect to. Absolute.
     pub allow_unix_sockets: SourcedList<PathBuf>,
+    /// Hosts that commands may reach where the network is off.
+    pub allow_hosts: SourcedList<HostGrant>,
     /// How it is found out what was refused.
     pub explain: Sourced<Explain>,
     /// What commands may use, in the unit of each limit.
@@ -233,7 +238,7 @@ pub struct ExecServerSettings {
     /// Whether a policy may reach the network.
     pub network_access: Sourced<bool>,
     /// Who may be asked over HTTP, whatever else is closed.
-    pub http_allow: SourcedList<HttpGrant>,
+    pub http_allow: SourcedList<HostGrant>,
 }
 
 impl Default for ExecServerSettings {

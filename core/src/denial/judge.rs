@@ -65,6 +65,8 @@ impl Operation {
     }
 }
 
+pub use network::is_kept_from_grants;
+
 /// The sandbox's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

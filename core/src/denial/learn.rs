@@ -32,6 +32,8 @@ pub struct Words {
     pub sockets: Vec<PathBuf>,
     /// Whether the network may be opened.
     pub network: bool,
+    /// Whether single hosts may be reached.
+    pub hosts: bool,
 }
 
 /// What is known of a run that has ended.
@@ -144,6 +146,9 @@ impl Learner {
         for socket in &settings.sandbox.allow_unix_sockets {
             line(Opens::UnixSocket(socket.value.clone()), &socket.origin);
         }
+        for host in &settings.sandbox.allow_hosts {
+            line(Opens::Host(host.value.clone()), &host.origin);
+        }
         Self {
             mode_is_needed: settings.sandbox_mode.value == SandboxMode::WorkspaceWrite,
             mode_was_tried: false,
@@ -177,6 +182,9 @@ impl Learner {
             named.map(|(path, origin)| Sourced { value: path.clone(), origin: origin.clone() }).collect()
         };
         settings.sandbox.allow_unix_sockets.items = named(Opens::socket);
+        let hosts = lines.iter().filter_map(|line| Some((line.opens.host()?, &line.origin)));
+        settings.sandbox.allow_hosts.items =
+            hosts.map(|(host, origin)| Sourced { value: host.clone(), origin: origin.clone() }).collect();
         let mode = &mut settings.sandbox_mode;
         if mode.value != SandboxMode::WorkspaceWrite {
             return settings;
@@ -256,11 +264,12 @@ impl Learner {
             (None, Some(Opens::Write(directory))) if self.needs_no_word(denial, directory) => {
                 Some(Opens::Write(directory.clone()))
             }
-            (None, Some(Opens::Network)) if self.words.network => Some(Opens::Network),
+            (None, Some(Opens::Host(host))) if self.words.hosts => Some(Opens::Host(host.clone())),
+            (None, Some(Opens::Network | Opens::Host(_))) if self.words.network => Some(Opens::Network),
             (None, _) => None,
         }?;
         // Of these only workspace-write has settings, and that mode is the user's to choose.
-        let has_a_setting = writes || matches!(opens, Opens::UnixSocket(_));
+        let has_a_setting = writes || !belongs_to_the_mode(&opens);
         (has_a_setting && !self.lines.iter().any(|line| line.opens == opens)).then_some(opens)
     }
 
@@ -303,11 +312,12 @@ impl Learner {
         let word = match denial.allow.as_ref().map(|allow| &allow.opens) {
             _ if denial.certainty != Certainty::Exact || self.grant(denial).is_some() => None,
             Some(Opens::Network) => Some("network".to_owned()),
+            Some(Opens::Host(_)) => Some("hosts".to_owned()),
             Some(Opens::Write(place) | Opens::UnixSocket(place)) => place.to_str().and_then(shell_word),
             None => None,
         };
         let is_open_to_words = self.said.sandbox_mode.value == SandboxMode::WorkspaceWrite
-            || denial.operation == super::Operation::Unix;
+            || denial.allow.as_ref().is_some_and(|allow| !belongs_to_the_mode(&allow.opens));
         match word {
             Some(word) if is_open_to_words => format!("{line}; takes --learn-also {word}"),
             Some(_) => format!("{line}; takes --full-auto"),
@@ -319,7 +329,7 @@ impl Learner {
     /// Returns whether there is one: then [the settings](Self::settings) are the trial's. Only what passed can be tried.
     pub fn next_trial(&mut self) -> bool {
         let untried = self.lines.iter().rposition(|line| !line.tried);
-        let needs_mode = |line: &Line| !matches!(line.opens, Opens::UnixSocket(_));
+        let needs_mode = |line: &Line| belongs_to_the_mode(&line.opens);
         let mode = self.mode_is_needed && !self.mode_was_tried && !self.lines.iter().any(needs_mode);
         self.on_trial = match untried {
             _ if self.stopped != Stopped::Passed => None,
@@ -383,6 +393,14 @@ impl Learner {
             withheld,
             complete: self.complete,
         }
+    }
+}
+
+/// Whether only `workspace-write` has a setting for it.
+const fn belongs_to_the_mode(opens: &Opens) -> bool {
+    match opens {
+        Opens::Write(_) | Opens::Network => true,
+        Opens::UnixSocket(_) | Opens::Host(_) => false,
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::judge::{Operation, Refusal};
 use crate::config::Origin;
+use crate::policy::HostGrant;
 
 /// How sure it is that the sandbox refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,6 +54,8 @@ pub enum Opens {
     Write(PathBuf),
     /// The network.
     Network,
+    /// A host, at one port or at all.
+    Host(HostGrant),
     /// A unix socket of the host.
     UnixSocket(PathBuf),
 }
@@ -61,14 +64,21 @@ impl Opens {
     pub(super) fn directory(&self) -> Option<&PathBuf> {
         match self {
             Self::Write(directory) => Some(directory),
-            Self::Network | Self::UnixSocket(_) => None,
+            Self::Network | Self::Host(_) | Self::UnixSocket(_) => None,
         }
     }
 
     pub(super) fn socket(&self) -> Option<&PathBuf> {
         match self {
             Self::UnixSocket(socket) => Some(socket),
-            Self::Network | Self::Write(_) => None,
+            Self::Network | Self::Host(_) | Self::Write(_) => None,
+        }
+    }
+
+    pub(super) fn host(&self) -> Option<&HostGrant> {
+        match self {
+            Self::Host(host) => Some(host),
+            Self::Network | Self::Write(_) | Self::UnixSocket(_) => None,
         }
     }
 }
@@ -145,7 +155,7 @@ impl Denial {
     }
 
     /// A denial that was seen, and that the judge confirmed.
-    pub(super) fn exact(operation: Operation, target: String, refusal: Refusal) -> Self {
+    pub(crate) fn exact(operation: Operation, target: String, refusal: Refusal) -> Self {
         Self { certainty: Certainty::Exact, ..Self::likely(operation, target, refusal, None) }
     }
 

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use tokio::time::Instant;
 
 use super::level::Rung;
+use super::mediation::{HostRefused, Mediation, RefusedHost};
 use super::observer::Observer;
 use super::offload::off_the_runtime;
 use super::outcome::{ExecResult, Outcome};
@@ -16,7 +17,9 @@ use super::quarantine::{Quarantined, Why};
 use super::request::{ExecRequest, Stdio};
 use super::sandbox::Sandbox;
 use crate::config::{Explain, Origin, Settings, limit_key};
-use crate::denial::{Certainty, Denial, Ended, Fold, Operation, Rule, Seen, THE_NETWORK, confirm, explain};
+use crate::denial::{
+    Certainty, Denial, Ended, Fold, Judge, Operation, Rule, Seen, THE_NETWORK, Verdict, confirm, explain,
+};
 use crate::enforcement::Level;
 use crate::limits::Limit;
 use crate::policy::Protection;
@@ -25,6 +28,8 @@ use crate::policy::Protection;
 #[derive(Debug, Default)]
 pub(super) struct Tried {
     seen: Vec<Seen>,
+    /// Hosts that were asked for at the proxy, and when.
+    hosts: Vec<(RefusedHost, f64)>,
     /// How often there was something more that nobody had room for.
     untold: u64,
     /// Whether all of it was seen.
@@ -55,7 +60,22 @@ impl Tried {
         for attempt in attempts {
             seen.push(Seen { first_ms: since(began)(attempt.first), attempt });
         }
-        Self { seen, untold, whole }
+        Self { seen, hosts: Vec::new(), untold, whole }
+    }
+
+    /// Takes what was refused at the proxy.
+    pub(super) fn add(&mut self, mediation: &Mediation, started: Instant) {
+        let (hosts, untold) = mediation.refused();
+        let since =
+            |host: &RefusedHost| super::outcome::milliseconds(host.first.saturating_duration_since(started));
+        self.hosts = hosts
+            .into_iter()
+            .map(|host| {
+                let at = since(&host);
+                (host, at)
+            })
+            .collect();
+        self.untold = self.untold.saturating_add(untold);
     }
 
     /// All that was seen.
@@ -82,7 +102,12 @@ pub(super) async fn denials(
         Explain::Always => true,
     };
     let tried = if is_asked { tried } else { Tried::default() };
-    if succeeded && tried.seen.is_empty() && result.quarantined.is_empty() && result.limit.is_none() {
+    if succeeded
+        && tried.seen.is_empty()
+        && tried.hosts.is_empty()
+        && result.quarantined.is_empty()
+        && result.limit.is_none()
+    {
         return (Vec::new(), tried.untold);
     }
     let settings = sandbox.settings();
@@ -94,10 +119,12 @@ pub(super) async fn denials(
         fold.push(of_limit(hit.limit, hit.allowed, settings));
     }
     let speaks = !succeeded && request.stdio != Stdio::Inherit && explain != Explain::Never;
-    if (speaks || !tried.seen.is_empty()) && rung.expected.level != Level::None {
+    if (speaks || !tried.seen.is_empty() || !tried.hosts.is_empty()) && rung.expected.level != Level::None {
         // Places are looked up that the command named, and the disk may let wait.
         let said = Said::of(result, request, sandbox, rung, protection);
-        let attempts = tried.seen.iter().fold(0, |sum: u64, seen| sum.saturating_add(seen.attempt.count));
+        let attempts = tried.seen.iter().map(|seen| seen.attempt.count);
+        let attempts =
+            attempts.chain(tried.hosts.iter().map(|(host, _)| host.count)).fold(0, u64::saturating_add);
         match off_the_runtime(request.stdio, move || said.explain(&tried, speaks)).await {
             Ok(found) => found.into_iter().for_each(|denial| fold.push(denial)),
             // What can't be looked up may have been refused.
@@ -158,6 +185,7 @@ impl Said {
         let judge = self.sandbox.judge_at(&self.rung, self.protection.as_ref(), home.as_deref());
         let mut denials: Vec<Denial> =
             tried.seen.iter().filter_map(|seen| confirm(seen, &judge, &self.rung.plan)).collect();
+        denials.extend(tried.hosts.iter().map(|(host, first_ms)| of_host(host, *first_ms, &judge)));
         if speaks {
             let ended = Ended { outcome: &self.outcome, text: &self.text, argv: &self.argv, cwd: &self.cwd };
             let says_more = |likely: &Denial| {
@@ -176,6 +204,44 @@ impl Said {
         }
         denials
     }
+}
+
+/// What was asked for at the proxy, and refused.
+fn of_host(refused: &RefusedHost, first_ms: f64, judge: &Judge<'_>) -> Denial {
+    let RefusedHost { host, port, why, count, .. } = refused;
+    let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let hosts = || Some(Rule::new("sandbox.allow_hosts", &judge.settings.sandbox.allow_hosts.origin));
+    let refusal = match (why, judge.connect(host, Some(*port))) {
+        (HostRefused::NotGranted, Verdict::Denied(refusal)) => *refusal,
+        (HostRefused::NotGranted, Verdict::Allowed { .. }) => {
+            return unnamed(target, hosts(), "named by no rule");
+        }
+        (HostRefused::Address(address), _) => {
+            let why = format!(
+                "its name leads to {address}, which is granted by no name; the address itself would have to be"
+            );
+            return Denial { first_ms: Some(first_ms), count: *count, ..unnamed(target, hosts(), &why) };
+        }
+        (HostRefused::Credentials, _) => {
+            return Denial {
+                first_ms: Some(first_ms),
+                count: *count,
+                ..unnamed(target, hosts(), "clouds give out credentials there: no grant is proposed")
+            };
+        }
+    };
+    Denial {
+        // The proxy's answer is none of the kernel's.
+        errno: None,
+        count: *count,
+        first_ms: Some(first_ms),
+        rule: hosts(),
+        ..Denial::exact(Operation::Connect, target, refusal)
+    }
+}
+
+fn unnamed(target: String, rule: Option<Rule>, why: &str) -> Denial {
+    Denial { risk: Some(why.to_owned()), ..exact(Operation::Connect, target, Some("P2"), rule) }
 }
 
 /// What was made at a protected name, and moved away.

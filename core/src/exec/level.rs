@@ -10,10 +10,10 @@ use codex_linux_sandbox::{
 };
 use nix::errno::Errno;
 
-use super::bounds;
 use super::options::SandboxOptions;
 use super::sandbox::SandboxError;
 use super::warden::Post;
+use super::{bounds, mediation};
 use crate::config;
 use crate::enforcement::{Enforcement, Hold, Level};
 use crate::lower::{lower, lower_limits, lower_protection, roots};
@@ -34,6 +34,8 @@ pub(super) struct Rung {
     pub(super) unix_sockets: UnixSockets,
     /// What has to be looked after at this level. Nothing where nothing of the host's is writable.
     pub(super) post: Option<Post>,
+    /// Whether what commands ask of hosts is answered.
+    pub(super) mediated: bool,
 }
 
 impl Rung {
@@ -64,7 +66,8 @@ impl Rung {
         Ok(plan)
     }
 
-    /// A command's environment: what the caller built, and the two variables by which commands know where they are.
+    /// A command's environment: what the caller built, the two variables by which commands know where they are, and those by which
+    /// they find the proxy, where there is one.
     pub(super) fn environment(&self, mut base: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
         base.retain(|(name, _)| name != LEVEL_VARIABLE && name != NETWORK_DISABLED_VARIABLE);
         if self.expected.level != Level::None {
@@ -72,6 +75,9 @@ impl Rung {
         }
         if self.plan.network == Network::Off {
             base.push((NETWORK_DISABLED_VARIABLE.into(), "1".into()));
+        }
+        if self.mediated {
+            mediation::tell_environment(&mut base);
         }
         base
     }
@@ -220,7 +226,9 @@ fn rung(
         {
             return Err(SandboxError::NoNamespaces { mode, why: why.to_owned() });
         }
-        if isolation == Isolation::Landlock && places.need_namespaces() {
+        let needs_namespaces =
+            places.need_namespaces() || (!places.hosts.is_empty() && plan.network == Network::Off);
+        if isolation == Isolation::Landlock && needs_namespaces {
             let why = namespaces_refused().unwrap_or("sandbox.isolation asks for level landlock");
             return Err(SandboxError::PlacesNeedNamespaces { why: why.to_owned() });
         }
@@ -257,5 +265,8 @@ fn rung(
         return Err(SandboxError::SpecialMount(mount));
     }
     let post = (!roots.is_empty()).then_some(Post { roots, settings, codex_home });
-    Ok(Rung { plan, expected, unix_sockets: enforced.unix_sockets, post })
+    let mediated = plan.has_its_own_network()
+        && options.mediator.is_some()
+        && (options.always_mediated || !places.hosts.is_empty());
+    Ok(Rung { plan, expected, unix_sockets: enforced.unix_sockets, post, mediated })
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::mediation::Mediator;
 use crate::audit::AuditLog;
 use crate::config::{Explain, Isolation, Settings};
 use crate::enforcement::Guarantee;
@@ -104,6 +105,10 @@ pub struct SandboxOptions {
     pub standby: bool,
     /// The settings that the policy was made from: where denials name their rules. They decide nothing.
     pub settings: Arc<Settings>,
+    /// Who connects commands with the [hosts](PlaceRules::allow_hosts) that they may reach. Without one they reach none.
+    pub mediator: Option<Arc<dyn Mediator>>,
+    /// Lets the mediator answer, and refuse, where no host may be reached either: to learn which ones are asked for.
+    pub always_mediated: bool,
     /// Where each call is noted before it is started, and when it has ended. No command may be able to write it.
     pub audit: Option<Arc<AuditLog>>,
 }
@@ -125,6 +130,8 @@ impl SandboxOptions {
             landlock_abi_at_most: None,
             standby: false,
             settings: Arc::default(),
+            mediator: None,
+            always_mediated: false,
             audit: None,
         }
     }

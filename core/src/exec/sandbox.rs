@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::bounds::Bounds;
 use super::level::{PlanFailure, Rung, ladder, namespaces_refused};
+use super::mediation::Reach;
 use super::noted::{Labels, NotedRefusal};
 use super::options::{Helper, SandboxOptions, SandboxType};
 use super::request::{ExecRequest, Stdio};
@@ -214,6 +215,12 @@ impl Sandbox {
             codex_home: codex_home.as_deref(),
             named_in_files,
         }
+    }
+
+    /// Who connects commands with hosts at a level, and with which.
+    pub(super) fn reach(&self, rung: &Rung) -> Option<Reach> {
+        let mediator = self.0.options.mediator.as_ref().filter(|_| rung.mediated)?;
+        Some(Reach { mediator: Arc::clone(mediator), hosts: self.0.places.hosts.as_slice().into() })
     }
 
     /// The level at which the next command runs, as far as is known.

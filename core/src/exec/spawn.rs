@@ -9,13 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use codex_linux_sandbox::{
-    CallersSignals, EarlyInit, Environment, EnvironmentBlock, Footing, Invocation, PROGRAM, SetupError, wire,
+    CallersSignals, EarlyInit, Environment, EnvironmentBlock, Footing, Invocation, PROGRAM, Proxy,
+    SetupError, wire,
 };
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::SigSet;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, pipe2};
 
@@ -37,6 +39,8 @@ const ENVIRONMENT: RawFd = 4;
 const MEMBERS: RawFd = 5;
 /// The descriptor by which the command's process comes to be observed.
 const OBSERVER: RawFd = 6;
+/// The descriptor over which the helper gives away where commands ask for hosts.
+const PROXY: RawFd = 7;
 /// Descriptors to be put in place are moved above all places first, so that no move overwrites another's source.
 const ABOVE_ALL_PLACES: RawFd = 10;
 /// `POSIX_SPAWN_SETSID` of `spawn.h` (glibc 2.26), which nix does not name.
@@ -56,6 +60,8 @@ pub(super) struct Spawn {
     pub(super) standby: Option<Arc<Standby>>,
     /// Whether somebody is to see what it is refused.
     pub(super) observe: bool,
+    /// Whether somebody answers what it asks of hosts outside.
+    pub(super) proxied: bool,
 }
 
 /// Our ends of what the helper and the command read and write.
@@ -67,12 +73,14 @@ pub(super) struct Streams {
     /// All three in one, where the command has a terminal of its own.
     pub(super) master: Option<OwnedFd>,
     pub(super) status: OwnedFd,
+    /// Where the socket comes from at which the command asks for hosts outside.
+    pub(super) proxy: Option<OwnedFd>,
 }
 
 impl Streams {
     /// The streams of a command that has the caller's own.
     const fn none(status: OwnedFd) -> Self {
-        Self { stdin: None, stdout: None, stderr: None, master: None, status }
+        Self { stdin: None, stdout: None, stderr: None, master: None, status, proxy: None }
     }
 }
 
@@ -124,10 +132,15 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
         {
             group.add(pid).map_err(entering)?;
         }
+        if spawn.proxied {
+            spawn.invocation.proxy = Proxy::OverOrders;
+        }
         return match early.and_then(|early| early.order(&spawn.invocation, &environment)) {
-            Ok((pid, status)) => {
+            Ok((pid, status, orders)) => {
                 never_wait(&status)?;
-                Ok(Spawned::Started(child(pid, Stands::ForANamespace)?, Streams::none(status), observer))
+                let proxy = spawn.proxied.then_some(orders);
+                let ends = Streams { proxy, ..Streams::none(status) };
+                Ok(Spawned::Started(child(pid, Stands::ForANamespace)?, ends, observer))
             }
             Err(error) => Ok(Spawned::Failed(error)),
         };
@@ -146,10 +159,10 @@ fn fork(spawn: &mut Spawn, signals: CallersSignals) -> Result<Spawned, ExecError
 }
 
 fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
-    let Spawn { helper, mut invocation, env, stdio, signals, group, standby, observe, .. } = spawn;
+    let Spawn { helper, mut invocation, env, stdio, signals, group, standby, observe, proxied, .. } = spawn;
     let environment = environment(&env)?;
     let (status, status_end) = status_pipe()?;
-    let (ends, theirs) = connect(stdio, status)?;
+    let (mut ends, theirs) = connect(stdio, status)?;
     // What waits has what this process has of everything else, a session of its own, and nobody who could put it into a
     // cgroup. A terminal has to be there when the ground is laid, to have a place on it.
     if !matches!(stdio, Stdio::Terminal(_))
@@ -157,10 +170,17 @@ fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
         && invocation.plan.uses_namespaces()
         && invocation.directory.is_some()
         && !observe
-        && let Some(child) =
-            standby.start(Footing::of(&invocation.plan), &invocation, &environment, streams, &status_end)
     {
-        return Ok(Spawned::Started(child, ends, None));
+        let mut invocation = invocation.clone();
+        if proxied {
+            invocation.proxy = Proxy::OverOrders;
+        }
+        let footing = Footing::of(&invocation.plan);
+        if let Some((child, orders)) = standby.start(footing, &invocation, &environment, streams, &status_end)
+        {
+            ends.proxy = proxied.then_some(orders);
+            return Ok(Spawned::Started(child, ends, None));
+        }
     }
     let mut places = Places::new()?;
     places.put(status_end, STATUS)?;
@@ -178,6 +198,13 @@ fn execute(spawn: Spawn) -> Result<Spawned, ExecError> {
         places.put(socket, OBSERVER)?;
         invocation.observer = Some(OBSERVER);
         observer = Some(seeing);
+    }
+    if proxied {
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(preparing("socketpair"))?;
+        places.put(theirs, PROXY)?;
+        invocation.proxy = Proxy::Over(PROXY);
+        ends.proxy = Some(ours);
     }
     invocation.status = Some(STATUS);
     invocation.environment = Environment::Descriptor(ENVIRONMENT);

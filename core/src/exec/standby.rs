@@ -72,7 +72,7 @@ impl Standby {
         }
     }
 
-    /// Starts a call in the process that waits, with these standard streams. Nothing where there is none that is still what a
+    /// Starts a call in the process that waits, with these standard streams, and yields the socket by which it has its orders. Nothing where there is none that is still what a
     /// fresh one would be, or it can't be told what to run: then nothing has run.
     pub(super) fn start(
         &self,
@@ -81,7 +81,7 @@ impl Standby {
         environment: &EnvironmentBlock,
         streams: &[OwnedFd; 3],
         status: &OwnedFd,
-    ) -> Option<Child> {
+    ) -> Option<(Child, OwnedFd)> {
         let Ready { orders, child, .. } = *self.take(footing)?;
         let streams = streams.each_ref().map(AsFd::as_fd);
         // An error: it has waited long enough, or something was mounted.
@@ -89,7 +89,7 @@ impl Standby {
             .give(invocation, environment, streams, status.as_fd())
             .inspect_err(|errno| tracing::debug!(%errno, "what was ready for this call is no longer there"))
             .ok()
-            .map(|()| child)
+            .map(|orders| (child, orders))
     }
 
     fn take(&self, footing: Footing) -> Option<Box<Ready>> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::host::HostGrant;
 use super::resolve::PolicyError;
 use super::trace::{Known, trace, trace_until};
 
@@ -18,6 +19,8 @@ pub struct PlaceRules {
     pub private_tmp: bool,
     /// Sockets of the host that commands can connect to. Absolute.
     pub allow_unix_sockets: Vec<PathBuf>,
+    /// Hosts that commands can reach where the policy keeps the network off.
+    pub allow_hosts: Vec<HostGrant>,
 }
 
 /// The same, its paths made real.
@@ -31,6 +34,8 @@ pub struct ResolvedPlaces {
     pub private_tmp: bool,
     /// Sockets of the host that can be connected to.
     pub unix_sockets: Vec<PathBuf>,
+    /// Hosts that can be reached where the policy keeps the network off.
+    pub hosts: Vec<HostGrant>,
 }
 
 impl ResolvedPlaces {
@@ -78,6 +83,7 @@ impl PlaceRules {
             reopened: real(&self.allow_read)?,
             private_tmp: self.private_tmp,
             unix_sockets: real(&self.allow_unix_sockets)?,
+            hosts: self.allow_hosts.clone(),
         })
     }
 }
@@ -108,6 +114,7 @@ mod tests {
             allow_read: vec![top.join("link/public")],
             private_tmp: true,
             allow_unix_sockets: vec![top.join("link/socket")],
+            ..PlaceRules::default()
         };
         let places = rules.resolve().unwrap();
         assert_eq!(places.denied, [top.join("secrets"), top.join("missing/file")]);

@@ -10,12 +10,12 @@ use std::str::FromStr;
 use super::{
     ARGV0, CGROUP, DENY_READ, DIRECTORY, ENVIRONMENT, ISOLATION, ISOLATION_LANDLOCK, ISOLATION_NAMESPACES,
     KEEP_DESCRIPTORS, LANDLOCK_ABI, NETWORK_ALL, OBSERVER, PARENT, PERMISSION, PIN, PRIVATE_TMP, PROTECT,
-    READ_ALL, READ_FOLDER, STATUS, STAY_FOR_ALL, TAKE_TERMINAL, UNIX_SOCKET, VIEW, WRITE_ALL, WRITE_CWD,
-    WRITE_FOLDER, WireError, limit_option,
+    PROXY, PROXY_OVER_ORDERS, READ_ALL, READ_FOLDER, STATUS, STAY_FOR_ALL, TAKE_TERMINAL, UNIX_SOCKET, VIEW,
+    WRITE_ALL, WRITE_CWD, WRITE_FOLDER, WireError, limit_option,
 };
 use crate::plan::{
     Command, Descriptors, Environment, Invocation, Isolation, Kept, LimitKind, Limits, Network, Places, Plan,
-    PlanPath, Protected, Stay, Terminal, Writes,
+    PlanPath, Protected, Proxy, Stay, Terminal, Writes,
 };
 
 /// Reads the helper's arguments, without the program's own name.
@@ -74,6 +74,8 @@ where
             }
             Some(CGROUP) => once(CGROUP, &mut options.cgroup, descriptor(CGROUP, value(CGROUP)?)?)?,
             Some(OBSERVER) => once(OBSERVER, &mut options.observer, descriptor(OBSERVER, value(OBSERVER)?)?)?,
+            Some(PROXY) => once(PROXY, &mut options.proxy, descriptor(PROXY, value(PROXY)?)?)?,
+            Some(PROXY_OVER_ORDERS) => once(PROXY_OVER_ORDERS, &mut options.proxy_over_orders, ())?,
             Some(KEEP_DESCRIPTORS) => once(KEEP_DESCRIPTORS, &mut options.keep_descriptors, ())?,
             Some(STAY_FOR_ALL) => once(STAY_FOR_ALL, &mut options.stay_for_all, ())?,
             Some(TAKE_TERMINAL) => once(TAKE_TERMINAL, &mut options.take_terminal, ())?,
@@ -99,6 +101,12 @@ where
     if options.keep_descriptors.is_some() && !plan.is_unrestricted() {
         return Err(WireError::KeptDescriptors);
     }
+    let proxy = match (options.proxy, options.proxy_over_orders) {
+        (None, None) => Proxy::None,
+        (Some(number), None) if plan.has_its_own_network() => Proxy::Over(number),
+        (None, Some(())) if plan.has_its_own_network() => Proxy::OverOrders,
+        _ => return Err(WireError::NoNetworkForProxy),
+    };
     Ok(Invocation {
         plan,
         command: Command { program, argv0: options.argv0, arguments: arguments.collect() },
@@ -111,6 +119,7 @@ where
         parent: options.parent,
         cgroup: options.cgroup,
         observer: options.observer,
+        proxy,
     })
 }
 
@@ -123,6 +132,8 @@ struct Options {
     parent: Option<i32>,
     cgroup: Option<i32>,
     observer: Option<i32>,
+    proxy: Option<i32>,
+    proxy_over_orders: Option<()>,
     limits: Limits,
     landlock_abi: Option<u8>,
     view: Option<NonZeroU64>,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::{WireError, decode, encode};
 use crate::plan::{
     Command, Descriptors, Environment, Invocation, Isolation, Kept, LimitKind, Limits, Network, Places, Plan,
-    PlanPath, Protected, Stay, Terminal, Writes,
+    PlanPath, Protected, Proxy, Stay, Terminal, Writes,
 };
 
 fn words(line: &str) -> Vec<OsString> {
@@ -169,8 +169,12 @@ prop_compose! {
         status in prop::option::of(3..i32::MAX),
         parent in prop::option::of(1..i32::MAX),
         cgroup in prop::option::of(3..i32::MAX),
-        observer in prop::option::of(3..i32::MAX),
+        (observer, proxy) in (
+            prop::option::of(3..i32::MAX),
+            prop_oneof![Just(Proxy::None), Just(Proxy::OverOrders), (3..i32::MAX).prop_map(Proxy::Over)],
+        ),
     ) -> Invocation {
+        let proxy = if plan.has_its_own_network() { proxy } else { Proxy::None };
         let descriptors = if keep && plan.is_unrestricted() { Descriptors::Keep } else { Descriptors::Close };
         Invocation {
             plan,
@@ -184,6 +188,7 @@ prop_compose! {
             parent,
             cgroup,
             observer,
+            proxy,
         }
     }
 }

@@ -5,14 +5,13 @@ use std::path::{Component, Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::super::http_grant::HttpGrant;
 use super::super::nearest::nearest;
 use super::super::problem::ProblemKind;
 use super::super::sourced::{Sourced, SourcedList};
 use super::{Reader, Value};
 use crate::enforcement::Guarantee;
 use crate::limits::{Limit, parse_amount};
-use crate::policy::NAMES;
+use crate::policy::{HostGrant, NAMES};
 
 impl Reader<'_> {
     pub(in crate::config) fn wrong_type(&mut self, value: &Value<'_>, expected: &'static str) {
@@ -146,7 +145,7 @@ impl Reader<'_> {
         prefixes.push(words);
     }
 
-    pub(super) fn http_grant(&mut self, text: &str, value: &Value<'_>, grants: &mut Vec<HttpGrant>) {
+    pub(super) fn host_grant(&mut self, text: &str, value: &Value<'_>, grants: &mut Vec<HostGrant>) {
         match text.parse() {
             Ok(grant) => grants.push(grant),
             Err(error) => self.report(value.span().start, |key| ProblemKind::NotAServer {

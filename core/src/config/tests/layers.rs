@@ -43,6 +43,7 @@ deny_read = ["~/.ssh", "/srv/keys"]
 allow_read = ["~/.ssh/known_hosts"]
 private_tmp = true
 allow_unix_sockets = ["/run/docker.sock"]
+allow_hosts = ["Crates.io:443", "*.crates.io"]
 explain = "always"
 
 [exec_server]
@@ -76,6 +77,7 @@ unsandboxed = ["git fetch"]
 write = ["~/cache"]
 read = ["/srv/keys/public"]
 network_access = true
+hosts = ["10.0.0.1"]
 
 [profiles.ci]
 sandbox_mode = "read-only"
@@ -128,35 +130,37 @@ fn every_key_is_read_and_listed() {
             "sandbox.allow_read = [\"/home/me/.ssh/known_hosts\"]  config.toml:31",
             "sandbox.private_tmp = true  config.toml:32",
             "sandbox.allow_unix_sockets = [\"/run/docker.sock\"]  config.toml:33",
-            "sandbox.explain = \"always\"  config.toml:34",
-            "exec_server.max_policy = \"read-only\"  config.toml:37",
-            "exec_server.writable_roots = [\"/home/me/work\"]  config.toml:38",
-            "exec_server.network_access = true  config.toml:39",
-            "exec_server.http_allow = [\"localhost:8080\", \"[::1]:80\"]  config.toml:40",
-            "audit.file = \"/var/log/codex\"  config.toml:43",
-            "audit.max_bytes = 1000  config.toml:44",
+            "sandbox.allow_hosts = [\"crates.io:443\", \"*.crates.io\"]  config.toml:34",
+            "sandbox.explain = \"always\"  config.toml:35",
+            "exec_server.max_policy = \"read-only\"  config.toml:38",
+            "exec_server.writable_roots = [\"/home/me/work\"]  config.toml:39",
+            "exec_server.network_access = true  config.toml:40",
+            "exec_server.http_allow = [\"localhost:8080\", \"[::1]:80\"]  config.toml:41",
+            "audit.file = \"/var/log/codex\"  config.toml:44",
+            "audit.max_bytes = 1000  config.toml:45",
             "model = \"m\"  config.toml:3",
             "model_provider = \"a.b\"  config.toml:4",
             "model_context_window = 65536  config.toml:6",
-            "model_providers.\"a.b\".name = \"A\"  config.toml:47",
-            "model_providers.\"a.b\".base_url = \"https://a/v1\"  config.toml:48",
-            "model_providers.\"a.b\".env_key = \"A_KEY\"  config.toml:49",
-            "model_providers.\"a.b\".wire_api = \"chat\"  config.toml:50",
-            "model_providers.\"a.b\".http_headers.X = \"…\"  config.toml:51",
-            "model_providers.\"a.b\".query_params.version = \"…\"  config.toml:53",
-            "model_providers.\"a.b\".env_http_headers.Y = \"Y_KEY\"  config.toml:52",
-            "model_providers.\"a.b\".request_max_retries = 0  config.toml:54",
-            "model_providers.\"a.b\".stream_max_retries = 16  config.toml:55",
-            "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:56",
-            "model_providers.\"a.b\".model_context_window = 32768  config.toml:57",
+            "model_providers.\"a.b\".name = \"A\"  config.toml:48",
+            "model_providers.\"a.b\".base_url = \"https://a/v1\"  config.toml:49",
+            "model_providers.\"a.b\".env_key = \"A_KEY\"  config.toml:50",
+            "model_providers.\"a.b\".wire_api = \"chat\"  config.toml:51",
+            "model_providers.\"a.b\".http_headers.X = \"…\"  config.toml:52",
+            "model_providers.\"a.b\".query_params.version = \"…\"  config.toml:54",
+            "model_providers.\"a.b\".env_http_headers.Y = \"Y_KEY\"  config.toml:53",
+            "model_providers.\"a.b\".request_max_retries = 0  config.toml:55",
+            "model_providers.\"a.b\".stream_max_retries = 16  config.toml:56",
+            "model_providers.\"a.b\".stream_idle_timeout_ms = 5000  config.toml:57",
+            "model_providers.\"a.b\".model_context_window = 32768  config.toml:58",
             "approval_policy = \"on-request\"  config.toml:5",
-            "approvals.allow = [\"cargo test\"]  config.toml:61",
-            "approvals.prompt = [\"npm\"]  config.toml:62",
-            "approvals.forbid = [\"git push\"]  config.toml:60",
-            "approvals.unsandboxed = [\"git fetch\"]  config.toml:63",
-            "approvals.write = [\"/home/me/cache\"]  config.toml:64",
-            "approvals.read = [\"/srv/keys/public\"]  config.toml:65",
-            "approvals.network_access = true  config.toml:66",
+            "approvals.allow = [\"cargo test\"]  config.toml:62",
+            "approvals.prompt = [\"npm\"]  config.toml:63",
+            "approvals.forbid = [\"git push\"]  config.toml:61",
+            "approvals.unsandboxed = [\"git fetch\"]  config.toml:64",
+            "approvals.write = [\"/home/me/cache\"]  config.toml:65",
+            "approvals.read = [\"/srv/keys/public\"]  config.toml:66",
+            "approvals.network_access = true  config.toml:67",
+            "approvals.hosts = [\"10.0.0.1\"]  config.toml:68",
         ]
     );
     assert_eq!(
@@ -217,7 +221,7 @@ fn tables_merge_and_lists_replace() {
     assert_eq!(environment.set["A.B"].value, "it's \"q\"");
     let roots = &settings.workspace_write.writable_roots;
     assert!(roots.is_empty());
-    assert!(matches!(&roots.origin, Origin::Profile { name, line: 70, .. } if name == "ci"), "{roots:?}");
+    assert!(matches!(&roots.origin, Origin::Profile { name, line: 72, .. } if name == "ci"), "{roots:?}");
 }
 
 #[test]

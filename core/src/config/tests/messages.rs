@@ -42,7 +42,7 @@ fn a_key_that_is_near_nothing_lists_what_there_is() {
     assert_eq!(
         error("[sandbox]\nxyzzy = 1"),
         "config.toml:2:1: unknown key `sandbox.xyzzy`; known here: `isolation`, `require`, `git`, `protect`, \
-         `unprotect`, `deny_read`, `allow_read`, `private_tmp`, `allow_unix_sockets`, `explain`, `limits`"
+         `unprotect`, `deny_read`, `allow_read`, `private_tmp`, `allow_unix_sockets`, `allow_hosts`, `explain`, `limits`"
     );
 }
 

@@ -125,6 +125,7 @@ fn flags() -> impl Strategy<Value = FlagLayer> {
                 .into_iter()
                 .map(|root| Sourced::from_flag(PathBuf::from(root), "--add-dir"))
                 .collect(),
+            allow_hosts: Vec::new(),
             isolation: None,
             explain: None,
             limits: BTreeMap::new(),

@@ -10,12 +10,33 @@ use super::super::record::{Allow, Opens, Rule};
 use super::super::{grant, secret};
 use super::files::locate;
 use super::{Judge, Refusal, Verdict, allowed};
+use crate::config::toml_string;
 use crate::enforcement::Level;
-use crate::policy::{NetworkAccess, SandboxMode};
+use crate::policy::{Host, HostGrant, NetworkAccess, SandboxMode, is_never_named, is_of_credentials};
 
-pub(super) fn connect(judge: &Judge<'_>, host: &str, _port: Option<u16>) -> Verdict {
+/// Ports at which nobody speaks HTTP, so that no client comes there through a proxy: a grant of the host would open nothing.
+const NO_PROXY_LEADS_TO: [u16; 24] = [
+    20, 21, 22, 23, 25, 53, 110, 119, 123, 139, 143, 389, 445, 465, 587, 636, 993, 995, 1433, 3306, 5432,
+    6379, 9418, 27017,
+];
+/// What a grant of hosts means to who asks.
+const BY_PROXY: &str = "only through the proxy that HTTP_PROXY and HTTPS_PROXY name there, and where the name leads to no \
+                        address that is kept from names";
+
+pub(super) fn connect(judge: &Judge<'_>, host: &str, port: Option<u16>) -> Verdict {
     if judge.level == Level::None || judge.policy.network == NetworkAccess::Enabled {
         return allowed();
+    }
+    let named = Host::named(host);
+    if judge.level == Level::Namespaces
+        && let Some(named) = &named
+        && judge.places.hosts.iter().any(|grant| {
+            // Without a port, any that is granted.
+            port.or(grant.port)
+                .map_or(grant.port.is_none() && grant.is_about(named, 0), |port| grant.is_about(named, port))
+        })
+    {
+        return Verdict::Allowed { note: Some(BY_PROXY) };
     }
     let errno = match judge.level {
         Level::None => return allowed(),
@@ -36,6 +57,29 @@ pub(super) fn connect(judge: &Judge<'_>, host: &str, _port: Option<u16>) -> Verd
     } else {
         Rule::new("sandbox_mode", &settings.sandbox_mode.origin)
     };
+    if named.as_ref().is_some_and(is_kept_from_grants) {
+        return Verdict::Denied(Box::new(Refusal {
+            promise: Some("P2"),
+            rule: Some(rule),
+            errno,
+            resolved: None,
+            allow: None,
+            risk: Some("clouds give out credentials there, or nobody is: no grant is proposed".to_owned()),
+        }));
+    }
+    if let Some(grant) = host_grant(judge, named, port) {
+        return Verdict::Denied(Box::new(Refusal {
+            promise: Some("P2"),
+            rule: Some(rule),
+            errno,
+            resolved: None,
+            allow: Some(allow_host(judge, &grant)),
+            risk: Some(match grant.port {
+                Some(443 | 80) | None => "whatever is sent to this host".to_owned(),
+                Some(port) => format!("whatever is sent to port {port} of this host"),
+            }),
+        }));
+    }
     let key = "sandbox_workspace_write.network_access";
     Verdict::Denied(Box::new(Refusal {
         promise: Some("P2"),
@@ -50,6 +94,43 @@ pub(super) fn connect(judge: &Judge<'_>, host: &str, _port: Option<u16>) -> Verd
         }),
         risk: Some("every host and port, this machine's own services among them".to_owned()),
     }))
+}
+
+/// Whether a host is one that no grant is proposed for: what is told there is for the machine, and no command.
+#[must_use]
+pub fn is_kept_from_grants(host: &Host) -> bool {
+    match host {
+        Host::Name(name) => is_of_credentials(name),
+        // What belongs to nobody is left to whoever writes it down.
+        Host::Address(address) => is_never_named(*address) && !address.is_unspecified(),
+        Host::Below(_) => false,
+    }
+}
+
+/// The grant of one host that would do, where commands come there through a proxy.
+fn host_grant(judge: &Judge<'_>, host: Option<Host>, port: Option<u16>) -> Option<HostGrant> {
+    let host = host.filter(|_| judge.level == Level::Namespaces)?;
+    let is_inside = match &host {
+        // Loopback is the sandbox's own, and never asked for by a proxy.
+        Host::Address(address) => address.is_loopback() || address.is_unspecified(),
+        Host::Name(name) => name == "localhost" || name.ends_with(".localhost"),
+        Host::Below(_) => true,
+    };
+    let has_a_proxy = port.is_none_or(|port| port != 0 && !NO_PROXY_LEADS_TO.contains(&port));
+    (!is_inside && has_a_proxy).then_some(HostGrant { host, port })
+}
+
+/// What a grant of a host looks like.
+fn allow_host(judge: &Judge<'_>, grant: &HostGrant) -> Allow {
+    let key = "sandbox.allow_hosts";
+    let known = judge.settings.sandbox.allow_hosts.values().filter(|known| *known != grant);
+    let items: Vec<String> = known.chain([grant]).map(|host| toml_string(&host.to_string())).collect();
+    Allow {
+        setting: Some(key),
+        toml: Some(format!("{key} = [{}]", items.join(", "))),
+        flag: grant::shell_word(&grant.to_string()).map(|word| format!("--allow-host {word}")),
+        opens: Opens::Host(grant.clone()),
+    }
 }
 
 /// A numeric address, or the name that means this machine without asking anybody.

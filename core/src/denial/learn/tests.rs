@@ -53,7 +53,8 @@ fn learner(words: &[&str]) -> Learner {
 fn with(settings: Settings, words: &[&str]) -> Learner {
     let places = words.iter().filter(|word| word.starts_with('/')).map(PathBuf::from);
     let (directories, sockets): (Vec<_>, Vec<_>) = (places.clone().collect(), places.collect());
-    let words = Words { directories, sockets, network: words.contains(&"network") };
+    let words =
+        Words { directories, sockets, network: words.contains(&"network"), hosts: words.contains(&"hosts") };
     Learner::new(settings, Some(Path::new(HOME)), words)
 }
 

@@ -1,7 +1,5 @@
 //! What was learnt, as lines of TOML with their reasons.
 
-use std::path::PathBuf;
-
 use codex_linux_sandbox::shown;
 
 use super::super::grant::WRITING;
@@ -23,33 +21,53 @@ impl Learner {
                 if self.mode_was_tried { "it fails under read-only" } else { "what the rest belongs to" };
             text.push_str(&format!("# {why}{}\n{WRITING}\n", by(&mode.origin)));
         }
-        self.list("sandbox_workspace_write.writable_roots", Opens::directory, &mut text);
+        self.list(
+            "sandbox_workspace_write.writable_roots",
+            Opens::directory,
+            |path| path.to_str().map(str::to_owned),
+            &mut text,
+        );
         for line in self.lines.iter().filter(|line| line.opens == Opens::Network) {
             if !is_in_the_file(&line.origin) {
                 reasons(line, "", &mut text);
                 text.push_str("sandbox_workspace_write.network_access = true\n");
             }
         }
-        self.list("sandbox.allow_unix_sockets", Opens::socket, &mut text);
+        self.list(
+            "sandbox.allow_unix_sockets",
+            Opens::socket,
+            |path| path.to_str().map(str::to_owned),
+            &mut text,
+        );
+        self.list("sandbox.allow_hosts", Opens::host, |host| Some(host.to_string()), &mut text);
         text
     }
 
     /// A list replaces the one that the file has, and so says all of it.
-    fn list(&self, key: &str, of: fn(&Opens) -> Option<&PathBuf>, text: &mut String) {
-        let lines: Vec<(&Line, &PathBuf)> =
+    fn list<T: std::fmt::Debug>(
+        &self,
+        key: &str,
+        of: fn(&Opens) -> Option<&T>,
+        named: fn(&T) -> Option<String>,
+        text: &mut String,
+    ) {
+        let lines: Vec<(&Line, &T)> =
             self.lines.iter().filter_map(|line| Some((line, of(&line.opens)?))).collect();
         if lines.iter().all(|(line, _)| is_in_the_file(&line.origin)) {
             return;
         }
         text.push_str(&format!("{key} = [\n"));
-        for (line, path) in lines {
+        for (line, item) in lines {
             // A name that is not UTF-8 has no grant and is no word; one that was typed as a root may be.
-            let Some(path) = path.to_str() else {
-                text.push_str(&format!("    # not UTF-8, which TOML can't say: {}\n", shown(path)));
+            let Some(name) = named(item) else {
+                text.push_str(&format!(
+                    "    # not UTF-8, which TOML can't say: {}\n",
+                    shown(format!("{item:?}"))
+                ));
                 continue;
             };
             reasons(line, "    ", text);
-            text.push_str(&format!("    {},\n", toml_string(path)));
+            text.push_str(&format!("    {},\n", toml_string(&name)));
         }
         text.push_str("]\n");
     }
@@ -101,6 +119,7 @@ pub(super) fn is_about(denial: &Denial, opens: &Opens) -> bool {
         }
         Opens::UnixSocket(socket) => denial.operation == Op::Unix && std::path::Path::new(place) == socket,
         Opens::Network => denial.operation == Op::Connect,
+        Opens::Host(_) => denial.allow.as_ref().is_some_and(|allow| allow.opens == *opens),
     }
 }
 
@@ -109,6 +128,7 @@ pub(super) fn unused(line: &Line) -> String {
     let what = match &line.opens {
         Opens::Write(directory) => format!("writing below {}", shown(directory)),
         Opens::Network => "the network".to_owned(),
+        Opens::Host(host) => format!("the host {host}"),
         Opens::UnixSocket(socket) => format!("the socket {}", shown(socket)),
     };
     match &line.origin {

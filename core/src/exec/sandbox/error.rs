@@ -38,7 +38,7 @@ pub enum SandboxError {
     },
     /// A rule that would not hold must not look as if it did.
     #[error(
-        "sandbox.deny_read, sandbox.private_tmp and sandbox.allow_unix_sockets need namespaces, which are not to be \
+        "sandbox.deny_read, sandbox.private_tmp, sandbox.allow_unix_sockets and sandbox.allow_hosts need namespaces, which are not to be \
          had: {why}"
     )]
     PlacesNeedNamespaces {

@@ -72,7 +72,8 @@ fn is_plain(address: Ipv6Addr) -> bool {
 }
 
 /// Whether an address is one that everybody reaches as the same machine.
-pub(super) fn is_public(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !is_in_4(address, &CREDENTIALS) && !is_in_4(address, &SPECIAL),
         IpAddr::V6(address) => is_plain(address),
@@ -80,7 +81,8 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 }
 
 /// Whether an address is never meant by a name that somebody grants: what a name leads to is its owner's choice.
-pub(super) fn is_never_named(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_never_named(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
             address.is_link_local()
@@ -98,7 +100,8 @@ pub(super) fn is_never_named(address: IpAddr) -> bool {
 }
 
 /// Whether a name, in small letters and without a dot at its end, is one of those by which credentials are asked for.
-pub(super) fn is_of_credentials(name: &str) -> bool {
+#[must_use]
+pub fn is_of_credentials(name: &str) -> bool {
     CREDENTIAL_NAMES.contains(&name)
 }
 
