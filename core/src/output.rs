@@ -42,7 +42,7 @@ pub use display::Display;
 pub use feed::{Feed, FeedReader};
 pub use format::{CallReport, CallStreams, model_text};
 pub use page::{Page, SpillReader};
-pub use spill::{Spill, SpillDirectory, SpillOptions, SpillReport};
+pub use spill::{Spill, SpillDirectory, SpillOptions, SpillReport, SpillTap};
 pub use stream::{OutputStream, StreamCounts};
 pub use truncate::StreamText;
 

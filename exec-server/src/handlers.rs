@@ -117,6 +117,7 @@ const METHODS: &[(&str, Known, Handler)] = &[
     ("process/closeStdin", Known::Extended, extensions::close_stdin),
     ("process/list", Known::Extended, extensions::list),
     ("process/attach", Known::Extended, extensions::attach),
+    ("process/readSpill", Known::Extended, extensions::read_spill),
     ("policy/explain", Known::Extended, extensions::explain),
 ];
 

@@ -30,6 +30,7 @@ pub mod protocol;
 mod room;
 mod server;
 mod session;
+mod spill;
 mod telemetry;
 mod transport;
 mod turns;

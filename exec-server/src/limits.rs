@@ -50,6 +50,11 @@ pub struct ServerLimits {
     pub grace: Duration,
     /// How many bytes of each process's output are kept. The oldest go first, and are told as a gap.
     pub retained_bytes: usize,
+    /// How many processes may have all of their output in a file, those included that have ended and are kept. At the bound,
+    /// `process/start` with `spill` is refused.
+    pub spills: usize,
+    /// How many bytes such a file has at most. What comes then is not in it, and it says so.
+    pub spill_bytes: u64,
     /// For how long, in the whole life of a process, its output waits for slow readers before they miss some of it.
     pub stall: Duration,
     /// How many bytes wait for a process to read them. Beyond it, `process/write` is answered when they are written; and where
@@ -117,6 +122,8 @@ impl Default for ServerLimits {
             sign: Duration::from_secs(5),
             grace: Duration::from_secs(60),
             retained_bytes: 1 << 20,
+            spills: 32,
+            spill_bytes: 128 << 20,
             stall: Duration::from_secs(10),
             input_bytes: 8 << 20,
             longest_wait: Duration::from_secs(600),

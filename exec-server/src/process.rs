@@ -13,6 +13,7 @@ use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
 use crate::protocol::{Chunk, Listed, ReadResult, Stream};
+use crate::spill::Spilled;
 pub(crate) use follow::{Following, as_chunk, follow, gap};
 pub(crate) use input::{InputLane, Put};
 
@@ -35,6 +36,8 @@ pub(crate) struct Entry {
     pub(crate) end: CancellationToken,
     /// Where it takes input.
     pub(crate) input: Option<InputLane>,
+    /// Where all of its output is kept.
+    pub(crate) spill: Option<Spilled>,
     /// Nothing where it could not be started.
     process: SetOnce<Option<Arc<Process>>>,
     exit_code: SetOnce<i32>,
@@ -42,7 +45,13 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(id: String, argv: &[String], tty: bool, input: Option<InputLane>) -> Self {
+    pub(crate) fn new(
+        id: String,
+        argv: &[String],
+        tty: bool,
+        input: Option<InputLane>,
+        spill: Option<Spilled>,
+    ) -> Self {
         Self {
             id,
             argv: kept(argv),
@@ -50,6 +59,7 @@ impl Entry {
             started_at_ms: now_ms(),
             end: CancellationToken::new(),
             input,
+            spill,
             process: SetOnce::new(),
             exit_code: SetOnce::new(),
             over: AtomicBool::new(false),
@@ -89,6 +99,9 @@ impl Entry {
             tracing::warn!(process = shown(&self.id), "a process has ended twice");
         }
         process.is_over().await;
+        if let Some(spill) = &self.spill {
+            spill.is_over();
+        }
         self.over.store(true, Ordering::Release);
     }
 
@@ -142,13 +155,13 @@ impl Entry {
             closed: read.closed.is_some() || self.is_over(),
             failure: None,
             sandbox_denied: false,
-            missed: missed.map(|missed| gap(&self.id, after, missed, None)),
+            missed: missed.map(|missed| gap(self, after, missed, None)),
         })
     }
 }
 
 /// A stream by its name on the wire.
-const fn stream(stream: codex_core::output::OutputStream) -> Stream {
+pub(crate) const fn stream(stream: codex_core::output::OutputStream) -> Stream {
     use codex_core::output::OutputStream;
     match stream {
         OutputStream::Stdout => Stream::Stdout,

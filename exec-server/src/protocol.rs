@@ -24,10 +24,10 @@ mod uri;
 
 pub use bytes::Base64;
 pub use error::{ErrorCode, RpcError};
-pub use events::{ClosedParams, ExitedParams, GapParams, MissedBytes, OutputParams};
+pub use events::{ClosedParams, ExitedParams, GapParams, MissedBytes, OutputParams, SpillCursor};
 pub use extensions::{
     AttachParams, CancelParams, ExplainParams, ExplainResult, Limits, ListResult, Listed, NamedPolicy,
-    PolicyValue, ResizeParams, Size,
+    PolicyValue, ReadSpillParams, ReadSpillResult, ResizeParams, Size, SpillChunk,
 };
 pub use files::{
     CanonicalizeResult, ChangeParams, CopyParams, DirectoryEntry, HandleParams, MetadataResult,

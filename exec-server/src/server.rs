@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use codex_core::output::SpillDirectory;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -23,6 +24,7 @@ use crate::mcp::{self, Desk, McpOptions};
 use crate::metrics::Metrics;
 use crate::protocol::EnvironmentInfo;
 use crate::session::Sessions;
+use crate::spill::SpillRoom;
 use crate::telemetry::{TelemetryOptions, exporter};
 use crate::transport::{
     Bound, ListenAddress, ListenError, Listener, Port, Stranger, adopt, bind, lines, same_user, serve_http,
@@ -44,6 +46,8 @@ pub struct ServerOptions {
     pub program: PathBuf,
     /// The bounds.
     pub limits: ServerLimits,
+    /// Where the whole output of processes is kept, for clients that ask for that. No command may be able to write there.
+    pub spill: Option<Arc<SpillDirectory>>,
     /// What MCP needs, where that is spoken as well.
     pub mcp: Option<McpOptions>,
     /// Where each request is told of, where it is.
@@ -68,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) info: EnvironmentInfo,
+    pub(crate) spill: Option<SpillRoom>,
     pub(crate) mcp: Option<Arc<Desk>>,
     pub(crate) shutdown: CancellationToken,
     connections: Arc<Semaphore>,
@@ -90,7 +95,7 @@ impl Server {
     ///
     /// [`PrepareError`].
     pub fn new(options: ServerOptions) -> Result<Self, PrepareError> {
-        let ServerOptions { ceiling, variables, token, program, limits, mcp, telemetry } = options;
+        let ServerOptions { ceiling, variables, token, program, limits, spill, mcp, telemetry } = options;
         let gate = Gate::new(&ceiling.settings);
         let ceiling = Ceiling::new(ceiling);
         let mcp = mcp.map(|options| Desk::new(options, &ceiling, &limits)).transpose()?.map(Arc::new);
@@ -99,6 +104,7 @@ impl Server {
         let crew = Crew::new(program, limits, Arc::clone(&metrics), turns.of_another());
         let shared = Shared {
             info: environment::info(&variables, &ceiling),
+            spill: spill.map(|directory| SpillRoom::new(directory, &limits)),
             mcp,
             ceiling,
             variables,

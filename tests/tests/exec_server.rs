@@ -43,6 +43,8 @@ mod real_client;
 mod sessions;
 #[path = "exec_server/soak.rs"]
 mod soak;
+#[path = "exec_server/spill.rs"]
+mod spill;
 #[path = "exec_server/telemetry.rs"]
 mod telemetry;
 #[path = "exec_server/watches.rs"]

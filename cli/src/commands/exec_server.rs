@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_arg0::{SELF_EXE, self_exe};
 use codex_core::exec::{Helper, watch};
+use codex_core::output::SpillDirectory;
 use codex_exec_server::{
     AuthError, Bound, CeilingOptions, Credential, DEFAULT_SKEW, ListenAddress, ListenError, MCP, McpOptions,
     PrepareError, SECRET_VARIABLES, Server, ServerLimits, ServerOptions, SignedTokens, TelemetryError,
@@ -200,7 +202,8 @@ fn options(args: &ExecServerArgs, passed_for_mcp: bool) -> Result<ServerOptions,
     let workspace = meaning.workspace.clone().ok_or(MeaningError::NoWorkspace)?;
     let over_http = passed_for_mcp
         || args.listen.iter().any(|address| matches!(address, Listen::At(ListenAddress::Http(_))));
-    let mcp = (args.mcp || over_http).then(|| mcp(args, &meaning, &variables)).transpose()?;
+    let spill = meaning.world.codex_home.as_deref().and_then(spill_directory);
+    let mcp = (args.mcp || over_http).then(|| mcp(args, &meaning, &variables, spill.clone())).transpose()?;
     let sandbox = meaning.running_options()?;
     let program = match &sandbox.helper {
         // The file itself, which the helper is as well, whatever has become of the path.
@@ -217,13 +220,14 @@ fn options(args: &ExecServerArgs, passed_for_mcp: bool) -> Result<ServerOptions,
         named_in_files: meaning.roots_named_in_files(),
         settings: meaning.config.settings,
     };
-    Ok(ServerOptions { ceiling, variables, token, program, limits, mcp, telemetry })
+    Ok(ServerOptions { ceiling, variables, token, program, limits, spill, mcp, telemetry })
 }
 
 fn mcp(
     args: &ExecServerArgs,
     meaning: &Meaning,
     variables: &[(OsString, OsString)],
+    spill: Option<Arc<SpillDirectory>>,
 ) -> Result<McpOptions, Failure> {
     let mut environment = variables.to_vec();
     if let Some(aliases) = aliases(meaning) {
@@ -231,7 +235,7 @@ fn mcp(
     }
     Ok(McpOptions {
         program: codex_arg0::self_exe().map_err(|error| Failure::Prepare(std::io::Error::other(error)))?,
-        spill: meaning.world.codex_home.as_deref().and_then(spill_directory),
+        spill,
         environment,
         stdio: args.mcp,
     })

@@ -17,7 +17,7 @@ use super::streams::Sinks;
 use super::terminal::TerminalSize;
 use crate::limits::ResourceLimits;
 use crate::output::feed::FeedOptions;
-use crate::output::{CollapsedCapture, OutputBudget, Spill, SpillDirectory, SpillOptions};
+use crate::output::{CollapsedCapture, OutputBudget, Spill, SpillDirectory, SpillOptions, SpillTap};
 
 /// How long a tool call may take where nobody says otherwise.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
@@ -132,6 +132,8 @@ pub struct ExecRequest {
     pub view: Option<OutputBudget>,
     /// Where both together are written as a whole, if they are longer than what is kept.
     pub spill: Option<(Arc<SpillDirectory>, SpillOptions)>,
+    /// Where a [spill](Self::spill) can be read while it is written, and after that. Its file has no name then, and goes with this.
+    pub tap: Option<Arc<SpillTap>>,
     /// How much can be read while the command runs, by [`Process::reader`](super::Process::reader).
     pub feed: Option<FeedOptions>,
     /// What the command may use, beside the sandbox's own limits: of two the tighter one holds.
@@ -168,6 +170,7 @@ impl ExecRequest {
             budget: OutputBudget::default(),
             view: None,
             spill: None,
+            tap: None,
             feed: None,
             resources: ResourceLimits::NONE,
             stdio: Stdio::Capture,
@@ -184,7 +187,10 @@ impl ExecRequest {
     pub(super) fn sinks(&self) -> Sinks {
         let mut sinks = Sinks::new(self.budget);
         sinks.view = self.view.map(CollapsedCapture::new);
-        sinks.spill = self.spill.clone().map(|(directory, options)| Spill::new(directory, options));
+        sinks.spill = self.spill.clone().map(|(directory, options)| match self.tap.clone() {
+            Some(tap) => Spill::tapped(directory, options, tap),
+            None => Spill::new(directory, options),
+        });
         sinks
     }
 

@@ -63,6 +63,8 @@ pub struct Missed {
     pub events: u64,
     /// How many bytes of each stream. Unknown only to a reader that began at a number that was gone by then.
     pub bytes: Option<StreamCounts>,
+    /// How many bytes of all streams come before what follows: the place in a [spilled file](super::spill) where what was missed ends.
+    pub end: u64,
 }
 
 /// What one reading gives.
@@ -348,7 +350,7 @@ impl FeedReader {
         let first = state.first();
         if self.after + 1 < first {
             let bytes = self.seen.map(|seen| state.gone.since(&seen));
-            read.missed = Some(Missed { events: first - 1 - self.after, bytes });
+            read.missed = Some(Missed { events: first - 1 - self.after, bytes, end: state.gone.total() });
             (self.after, self.seen) = (first - 1, Some(state.gone));
             self.taken = state.taken - state.retained as u64;
         }

@@ -31,9 +31,11 @@ use super::stall::Stall;
 
 pub use directory::{SpillDirectory, SpillDirectoryError, SweepLimits, Swept};
 pub use index::{LineIndex, StreamRun, StreamRuns};
+pub use tap::{SpillPiece, SpillTap};
 
 mod directory;
 mod index;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -97,7 +99,7 @@ impl Serialize for SpillStop {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SpillReport {
-    /// The file. [`SpillDirectory::sweep`] takes it away some day. `None` where it could not be made.
+    /// The file. [`SpillDirectory::sweep`] takes it away some day. `None` where it could not be made, or has no name.
     pub path: Option<PathBuf>,
     /// How many bytes it has, from the start of the stream.
     pub bytes: u64,
@@ -122,7 +124,8 @@ pub struct Spill {
     /// What was pushed, and what of it is to be written.
     pushed: u64,
     accepted: u64,
-    streams: StreamRuns,
+    /// Where it can be read meanwhile. Its file has no name then.
+    tap: Option<Arc<SpillTap>>,
     stall: Stall,
     started: bool,
 }
@@ -149,6 +152,7 @@ struct State {
     written: u64,
     stop: Option<SpillStop>,
     path: Option<PathBuf>,
+    streams: StreamRuns,
 }
 
 impl Shared {
@@ -171,10 +175,19 @@ impl Spill {
             directory,
             pushed: 0,
             accepted: 0,
-            streams: StreamRuns::default(),
+            tap: None,
             stall: Stall::of(options.stall),
             started: false,
         }
+    }
+
+    /// A spill whose file has no name: it can be read by the tap alone, and goes with that.
+    #[must_use]
+    pub fn tapped(directory: Arc<SpillDirectory>, options: SpillOptions, tap: Arc<SpillTap>) -> Self {
+        let mut spill = Self::new(directory, options);
+        tap.follow(&spill.shared);
+        spill.tap = Some(tap);
+        spill
     }
 
     /// Takes the next bytes. Never waits; where there is no room for them, since the caller did not wait for
@@ -200,7 +213,7 @@ impl Spill {
         }
         state.waiting.extend_from_slice(now);
         self.accepted += now.len() as u64;
-        self.streams.add(stream, now.len() as u64);
+        state.streams.add(stream, now.len() as u64);
         if now.len() < bytes.len() {
             state.stop = Some(SpillStop::Full(self.options.max_bytes));
         }
@@ -270,28 +283,38 @@ impl Spill {
                 break;
             }
         }
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
+        // Who reads it by a tap still wants to know.
+        let streams =
+            if self.tap.is_some() { state.streams.clone() } else { std::mem::take(&mut state.streams) };
         Some(SpillReport {
             path: state.path.clone(),
             bytes: state.written,
             complete: state.written == self.pushed,
             error: state.stop.filter(|_| state.written < self.pushed),
             lines: Arc::new(self.shared.lines().clone()),
-            streams: Arc::new(std::mem::take(&mut self.streams)),
+            streams: Arc::new(streams),
         })
     }
 
     /// Starts the thread that makes the file and writes to it.
     fn start(&mut self) {
         let directory = Arc::clone(&self.directory);
-        self.start_with(move || directory.create());
+        match self.tap.clone() {
+            None => self.start_with(move || directory.create().map(|(file, path)| (file, Some(path)))),
+            Some(tap) => self.start_with(move || {
+                let file = directory.create_unnamed()?;
+                tap.open(&file)?;
+                Ok((file, None))
+            }),
+        }
     }
 
     /// Starts the thread with something else to write to.
     fn start_with<W, F>(&mut self, open: F)
     where
         W: Write,
-        F: FnOnce() -> Result<(W, PathBuf), SpillStop> + Send + 'static,
+        F: FnOnce() -> Result<(W, Option<PathBuf>), SpillStop> + Send + 'static,
     {
         self.started = true;
         let shared = Arc::clone(&self.shared);
@@ -307,7 +330,11 @@ impl Spill {
 
 impl Drop for Spill {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
+        let mut state = self.shared.lock();
+        state.closed = true;
+        // There was too little for a file, and nobody else to say so.
+        state.ended |= !self.started;
+        drop(state);
         self.shared.work.notify_one();
     }
 }

@@ -4,7 +4,7 @@
 
 use codex_exec_server::protocol::{
     AttachParams, CancelParams, ChangeParams, CopyParams, ExplainParams, FileUri, HandleParams, InitializeParams, OpenParams,
-    PathParams, ProcessParams, ReadBlockParams, ReadParams, ResizeParams, SignalParams, StartParams, WalkParams,
+    PathParams, ProcessParams, ReadBlockParams, ReadParams, ReadSpillParams, ResizeParams, SignalParams, StartParams, WalkParams,
     WatchParams, WriteBlockParams, WriteFileParams, WriteParams,
 };
 
@@ -25,6 +25,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     read::<ResizeParams>(text);
     read::<AttachParams>(text);
     read::<CancelParams>(text);
+    read::<ReadSpillParams>(text);
     read::<ExplainParams>(text);
     read::<PathParams>(text);
     read::<WriteFileParams>(text);

@@ -1,14 +1,16 @@
 //! What is ours on top of the protocol, for clients that have asked for it.
 
+use std::sync::Arc;
+
 use codex_core::exec::TerminalSize;
 use codex_core::policy::{NetworkAccess, ResolvedWrites};
 
 use super::process::{unknown_process, with_process};
-use super::{Answer, Context, Params, Rest, answer, granted, now};
-use crate::process::Following;
+use super::{Answer, Context, Params, Rest, answer, granted, joined, now};
+use crate::process::{Following, stream};
 use crate::protocol::{
-    AttachParams, ExplainParams, ExplainResult, FileUri, ListResult, ProcessParams, ResizeParams, RpcError,
-    WriteResult, WriteStatus,
+    AttachParams, Base64, ExplainParams, ExplainResult, FileUri, ListResult, ProcessParams, ReadSpillParams,
+    ReadSpillResult, ResizeParams, RpcError, SpillChunk, WriteResult, WriteStatus,
 };
 
 pub(super) fn resize(context: &Context, params: Params) -> Result<Rest, RpcError> {
@@ -49,6 +51,44 @@ pub(super) fn attach(context: &Context, params: Params) -> Result<Rest, RpcError
         let following =
             Following { entry, after: Some(after), extended: true, session: Some(session_id), reader: None };
         Ok(Answer { then: Some(following), ..answer })
+    }))
+}
+
+/// The most that is read of a file at a time, and what is where nobody says.
+const LARGEST_PIECE: usize = 1 << 20;
+const USUAL_PIECE: usize = 256 << 10;
+
+/// A piece of all that a process wrote. The id of another session is the right to its.
+pub(super) fn read_spill(context: &Context, params: Params) -> Result<Rest, RpcError> {
+    let ReadSpillParams { process_id, session_id, offset, max_bytes } = params.read()?;
+    let entry = match session_id {
+        Some(session) => context.server.sessions.find(&session)?.find(&process_id),
+        None => context.session.find(&process_id),
+    };
+    let entry = entry.ok_or_else(|| unknown_process(&process_id))?;
+    let Some(spill) = &entry.spill else {
+        return Err(RpcError::invalid("the process was not started with `spill`: its output is in no file"));
+    };
+    let tap = Arc::clone(&spill.tap);
+    let most = max_bytes.unwrap_or(USUAL_PIECE).clamp(1, LARGEST_PIECE);
+    Ok(Box::pin(async move {
+        let piece = joined(tokio::task::spawn_blocking(move || tap.read(offset, most))).await?;
+        let piece = piece.map_err(|errno| {
+            RpcError::internal(format!("the file of the output can't be read: {}", errno.desc()))
+        })?;
+        let chunks = piece
+            .chunks
+            .into_iter()
+            .map(|(of, bytes)| SpillChunk { stream: of.map(stream), chunk: Base64(bytes) });
+        let chunks: Vec<SpillChunk> = chunks.collect();
+        let read: usize = chunks.iter().map(|chunk| chunk.chunk.0.len()).sum();
+        answer(ReadSpillResult {
+            chunks,
+            next_offset: offset.saturating_add(read as u64),
+            written: piece.written,
+            ended: piece.ended,
+            stopped: piece.stop.map(|stop| stop.to_string()),
+        })
     }))
 }
 

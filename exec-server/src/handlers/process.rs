@@ -27,6 +27,7 @@ use crate::protocol::{
     TerminateResult, WriteParams, WriteResult, WriteStatus,
 };
 use crate::session::Reservation;
+use crate::spill::Spilled;
 
 pub(super) fn unknown_process(id: &str) -> RpcError {
     RpcError::invalid(format!("unknown process id {}", codex_linux_sandbox::shown(id)))
@@ -51,6 +52,7 @@ pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError>
     if !context.extended {
         // To a client that has not asked for it, these members mean nothing.
         (params.policy, params.limits, params.detach, params.size) = (None, None, None, None);
+        params.spill = None;
     }
     if let Some(grace) = params.limits.and_then(|limits| limits.grace_ms)
         && Duration::from_millis(grace) > context.server.limits.grace
@@ -66,7 +68,8 @@ pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError>
         Some((lane, pieces)) => (Some(lane), Some(pieces)),
         None => (None, None),
     };
-    let entry = Entry::new(params.process_id.clone(), &params.argv, params.tty, lane);
+    let spill = (params.spill == Some(true)).then(|| spill_place(context)).transpose()?;
+    let entry = Entry::new(params.process_id.clone(), &params.argv, params.tty, lane, spill);
     let reservation = context.session.reserve(entry)?;
     let unheard = Unheard { end: Some(reservation.entry.end.clone()), out: context.out.clone() };
     let extended = context.extended;
@@ -91,6 +94,20 @@ pub(super) fn start(context: &Context, params: Params) -> Result<Rest, RpcError>
         let following = Following { entry, after: Some(0), extended, session: None, reader };
         Ok(Answer { then: Some(following), ..answer(result)? })
     }))
+}
+
+/// Room for all that a process writes.
+fn spill_place(context: &Context) -> Result<Spilled, RpcError> {
+    let Some(room) = &context.server.spill else {
+        return Err(RpcError::invalid("`spill`: this server has no directory of its own to keep output in"));
+    };
+    room.take().ok_or_else(|| {
+        context.server.metrics.limits_hit.add("spills", 1);
+        let most = context.server.limits.spills;
+        RpcError::invalid(format!(
+            "`spill`: the output of {most} processes is kept already, as much as this server allows"
+        ))
+    })
 }
 
 /// A start that nobody has heard of. Where it is given up, and not lost with its connection, nothing is to come of it.
@@ -178,6 +195,10 @@ fn request(context: &Context, params: &StartParams, entry: &Entry) -> Result<Exe
         stall: server.limits.stall,
         ..FeedOptions::default()
     });
+    if let (Some(spill), Some(room)) = (&entry.spill, &server.spill) {
+        request.spill = Some((Arc::clone(&room.directory), room.options));
+        request.tap = Some(Arc::clone(&spill.tap));
+    }
     request.cancellation = entry.end.clone();
     request.labels = labels(context, Some(&params.process_id));
     Ok(request)

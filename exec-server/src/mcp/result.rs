@@ -43,8 +43,17 @@ pub(super) fn of_command(
     }
     let mut content = Vec::new();
     if let Some((uri, report)) = spilled {
-        put("spill", json!({ "uri": uri, "bytes": report.bytes, "complete": report.complete }));
-        text.push_str(&format!("all output: the resource {uri}, or read_output\n"));
+        let error = report.error.map(|error| error.to_string());
+        let (bytes, complete) = (report.bytes, report.complete);
+        put("spill", json!({ "uri": uri, "bytes": bytes, "complete": complete, "error": error }));
+        text.push_str(&match error {
+            None => format!("all output: the resource {uri}, or read_output\n"),
+            Some(error) => {
+                format!(
+                    "the first {bytes} bytes of the output: the resource {uri}, or read_output ({error})\n"
+                )
+            }
+        });
         content.push(ContentBlock::text(text));
         let link = Resource::new(uri, "output").with_mime_type("text/plain").with_size(report.bytes);
         content.push(ContentBlock::resource_link(link));

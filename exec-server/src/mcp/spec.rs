@@ -144,6 +144,7 @@ fn of_calls() -> Value {
                 "uri": { "type": "string" },
                 "bytes": { "type": "integer" },
                 "complete": { "type": "boolean" },
+                "error": { "type": ["string", "null"] },
             } },
             "denials": { "type": "array", "items": { "type": "object" } },
             "quarantined": { "type": "array", "items": { "type": "string" } },

@@ -15,7 +15,9 @@ use serde_json::value::RawValue;
 use super::{Entry, stream};
 use crate::metrics::Metrics;
 use crate::outgoing::{Gone, Outgoing};
-use crate::protocol::{Base64, Chunk, ClosedParams, ExitedParams, GapParams, MissedBytes, Stream};
+use crate::protocol::{
+    Base64, Chunk, ClosedParams, ExitedParams, GapParams, MissedBytes, SpillCursor, Stream,
+};
 
 /// How much is taken from the feed at a time.
 const AT_A_TIME: usize = 256 * 1024;
@@ -40,15 +42,20 @@ pub(crate) fn as_chunk(chunk: &FeedChunk) -> Chunk {
 }
 
 /// What a reader missed that had come to `after`.
-pub(crate) fn gap(process: &str, after: u64, missed: Missed, session: Option<&str>) -> GapParams {
+pub(crate) fn gap(entry: &Entry, after: u64, missed: Missed, session: Option<&str>) -> GapParams {
+    let end = missed.end;
     GapParams {
-        process_id: process.to_owned(),
+        process_id: entry.id.clone(),
         from_seq: after.saturating_add(1),
         to_seq: after.saturating_add(missed.events),
         bytes: missed.bytes.map(|bytes| MissedBytes {
             stdout: bytes.stdout,
             stderr: bytes.stderr,
             pty: bytes.pty,
+        }),
+        spill: entry.spill.is_some().then(|| SpillCursor {
+            offset: missed.bytes.map(|bytes| end.saturating_sub(bytes.total())),
+            end,
         }),
         session_id: session.map(str::to_owned),
     }
@@ -192,7 +199,7 @@ impl Teller {
     }
 
     async fn missed(&mut self, missed: Missed, exited: Option<u64>) -> Result<(), Gone> {
-        let told = gap(&self.following.entry.id, self.after, missed, self.following.session.as_deref());
+        let told = gap(&self.following.entry, self.after, missed, self.following.session.as_deref());
         let bytes = told.bytes.map_or(0, |bytes| bytes.stdout + bytes.stderr + bytes.pty);
         self.metrics.missed_bytes.add(bytes);
         if self.following.extended {

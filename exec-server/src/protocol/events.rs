@@ -67,9 +67,21 @@ pub struct GapParams {
     pub to_seq: u64,
     /// How many bytes of each stream. Unknown only where the reader began in the middle of what was gone.
     pub bytes: Option<MissedBytes>,
+    /// Where they are in what `process/readSpill` reads, where the process was started with `spill`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spill: Option<SpillCursor>,
     /// Ours: the session, where it is not the connection's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
+}
+
+/// A piece of what all streams of a process wrote, in the order in which it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct SpillCursor {
+    /// How many bytes come before it. Unknown where the number of its bytes is.
+    pub offset: Option<u64>,
+    /// How many bytes come before what follows. The file may have fewer.
+    pub end: u64,
 }
 
 /// Bytes of each stream.

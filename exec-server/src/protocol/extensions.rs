@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{FileUri, Id, SandboxContext};
+use super::{Base64, FileUri, Id, SandboxContext, Stream};
 
 /// A policy in our own words.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -100,6 +100,47 @@ pub struct Listed {
     pub exit_code: Option<i32>,
     /// Since when, in milliseconds since 1970.
     pub started_at_ms: u64,
+}
+
+/// Ours: `process/readSpill`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadSpillParams {
+    /// The process.
+    pub process_id: String,
+    /// Its session, where it is another's.
+    pub session_id: Option<String>,
+    /// How many bytes of its output come before what is asked for.
+    pub offset: u64,
+    /// How many bytes at most; 256 KiB where nothing is said, and never more than 1 MiB.
+    pub max_bytes: Option<usize>,
+}
+
+/// Ours: the answer to `process/readSpill`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadSpillResult {
+    /// What was asked for, in the order in which it came.
+    pub chunks: Vec<SpillChunk>,
+    /// Where the next piece begins.
+    pub next_offset: u64,
+    /// How many bytes the file has.
+    pub written: u64,
+    /// Whether it gets no more.
+    pub ended: bool,
+    /// Why it does not have all that the process wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+}
+
+/// Ours: a piece of a file with a process's output.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct SpillChunk {
+    /// The stream. Unknown where streams took turns more than 8192 times before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Stream>,
+    /// The bytes.
+    pub chunk: Base64,
 }
 
 /// Ours: `request/cancel`.

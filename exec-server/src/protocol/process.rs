@@ -49,6 +49,9 @@ pub struct StartParams {
     /// Ours: the size of its terminal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
+    /// Ours: whether all of its output is kept, in a file that `process/readSpill` reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spill: Option<bool>,
 }
 
 impl StartParams {
@@ -80,6 +83,7 @@ impl StartParams {
             limits: None,
             detach: None,
             size: None,
+            spill: None,
         }
     }
 }

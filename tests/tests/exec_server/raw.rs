@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 #[path = "raw/server.rs"]
 mod server;
 
-pub(crate) use server::{Server, WAYS, Way};
+pub(crate) use server::{Server, WAYS, Way, wrapped};
 
 /// How long anything may take before a test fails. Nothing waits for it otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

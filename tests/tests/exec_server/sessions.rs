@@ -17,7 +17,7 @@ use super::front::said_at_once;
 use super::raw::{PATIENCE, Raw, Server, Way};
 
 /// Resumes a session, as often as it takes for the server to see that the old connection is gone.
-fn resume(server: &Server, session: &Value) -> (Raw, Value) {
+pub(crate) fn resume(server: &Server, session: &Value) -> (Raw, Value) {
     let deadline = std::time::Instant::now() + PATIENCE;
     let mut raw = server.connect();
     loop {

@@ -63,12 +63,15 @@ impl Place {
 
     /// A session with a server whose machine refuses it user namespaces: its first command's set-up begins twice.
     pub(crate) fn session_without_namespaces(&self, unshare: &Path) -> Mcp {
+        self.session_beneath(unshare, &["-Ur"], "echo 0 >/proc/sys/user/max_user_namespaces")
+    }
+
+    /// One with a server in namespaces of its own, in which something is done first.
+    pub(crate) fn session_beneath(&self, unshare: &Path, namespaces: &[&str], first: &str) -> Mcp {
         let server = env!("CARGO_BIN_EXE_codex-under-test");
-        let script = format!(
-            "echo 0 >/proc/sys/user/max_user_namespaces && exec '{server}' exec-server --mcp -s workspace-write"
-        );
+        let script = format!("{first} && exec '{server}' exec-server --mcp -s workspace-write");
         let mut command = Command::new(unshare);
-        command.args(["-Ur", "sh", "-c", &script]);
+        command.args(namespaces).args(["sh", "-c", &script]);
         self.surround(&mut command);
         Self::greeted(Self::begun(command), &json!({}))
     }

@@ -256,3 +256,22 @@ fn a_set_up_that_begins_anew_loses_nothing() {
         "{over}"
     );
 }
+
+#[test]
+fn a_full_disk_stops_what_is_kept_and_nothing_else() {
+    let Some(unshare) = require_tool("unshare") else { return };
+    let place = Place::new("");
+    let disk = "mkdir -p -m 700 \"$CODEX_HOME/tmp/output\" && \
+                mount -t tmpfs -o size=128k,mode=700 none \"$CODEX_HOME/tmp/output\"";
+    let mut mcp = place.session_beneath(&unshare, &["-Urm"], disk);
+    let done = mcp.call("shell", &json!({"command": ["sh", "-c", "seq 100000; exit 3"]}));
+    assert_eq!((&done["exit_code"], &done["output"]["bytes_total"]), (&json!(3), &json!(588_895)), "{done}");
+    let spill = &done["spill"];
+    assert_eq!(spill["complete"], false);
+    assert_eq!(spill["error"], "write: No space left on device (ENOSPC)");
+    // What it says that it has can be read, and ends there.
+    let bytes = spill["bytes"].as_u64().unwrap();
+    let page = mcp.call("read_output", &json!({"output": spill["uri"], "offset": bytes - 1}));
+    assert_eq!((&page["file_bytes"], &page["end"]), (&json!(bytes), &json!(bytes)), "{page}");
+    assert_eq!(mcp.call("shell", &json!({"command": ["echo", "on"]}))["output"]["text"], "on\n");
+}

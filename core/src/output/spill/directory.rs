@@ -120,10 +120,7 @@ impl SpillDirectory {
 
     /// Makes a file to write to, with a name of its own.
     pub(super) fn create(&self) -> Result<(SpillFile, PathBuf), SpillStop> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{micros}-{}-{number}{SUFFIX}", std::process::id());
+        let name = new_name();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let descriptor = openat(&self.descriptor, name.as_str(), flags, mode)
@@ -134,6 +131,22 @@ impl SpillDirectory {
             tracing::debug!(%error, "a spilled file can't be locked");
         }
         Ok((file, self.path.join(name)))
+    }
+
+    /// Makes a file without a name, to write to and to read from. It goes with the last descriptor.
+    pub(super) fn create_unnamed(&self) -> Result<SpillFile, SpillStop> {
+        let (flags, mode) = (OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::S_IRUSR | Mode::S_IWUSR);
+        match openat(&self.descriptor, c".", flags | OFlag::O_TMPFILE, mode) {
+            Ok(descriptor) => return Ok(SpillFile::from(descriptor)),
+            // Of a file system that has no such files.
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT) => {}
+            Err(errno) => return Err(SpillStop::Refused { call: "openat", errno }),
+        }
+        let (name, flags) = (new_name(), flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW);
+        let refused = |call| move |errno| SpillStop::Refused { call, errno };
+        let descriptor = openat(&self.descriptor, name.as_str(), flags, mode).map_err(refused("openat"))?;
+        unlinkat(&self.descriptor, name.as_str(), UnlinkatFlags::NoRemoveDir).map_err(refused("unlinkat"))?;
+        Ok(SpillFile::from(descriptor))
     }
 
     /// Opens a file of this directory to be read.
@@ -212,6 +225,14 @@ impl SpillDirectory {
         };
         matches!(removed, Ok(()) | Err(Errno::ENOENT))
     }
+}
+
+/// A name that nobody had before.
+fn new_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{micros}-{}-{number}{SUFFIX}", std::process::id())
 }
 
 fn is_file(stat: &FileStat) -> bool {

@@ -1,6 +1,6 @@
 use std::fs;
 use std::io::{Error, ErrorKind, Read as _, Write};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,10 @@ use nix::errno::Errno;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{Spill, SpillDirectory, SpillDirectoryError, SpillOptions, SpillReport, SpillStop, SweepLimits};
+use super::{
+    Spill, SpillDirectory, SpillDirectoryError, SpillOptions, SpillPiece, SpillReport, SpillStop, SpillTap,
+    SweepLimits,
+};
 use crate::output::OutputStream;
 
 const OUT: OutputStream = OutputStream::Stdout;
@@ -130,7 +133,7 @@ fn on_disk(room: usize, error: ErrorKind, gate: Option<Receiver<()>>) -> (Spill,
     let mut spill = Spill::new(directory, SpillOptions { max_bytes: u64::MAX, ..small() });
     let taken = Arc::new(Mutex::new(Vec::new()));
     let disk = Disk { taken: Arc::clone(&taken), room, error, gate };
-    spill.start_with(move || Ok((disk, PathBuf::from("/disk"))));
+    spill.start_with(move || Ok((disk, Some(PathBuf::from("/disk")))));
     (spill, taken)
 }
 
@@ -162,11 +165,51 @@ fn the_kernel_s_full_device_is_reported() {
     let (_parent, directory) = directory();
     let mut writer = Spill::new(directory, small());
     writer.start_with(|| {
-        Ok((fs::OpenOptions::new().write(true).open("/dev/full").unwrap(), "/dev/full".into()))
+        Ok((fs::OpenOptions::new().write(true).open("/dev/full").unwrap(), Some("/dev/full".into())))
     });
     let report = spill(writer, &[b"x"]).unwrap();
     let error = SpillStop::Refused { call: "write", errno: Errno::ENOSPC };
     assert_eq!((report.bytes, report.complete, report.error), (0, false, Some(error)));
+}
+
+#[test]
+fn a_file_without_a_name_is_read_by_its_tap_and_goes_with_it() {
+    let (_parent, directory) = directory();
+    let tap = Arc::new(SpillTap::default());
+    assert_eq!(tap.read(0, 10), Ok(SpillPiece::default()));
+    let options = SpillOptions { max_bytes: 100_000, ..small() };
+    let mut spill = Spill::tapped(Arc::clone(&directory), options, Arc::clone(&tap));
+    let report = block_on(async move {
+        for turn in 0..5 {
+            spill.ready(30_000).await;
+            let stream = if turn % 2 == 0 { OUT } else { OutputStream::Stderr };
+            spill.push(stream, &[turn; 30_000]);
+        }
+        spill.finish().await.unwrap()
+    });
+    let stop = SpillStop::Full(100_000);
+    assert_eq!((report.path, report.bytes, report.error), (None, 100_000, Some(stop)));
+    let piece = tap.read(29_999, 30_002).unwrap();
+    assert_eq!((piece.written, piece.ended, piece.stop), (100_000, true, Some(stop)));
+    let of = |stream, turn, length| (Some(stream), vec![turn; length]);
+    assert_eq!(piece.chunks, [of(OUT, 0, 1), of(OutputStream::Stderr, 1, 30_000), of(OUT, 2, 1)]);
+    // Its last bytes, and what lies beyond them.
+    assert_eq!(tap.read(90_000, usize::MAX).unwrap().chunks, [of(OutputStream::Stderr, 3, 10_000)]);
+    assert_eq!(tap.read(u64::MAX, usize::MAX).unwrap().chunks, []);
+    // Nobody else finds it, and its mode is none of others'.
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    let file = tap.file.get().unwrap().metadata().unwrap();
+    assert_eq!((file.permissions().mode() & 0o7777, file.nlink()), (0o600, 0));
+}
+
+#[test]
+fn too_little_for_a_file_is_said_by_the_tap() {
+    let (_parent, directory) = directory();
+    let tap = Arc::new(SpillTap::default());
+    let options = SpillOptions { at_least: 1000, ..small() };
+    assert_eq!(spill(Spill::tapped(directory, options, Arc::clone(&tap)), &[&[0; 1000]]), None);
+    let piece = tap.read(0, 10).unwrap();
+    assert!(piece.ended && !tap.has_file() && piece.chunks.is_empty() && piece.stop.is_none());
 }
 
 #[test]

@@ -7,10 +7,10 @@ use std::sync::PoisonError;
 use super::{PIECE, Shared, SpillStop, refused};
 
 /// Writes what comes until nothing will, or something goes wrong.
-pub(super) fn run<W: Write>(shared: &Shared, open: impl FnOnce() -> Result<(W, PathBuf), SpillStop>) {
+pub(super) fn run<W: Write>(shared: &Shared, open: impl FnOnce() -> Result<(W, Option<PathBuf>), SpillStop>) {
     match open() {
         Ok((mut file, path)) => {
-            shared.lock().path = Some(path);
+            shared.lock().path = path;
             write_all_that_comes(shared, &mut file);
         }
         Err(stop) => shared.lock().stop = Some(stop),

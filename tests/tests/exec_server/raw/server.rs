@@ -44,6 +44,16 @@ impl Server {
 
     /// A server with a configuration and further arguments.
     pub(crate) fn with(way: Way, config: &str, arguments: &[&str]) -> Self {
+        Self::beneath(way, config, arguments, |_server, command| command)
+    }
+
+    /// A server that another program starts.
+    pub(crate) fn beneath(
+        way: Way,
+        config: &str,
+        arguments: &[&str],
+        wrap: impl FnOnce(&Self, Command) -> Command,
+    ) -> Self {
         // Not below /tmp, where everybody may write.
         let root =
             tempfile::Builder::new().prefix("server-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -58,7 +68,7 @@ impl Server {
             Way::WebSocket => "ws://127.0.0.1:0".to_owned(),
             Way::Unix => format!("unix://{}", server.path("socket").display()),
         };
-        let mut child = server.command(&address).stdin(Stdio::null()).spawn().unwrap();
+        let mut child = wrap(&server, server.command(&address)).stdin(Stdio::null()).spawn().unwrap();
         let mut first = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
         server.url = first.trim().to_owned();
@@ -149,18 +159,9 @@ impl Server {
 
     /// A connection to a server that the machine gives no namespaces.
     pub(crate) fn without_namespaces(&self, unshare: &std::path::Path) -> Raw {
-        let within = self.command("stdio");
-        let mut command = Command::new(unshare);
-        command
-            .args(["-Ur", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"", "sh"])
-            .arg(within.get_program())
-            .args(within.get_args())
-            .current_dir(within.get_current_dir().unwrap())
-            .env_clear()
-            .envs(within.get_envs().filter_map(|(name, value)| Some((name, value?))))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+        let mut command = wrapped(unshare, &["-Ur", "sh", "-c", script, "sh"], &self.command("stdio"));
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut raw = Raw::lines(stdout, stdin, Some(child));
         raw.handshake(&json!({"clientName": "test"}));
@@ -209,6 +210,20 @@ impl Server {
             "windowsSandboxProxySettingsMode": "reconcile", "useLegacyLandlock": false,
         })
     }
+}
+
+/// A command behind the words of another one.
+pub(crate) fn wrapped(program: &std::path::Path, words: &[&str], command: &Command) -> Command {
+    let mut wrapper = Command::new(program);
+    wrapper
+        .args(words)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap())
+        .env_clear()
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdout(Stdio::piped());
+    wrapper
 }
 
 impl Drop for Server {
