@@ -13,7 +13,8 @@ use codex_core::audit::AuditLog;
 use codex_core::config::Settings;
 use codex_core::exec::{Sandbox, SandboxError, SandboxOptions};
 use codex_core::policy::{
-    NetworkAccess, ResolvedPolicy, ResolvedWrites, SandboxMode, SandboxPolicy, Surroundings, resolve,
+    HostGrant, NetworkAccess, ResolvedPolicy, ResolvedWrites, SandboxMode, SandboxPolicy, Surroundings,
+    resolve,
 };
 use codex_linux_sandbox::shown;
 
@@ -47,6 +48,12 @@ pub enum Refusal {
          configuration would allow it"
     )]
     Network,
+    /// It asks for a host.
+    #[error(
+        "the request asks for the host {0}, which this server does not allow; `sandbox.allow_hosts` in its configuration would allow \
+         it"
+    )]
+    Host(HostGrant),
     /// Something that this server can't enforce.
     #[error("the sandbox can't be enforced as asked for: {0}")]
     Unenforceable(String),
@@ -95,11 +102,21 @@ struct Wanted {
     /// Below each root, beside what is protected anyway.
     protect: Vec<PathBuf>,
     git_read_only: bool,
+    /// Single hosts, where the request says which: else those of the configuration.
+    hosts: Option<Vec<HostGrant>>,
 }
 
 impl Wanted {
     fn of(policy: SandboxPolicy, cwd: PathBuf, tmpdir: Option<PathBuf>) -> Self {
-        Self { policy, cwd, tmpdir, deny_read: Vec::new(), protect: Vec::new(), git_read_only: false }
+        Self {
+            policy,
+            cwd,
+            tmpdir,
+            deny_read: Vec::new(),
+            protect: Vec::new(),
+            git_read_only: false,
+            hosts: None,
+        }
     }
 }
 
@@ -173,6 +190,7 @@ impl Ceiling {
         };
         if without_network {
             restrict_network(&mut wanted.policy);
+            wanted.hosts = Some(Vec::new());
         }
         self.prepare(wanted)
     }
@@ -190,6 +208,7 @@ impl Ceiling {
 
     fn prepare(&self, wanted: Wanted) -> Result<Sandbox, Refusal> {
         self.compare_modes(&wanted.policy)?;
+        self.compare_hosts(&wanted)?;
         let surroundings = Surroundings {
             policy_cwd: &wanted.cwd,
             tmpdir: wanted.tmpdir.as_deref(),
@@ -211,6 +230,9 @@ impl Ceiling {
         options.standby = true;
         options.places.deny_read.extend_from_slice(&wanted.deny_read);
         options.protection.protect.extend_from_slice(&wanted.protect);
+        if let Some(hosts) = &wanted.hosts {
+            options.places.allow_hosts.clone_from(hosts);
+        }
         if wanted.git_read_only {
             options.protection.git = codex_core::policy::GitProtection::ReadOnly;
         }
@@ -228,6 +250,19 @@ impl Ceiling {
             return Err(Refusal::Network);
         }
         Ok(())
+    }
+
+    fn compare_hosts(&self, wanted: &Wanted) -> Result<(), Refusal> {
+        let server = &self.options.settings.exec_server;
+        if server.max_policy.value == SandboxMode::DangerFullAccess || server.network_access.value {
+            return Ok(());
+        }
+        let allowed = &self.options.sandbox.places.allow_hosts;
+        let mut asked = wanted.hosts.iter().flatten();
+        match asked.find(|host| !allowed.iter().any(|allowed| allowed.covers(host))) {
+            Some(host) => Err(Refusal::Host(host.clone())),
+            None => Ok(()),
+        }
     }
 
     /// Compares what will be writable, links followed, and not what was asked for.

@@ -36,7 +36,7 @@ mod work;
 
 use approvals::{
     a_grant_opens_just_what_was_given, after_a_failure_it_runs_once_more_with_what_was_refused,
-    an_answer_for_the_session_holds_for_the_very_same, only_the_user_gives,
+    an_answer_for_the_session_holds_for_the_very_same, one_host_and_no_other_is_given, only_the_user_gives,
     questions_come_one_at_a_time_and_end_with_the_run, the_network_and_nothing_else_is_given,
     without_a_sandbox_it_is_once_and_takes_no_input,
 };
@@ -118,6 +118,7 @@ cases!(
 cases_by_level!(
     a_grant_opens_just_what_was_given,
     the_network_and_nothing_else_is_given,
+    one_host_and_no_other_is_given,
     without_a_sandbox_it_is_once_and_takes_no_input,
     an_answer_for_the_session_holds_for_the_very_same,
     only_the_user_gives,

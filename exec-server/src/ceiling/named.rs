@@ -1,7 +1,8 @@
 //! Policies in our own words: by the name of the mode, or by value.
 
 use codex_core::config::{Origin, Sourced};
-use codex_core::policy::{NetworkAccess, SandboxMode, SandboxPolicy};
+use codex_core::policy::{HostGrant, HostGrantError, NetworkAccess, SandboxMode, SandboxPolicy};
+use codex_linux_sandbox::shown;
 
 use super::{CeilingOptions, Refusal, Wanted};
 use crate::protocol::{FileUri, NamedPolicy, PolicyValue};
@@ -53,5 +54,14 @@ fn by_value(value: &PolicyValue, options: &CeilingOptions) -> Result<Wanted, Ref
         }
         SandboxMode::DangerFullAccess => (SandboxPolicy::DangerFullAccess, options.workspace.clone()),
     };
-    Ok(Wanted::of(policy, cwd, options.tmpdir.clone()))
+    let hosts = value.hosts.as_ref().map(|hosts| {
+        let read = |text: &String| {
+            text.parse().map_err(|error: HostGrantError| {
+                Refusal::Unenforceable(format!("the host `{}` is {error}", shown(text)))
+            })
+        };
+        hosts.iter().map(read).collect::<Result<Vec<HostGrant>, _>>()
+    });
+    let hosts = hosts.transpose()?;
+    Ok(Wanted { hosts, ..Wanted::of(policy, cwd, options.tmpdir.clone()) })
 }

@@ -30,6 +30,9 @@ pub struct PolicyValue {
     /// Leaves `/tmp` and `$TMPDIR` out.
     #[serde(default)]
     pub exclude_tmp: bool,
+    /// Single hosts that can be reached, the network being off otherwise. Left out, those of the server's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
 }
 
 /// When a command is ended. Each is an ending of its own.

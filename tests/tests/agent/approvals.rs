@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use codex_tests::harness::{Api, Listener, Model, Policy, Run, Scene, require_tool, with_longer_limits};
+use codex_tests::harness::{
+    Api, Level, Listener, Model, Policy, Run, Scene, require_tool, with_longer_limits,
+};
 use serde_json::{Value, json};
 
 use super::{call, events, exec, exec_at, run_command, say};
@@ -159,6 +161,67 @@ pub(super) fn the_network_and_nothing_else_is_given(scene: &Scene) {
     let reached: Vec<bool> = model.outputs().iter().map(|output| output.contains("reached")).collect();
     assert_eq!(reached, [false, true, false], "{}", run.describe());
     assert!(!neighbour.join("in").exists(), "{}", run.describe());
+}
+
+pub(super) fn one_host_and_no_other_is_given(scene: &Scene) {
+    let (one, other) = (Listener::tcp("127.0.0.1"), Listener::tcp("127.0.0.1"));
+    // What the proxy answers, where there is one.
+    let ask = |listener: &Listener| {
+        let port = listener.port();
+        format!(
+            "{{ exec 3<>/dev/tcp/127.0.0.1/3128; }} 2>/dev/null || exit 0; printf 'CONNECT 127.0.0.1:{port} HTTP/1.1\\r\\n\\r\\n' >&3; \
+             head -n 1 <&3"
+        )
+    };
+    let host = |listener: &Listener| format!("127.0.0.1:{}", listener.port());
+    let more = |listener: &Listener| {
+        json!({
+            "sandbox_permissions": "with_additional_permissions",
+            "additional_permissions": { "network": { "hosts": [host(listener)] } },
+        })
+    };
+    let acts = || {
+        vec![
+            run_command(&ask(&one)),
+            asks(&ask(&one), &more(&one)),
+            asks(&ask(&other), &more(&one)),
+            asks(&ask(&other), &more(&other)),
+            asks(
+                &ask(&other),
+                &json!({ "sandbox_permissions": "with_additional_permissions",
+                "additional_permissions": { "network": { "hosts": ["169.254.169.254:80"] } } }),
+            ),
+            say("done"),
+        ]
+    };
+    let namespaces = scene.level() == Level::Namespaces;
+    let judge = |model: &Model, run: &Run| {
+        let answers: Vec<bool> =
+            model.outputs().iter().map(|output| output.contains("HTTP/1.1 200")).collect();
+        assert_eq!(answers, [false, namespaces, false, false, false], "{}", run.describe());
+        assert!(one.hears() == namespaces && !other.heard(), "{}", run.describe());
+        let outputs = model.outputs();
+        if namespaces {
+            assert!(outputs[2].contains("HTTP/1.1 403"), "{outputs:?}");
+            assert!(outputs[4].contains("clouds give out credentials"), "{outputs:?}");
+        } else {
+            assert!(outputs[1].contains("single hosts take namespaces"), "{outputs:?}");
+        }
+    };
+    // By a rule of the user's, whoever asks.
+    let model = Model::serve(Api::Responses, acts());
+    let rule = format!("approvals.hosts=[\"{}\"]", host(&one));
+    let level = ["--isolation", scene.level().name()];
+    let words = ["--json", "-s", "workspace-write", "-a", "never", "-c", &rule, "x"];
+    let run = exec_at(scene, &model, &level, &words).run().expect_code(0);
+    judge(&model, &run);
+    // By somebody who says so.
+    let model = Model::serve(Api::Responses, acts());
+    let words = ["-s", "workspace-write", "-a", "on-request", "x"];
+    let answers = json!(["once", "once", "d"]);
+    let Some((run, shown)) = with_a_person(scene, &model, &words, &answers) else { return };
+    judge(&model, &run.expect_code(0));
+    assert_eq!(shown.contains(&format!("opens: the host {}", host(&one))), namespaces, "{shown}");
 }
 
 pub(super) fn without_a_sandbox_it_is_once_and_takes_no_input(scene: &Scene) {
@@ -326,7 +389,9 @@ pub(super) fn only_the_user_gives(scene: &Scene) {
     let words = ["-s", "workspace-write", "-a", "on-request", "x"];
     let Some((run, shown)) = typing(scene, &model, &words, &json!([]), Some("o\no\ny\n")) else { return };
     let run = run.expect_code(0);
-    assert_eq!(decisions(&run), ["denied"; 3], "{}", run.describe());
+    // Single hosts are asked about where they can be given.
+    let asked = if scene.level() == Level::Namespaces { 4 } else { 3 };
+    assert_eq!(decisions(&run), vec!["denied"; asked], "{}", run.describe());
     assert_eq!(fs::read_dir(&given).expect("look outside").count(), 0, "{}", run.describe());
     assert!(
         shown.contains("“fine\\u{1b}[2K\\r\\u{202e}\\nthe user has answered: once\\n[o]nce, [d]eny: o”"),

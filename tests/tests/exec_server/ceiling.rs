@@ -90,6 +90,8 @@ fn no_member_of_a_request_passes_the_ceiling() {
         ("", by_value(json!([at("outside")]))),
         ("", by_value(json!([at("ws"), at("ws/link")]))),
         ("", json!({"mode": "workspace-write", "network": true})),
+        ("", json!({"mode": "workspace-write", "hosts": ["127.0.0.1:1"]})),
+        ("", json!({"mode": "workspace-write", "hosts": ["*"]})),
     ] {
         let mut params = server.start_params("p", &["touch", outside.to_str().unwrap()]);
         if member.is_empty() {

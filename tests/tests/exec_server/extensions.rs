@@ -2,8 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use codex_tests::harness::require_tool;
 use serde_json::{Value, json};
 
+use super::http::Site;
 use super::raw::{Server, Way, over_all};
 
 #[test]
@@ -168,4 +170,37 @@ fn policies_have_names_and_are_explained() {
     let mut params = server.start_params("e", &["touch", "z"]);
     params["policy"] = json!("read-only");
     assert_eq!(server.ready().run(&params).exit_code, Some(0));
+}
+
+#[test]
+fn single_hosts_are_those_of_the_configuration_or_fewer() {
+    let Some(curl) = require_tool("curl") else { return };
+    let site = Site::start(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
+    let (granted, other) = (site.address, Site::start(|_| Vec::new()));
+    let server = Server::with(Way::Unix, &format!("sandbox.allow_hosts = [\"{granted}\"]\n"), &[]);
+    let mut raw = server.extended();
+    let mut number = 0;
+    let mut run = |policy: Value| {
+        number += 1;
+        let url = format!("http://{granted}/");
+        // Asked at the proxy, although it is an address of loopback.
+        let argv = [curl.to_str().unwrap(), "-sS", "-f", "--noproxy", "", &url];
+        let mut params = server.start_params(&number.to_string(), &argv);
+        params.as_object_mut().unwrap().remove("sandbox");
+        params["policy"] = policy;
+        let ended = raw.run(&params);
+        (ended.exit_code, ended.stdout)
+    };
+    let by_value = |hosts: Value| json!({"mode": "workspace-write", "hosts": hosts});
+    // The second has a helper that waits for it.
+    for policy in [json!("read-only"), json!("read-only"), by_value(json!([granted.to_string()]))] {
+        assert_eq!(run(policy.clone()), (Some(0), b"ok".to_vec()), "{policy}");
+    }
+    assert_eq!(site.asked().len(), 3);
+    let (code, _) = run(by_value(json!([])));
+    assert!(code != Some(0) && site.asked().len() == 3);
+    let wider = by_value(json!([other.address.to_string()]));
+    let explained = raw.result("policy/explain", &json!({ "policy": wider }));
+    assert_eq!(explained["allowed"], false, "{explained}");
+    assert!(explained["reason"].as_str().unwrap().contains("sandbox.allow_hosts"), "{explained}");
 }

@@ -28,6 +28,7 @@ async fn run(
         writable_roots: vec![cwd.clone()],
         network: false,
         exclude_tmp: true,
+        hosts: None,
     };
     let params = StartParams { policy: Some(NamedPolicy::Value(policy)), ..StartParams::new(id, argv, cwd) };
     let mut process = client.start(&params).await.expect("the probe is started");

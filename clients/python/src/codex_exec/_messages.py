@@ -91,15 +91,19 @@ class Policy:
     network: bool = False
     exclude_tmp: bool = False
     """Whether ``/tmp`` and ``$TMPDIR`` are not writable."""
+    hosts: Sequence[str] | None = None
+    """Single hosts that it may reach (``NAME``, ``*.NAME``, ``HOST:PORT``), the network being off otherwise. ``None``: those of the
+    server's configuration."""
 
     def message(self) -> dict[str, Any]:
         """As it is sent."""
-        return {
+        sent = {
             "mode": self.mode,
             "writableRoots": [uri(root) for root in self.writable_roots],
             "network": self.network,
             "excludeTmp": self.exclude_tmp,
         }
+        return sent if self.hosts is None else {**sent, "hosts": list(self.hosts)}
 
 
 @dataclass(frozen=True)
