@@ -6,6 +6,7 @@
 mod endpoint;
 mod link;
 mod watched;
+mod writing;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

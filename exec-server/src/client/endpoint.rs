@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 
+use super::writing::Writing;
 use crate::limits::ServerLimits;
 use crate::transport::{Pipe, Reader, Writer, lines, web_socket, web_socket_config};
 
@@ -79,7 +80,7 @@ impl FromStr for Endpoint {
 /// A connection that was made.
 pub(super) struct Connection {
     pub(super) reader: Reader,
-    pub(super) writer: Writer,
+    pub(super) writing: Writing,
     /// The server itself, where it was started for this client.
     pub(super) _child: Option<Child>,
     /// Whether anything has come, where a server is asked for a sign that it is there: to be taken back by who asks.
@@ -93,7 +94,18 @@ impl Connection {
     }
 
     fn of((reader, writer): (Reader, Writer), child: Option<Child>) -> Self {
-        Self { reader, writer, _child: child, heard: Arc::default() }
+        Self::new(reader, writer, child, Arc::default())
+    }
+
+    pub(super) fn new(reader: Reader, writer: Writer, child: Option<Child>, heard: Arc<AtomicBool>) -> Self {
+        Self { reader, writing: Writing::new(writer), _child: child, heard }
+    }
+
+    /// Lets go of it, and waits until it has.
+    pub(super) async fn abandon(self) {
+        let Self { reader, writing, .. } = self;
+        drop(reader);
+        writing.abandon().await;
     }
 }
 
@@ -185,7 +197,8 @@ impl Endpoint {
                 let (socket, _) = client_async_with_config(request, stream, Some(config))
                     .await
                     .map_err(std::io::Error::other)?;
-                Ok(Connection { heard, ..Connection::of(web_socket(socket), None) })
+                let (reader, writer) = web_socket(socket);
+                Ok(Connection::new(reader, writer, None, heard))
             }
         }
     }

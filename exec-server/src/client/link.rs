@@ -79,8 +79,17 @@ impl Link {
         name: String,
         asked: mpsc::UnboundedReceiver<Ask>,
     ) -> Result<(Self, InitializeResult), ClientError> {
-        let mut connection = endpoint.connect().await.map_err(ClientError::Unreachable)?;
-        let opened = handshake(&mut connection, &name, None).await?;
+        let opening = async {
+            let mut connection = endpoint.connect().await.map_err(ClientError::Unreachable)?;
+            let opened = handshake(&mut connection, &name, None).await?;
+            Ok((connection, opened))
+        };
+        // A program may take its time to begin; a network that takes longer takes for ever.
+        let late = |_elapsed| Err(ClientError::Unreachable(std::io::ErrorKind::TimedOut.into()));
+        let (connection, opened) = match endpoint.lasts() {
+            true => timeout(PATIENCE, opening).await.unwrap_or_else(late)?,
+            false => opening.await?,
+        };
         Ok((Self::new(endpoint, name, opened.session_id.clone(), connection, asked), opened))
     }
 
@@ -113,26 +122,34 @@ impl Link {
                 // A sign that has come counts, however late it is looked at.
                 biased;
                 ask = self.asked.recv() => match ask {
-                    Some(ask) => self.ask(ask).await,
-                    // Nobody is left.
-                    None => return,
+                    Some(ask) => {
+                        self.ask(ask);
+                        Ok(())
+                    }
+                    // Nobody is left. What was asked for last is still said.
+                    None => return self.connection.writing.finish().await,
                 },
                 received = self.connection.reader.next() => match received {
                     Some(Received::Message(message)) => {
                         self.take(&message);
-                        self.ask_again().await
+                        self.ask_again();
+                        Ok(())
                     }
                     Some(Received::Sign) => Ok(()),
                     Some(Received::TooLong(_) | Received::Broken(_)) | None => {
                         Err(std::io::ErrorKind::ConnectionReset.into())
                     }
                 },
-                // The network may be gone without a word. That is seen here, between two messages of ours: while one is written to
-                // a network that takes none of it, only the kernel sees it.
-                _ = ticks.tick(), if self.connection.writer.pings() => {
+                error = self.connection.writing.failed() => Err(error),
+                // The network may be gone without a word, also while something is written that nobody takes. A server that takes
+                // nothing because it has enough to do still gives signs.
+                _ = ticks.tick(), if self.connection.writing.pings() => {
                     // Since it was asked last, or has answered the handshake.
                     match self.connection.heard.swap(false, Ordering::Relaxed) {
-                        true => self.connection.writer.ping().await,
+                        true => {
+                            self.connection.writing.ping();
+                            Ok(())
+                        }
                         false => Err(std::io::ErrorKind::TimedOut.into()),
                     }
                 }
@@ -147,36 +164,34 @@ impl Link {
         }
     }
 
-    async fn ask(&mut self, ask: Ask) -> std::io::Result<()> {
+    fn ask(&mut self, ask: Ask) {
         match ask {
             Ask::Call(Call { method, params, reply, watched }) => {
                 let starts = watched.map(|(id, producer)| {
                     self.processes.insert(id.clone(), producer);
                     id
                 });
-                self.request(Pending::User { method, params, reply, starts }).await
+                self.request(Pending::User { method, params, reply, starts });
             }
-            Ask::CatchUp(id) => self.catch_up(id).await,
+            Ask::CatchUp(id) => self.catch_up(id),
         }
     }
 
-    async fn ask_again(&mut self) -> std::io::Result<()> {
+    fn ask_again(&mut self) {
         for process in std::mem::take(&mut self.again) {
-            self.catch_up(process).await?;
+            self.catch_up(process);
         }
-        Ok(())
     }
 
-    async fn catch_up(&mut self, id: String) -> std::io::Result<()> {
+    fn catch_up(&mut self, id: String) {
         let waits =
             self.pending.values().any(|pending| matches!(pending, Pending::CatchUp(other) if *other == id));
-        if waits || !self.processes.contains_key(&id) {
-            return Ok(());
+        if !waits && self.processes.contains_key(&id) {
+            self.request(Pending::CatchUp(id));
         }
-        self.request(Pending::CatchUp(id)).await
     }
 
-    async fn request(&mut self, pending: Pending) -> std::io::Result<()> {
+    fn request(&mut self, pending: Pending) {
         let id = self.next;
         self.next += 1;
         let text = match &pending {
@@ -192,9 +207,14 @@ impl Link {
                 encode_request(&Id::Number(id), "process/read", params)
             }
         };
-        self.pending.insert(id, pending);
-        self.connection.writer.put(text.map_err(std::io::Error::other)?).await?;
-        self.connection.writer.flush().await
+        match (text, pending) {
+            (Ok(text), pending) => {
+                self.pending.insert(id, pending);
+                self.connection.writing.put(text);
+            }
+            (Err(error), Pending::User { reply, .. }) => drop(reply.send(Err(ClientError::Form(error)))),
+            (Err(error), Pending::CatchUp(_)) => tracing::error!("a request has no form in JSON: {error}"),
+        }
     }
 
     fn take(&mut self, message: &[u8]) {
@@ -292,7 +312,7 @@ impl Link {
             return Err(ClientError::Lost);
         }
         // As long as we held it, the server would take the session for attached.
-        self.connection = Connection::none();
+        std::mem::replace(&mut self.connection, Connection::none()).abandon().await;
         let until = Instant::now() + PATIENCE;
         loop {
             let attempt = async {
@@ -305,10 +325,8 @@ impl Link {
             match timeout(ATTEMPT, attempt).await.unwrap_or_else(late) {
                 Ok(connection) => {
                     self.connection = connection;
-                    if self.go_on().await.is_ok() {
-                        return Ok(());
-                    }
-                    self.connection = Connection::none();
+                    self.go_on();
+                    return Ok(());
                 }
                 // The server has not seen yet that the old connection is gone.
                 Err(ClientError::Refused(error)) if error.kind() != ErrorCode::SessionAttached => {
@@ -322,14 +340,14 @@ impl Link {
     }
 
     /// Asks again what was not answered and may be asked twice, and for what has come of each process.
-    async fn go_on(&mut self) -> std::io::Result<()> {
+    fn go_on(&mut self) {
         let mut before: Vec<_> = std::mem::take(&mut self.pending).into_iter().collect();
         // In the order in which they were asked for.
         before.sort_by_key(|(id, _)| *id);
         for (_, pending) in before {
             match pending {
                 Pending::User { method: "process/write" | "process/read" | "process/terminate", .. } => {
-                    self.request(pending).await?;
+                    self.request(pending);
                 }
                 // Whether it was done nobody knows; the answer's end says so.
                 Pending::User { .. } | Pending::CatchUp(_) => {}
@@ -340,14 +358,13 @@ impl Link {
             if let Some(watched) = self.processes.get(&process) {
                 watched.set_behind(true);
             }
-            self.catch_up(process).await?;
+            self.catch_up(process);
         }
-        Ok(())
     }
 }
 
 async fn handshake(
-    Connection { reader, writer, .. }: &mut Connection,
+    Connection { reader, writing, .. }: &mut Connection,
     name: &str,
     session: Option<&str>,
 ) -> Result<InitializeResult, ClientError> {
@@ -356,22 +373,22 @@ async fn handshake(
         resume_session_id: session.map(str::to_owned),
         extensions: Some(Extensions { version: EXTENSIONS_VERSION }),
     };
-    writer
-        .put(encode_request(&Id::Number(1), "initialize", params)?)
-        .await
-        .map_err(ClientError::Unreachable)?;
-    writer.flush().await.map_err(ClientError::Unreachable)?;
+    writing.put(encode_request(&Id::Number(1), "initialize", params)?);
     loop {
-        let message = match reader.next().await {
+        let received = tokio::select! {
+            // What it has said counts, also where it takes no more.
+            biased;
+            received = reader.next() => received,
+            error = writing.failed() => return Err(ClientError::Unreachable(error)),
+        };
+        let message = match received {
             Some(Received::Message(message)) => message,
             Some(Received::Sign) => continue,
             Some(Received::TooLong(_) | Received::Broken(_)) | None => return Err(ClientError::Lost),
         };
         if let Ok(Incoming::Answer { id: Id::Number(1), reply }) = Incoming::parse(&message) {
             let result = serde_json::from_str(reply?.get())?;
-            let told = encode_notification("initialized", serde_json::Map::new())?;
-            writer.put(told).await.map_err(ClientError::Unreachable)?;
-            writer.flush().await.map_err(ClientError::Unreachable)?;
+            writing.put(encode_notification("initialized", serde_json::Map::new())?);
             return Ok(result);
         }
     }

@@ -20,11 +20,16 @@ const AT_MOST: Duration = Duration::from_secs(20);
 
 /// A connection whose other end is ours, of a client that can make no other one.
 async fn link() -> (Link, WebSocketStream<DuplexStream>, mpsc::UnboundedSender<Ask>) {
-    let (ours, its) = duplex(1 << 20);
+    link_of(1 << 20).await
+}
+
+/// One that takes so many bytes that nobody reads.
+async fn link_of(bytes: usize) -> (Link, WebSocketStream<DuplexStream>, mpsc::UnboundedSender<Ask>) {
+    let (ours, its) = duplex(bytes);
     let heard = Arc::new(AtomicBool::new(true));
     let its: Box<dyn Pipe> = Box::new(Listening::new(its, &heard));
     let (reader, writer) = web_socket(WebSocketStream::from_raw_socket(its, Role::Client, None).await);
-    let connection = Connection { reader, writer, heard, ..Connection::none() };
+    let connection = Connection::new(reader, writer, None, heard);
     let (asks, asked) = mpsc::unbounded_channel();
     let endpoint = Endpoint::Command { command: Vec::new() };
     let link = Link::new(endpoint, "test".to_owned(), "s".to_owned(), connection, asked);
@@ -64,6 +69,55 @@ async fn a_message_is_a_sign_before_its_end() {
     assert!(poll!(&mut run).is_pending());
     advance(SIGN).await;
     assert!(poll!(&mut run).is_ready());
+}
+
+/// A request with so many bytes, and where its answer comes.
+fn asked(bytes: usize) -> (Ask, oneshot::Receiver<Result<Box<RawValue>, ClientError>>) {
+    let (reply, answer) = oneshot::channel();
+    let params = serde_json::value::to_raw_value(&"x".repeat(bytes)).unwrap();
+    (Ask::Call(Call { method: "process/read", params, reply, watched: None }), answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_that_takes_nothing_is_seen_while_something_is_written() {
+    let (link, _server, asks) = link_of(1024).await;
+    let mut run = Box::pin(link.run());
+    let (ask, answer) = asked(1 << 20);
+    asks.send(ask).unwrap();
+    // The first sign was the handshake's.
+    assert!(poll!(&mut run).is_pending());
+    advance(SIGN - Duration::from_millis(1)).await;
+    assert!(poll!(&mut run).is_pending());
+    advance(Duration::from_millis(1)).await;
+    timeout(AT_MOST, run).await.unwrap();
+    assert!(answer.await.is_err(), "whoever waits learns that nobody answers");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_nothing_for_long_but_gives_signs_has_it_in_the_end() {
+    let (link, server, asks) = link_of(1024).await;
+    let running = tokio::spawn(link.run());
+    let (ask, mut answer) = asked(1 << 20);
+    asks.send(ask).unwrap();
+    // The two ends of its stream by themselves: it says something, and takes nothing.
+    let (mut takes, mut says) = tokio::io::split(server.into_inner());
+    for _ in 0..8 {
+        advance(SIGN / 2).await;
+        // A ping without content.
+        says.write_all(&[0x89, 0]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert!(!running.is_finished() && answer.try_recv().is_err());
+    // What was asked for is all there, and what it says meanwhile is heard.
+    let mut seen = vec![0; 1 << 20];
+    timeout(AT_MOST, tokio::io::AsyncReadExt::read_exact(&mut takes, &mut seen)).await.unwrap().unwrap();
+    let text = r#"{"id":2,"result":"done"}"#;
+    says.write_all(&[0x81, u8::try_from(text.len()).unwrap()]).await.unwrap();
+    says.write_all(text.as_bytes()).await.unwrap();
+    let taking = tokio::spawn(async move { tokio::io::copy(&mut takes, &mut tokio::io::sink()).await });
+    assert_eq!(timeout(AT_MOST, answer).await.unwrap().unwrap().unwrap().get(), "\"done\"");
+    taking.abort();
+    running.abort();
 }
 
 /// A server that does what a test says.
