@@ -1,5 +1,7 @@
 //! Who is at the other end.
 
+mod diag;
+
 use std::net::SocketAddr;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -19,7 +21,7 @@ pub(crate) enum Stranger {
     #[error("the connection belongs to user {0} of this machine")]
     Another(u32),
     /// The kernel lists no process that holds it.
-    #[error("nobody knows whose connection it is: it is closed already, or not listed in /proc/net/tcp")]
+    #[error("nobody knows whose connection it is: it is closed already, or the kernel does not list it")]
     Unknown,
 }
 
@@ -27,9 +29,23 @@ pub(crate) enum Stranger {
 /// meanwhile can hide a line.
 const READINGS: usize = 3;
 
-/// Lets through what is connected over loopback by our user or root, by what the kernel lists (`proc_net_tcp(5)`).
+/// Lets through what is connected over loopback by our user or root, by what the kernel says when it is asked for this very connection.
+/// Where it can't be asked, by what it lists, which takes the longer the more connections there are or were a minute ago.
 pub(crate) fn same_user(local: SocketAddr, peer: SocketAddr) -> Result<(), Stranger> {
-    let found = (0..READINGS).find_map(|_reading| {
+    let found = diag::owner(peer, local).unwrap_or_else(|errno| {
+        tracing::debug!("the kernel does not say whose a connection is: {errno}");
+        listed(local, peer)
+    });
+    match found {
+        Some(Owner::User(user)) if is_trusted(user) => Ok(()),
+        Some(Owner::User(user)) => Err(Stranger::Another(user)),
+        Some(Owner::Nobody) | None => Err(Stranger::Unknown),
+    }
+}
+
+/// Whose a connection is by the kernel's list (`proc_net_tcp(5)`).
+fn listed(local: SocketAddr, peer: SocketAddr) -> Option<Owner> {
+    (0..READINGS).find_map(|_reading| {
         // A socket of version 6 that is connected to an address of version 4 is in the list of its own version.
         let mapped = peer.is_ipv4().then(|| ("/proc/net/tcp6", mapped(peer), mapped(local)));
         let plain = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
@@ -37,12 +53,7 @@ pub(crate) fn same_user(local: SocketAddr, peer: SocketAddr) -> Result<(), Stran
             let table = std::fs::read_to_string(table).ok()?;
             owner_in(&table, from, to)
         })
-    });
-    match found {
-        Some(Owner::User(user)) if is_trusted(user) => Ok(()),
-        Some(Owner::User(user)) => Err(Stranger::Another(user)),
-        Some(Owner::Nobody) | None => Err(Stranger::Unknown),
-    }
+    })
 }
 
 fn mapped(address: SocketAddr) -> SocketAddr {
@@ -104,7 +115,7 @@ mod tests {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn6, connect, socket};
     use nix::unistd::{Uid, fchown, geteuid};
 
-    use super::{Owner, Stranger, owner_in, same_user};
+    use super::{Owner, Stranger, listed, owner_in, same_user};
 
     #[test]
     fn a_connection_of_our_own_is_ours() {
@@ -114,8 +125,12 @@ mod tests {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (server, peer) = listener.accept().unwrap();
             assert_eq!(same_user(server.local_addr().unwrap(), peer), Ok(()));
+            // By its list, where the kernel can't be asked.
+            let ours = Some(Owner::User(geteuid().as_raw()));
+            assert_eq!(listed(server.local_addr().unwrap(), peer), ours);
             // One that there is not.
             assert_eq!(same_user(client.local_addr().unwrap(), peer), Err(Stranger::Unknown));
+            assert_eq!(listed(client.local_addr().unwrap(), peer), None);
         }
     }
 
@@ -132,6 +147,7 @@ mod tests {
         let (server, peer) = listener.accept().unwrap();
         assert!(peer.is_ipv4());
         assert_eq!(same_user(server.local_addr().unwrap(), peer), Ok(()));
+        assert_eq!(listed(server.local_addr().unwrap(), peer), Some(Owner::User(geteuid().as_raw())));
     }
 
     /// The kernel lists it as root's.
