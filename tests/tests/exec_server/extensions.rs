@@ -106,6 +106,29 @@ fn what_was_refused_is_told_with_the_end() {
     });
 }
 
+/// What the manual says of a command that leaves something behind that is to go on.
+#[test]
+fn where_something_goes_on_nobody_has_looked_for_denials() {
+    let server = Server::start(Way::Unix);
+    let mut raw = server.extended();
+    let mut params = server.start_params("p", &["sh", "-c", "sleep 600 & touch ../outside/x"]);
+    params["detach"] = json!(true);
+    raw.result("process/start", &params);
+    let exited = loop {
+        let told = raw.notification();
+        if told["method"] == "process/exited" {
+            break told;
+        }
+    };
+    assert_eq!(exited["params"]["exitCode"], 1);
+    raw.result("process/terminate", &json!({"processId": "p"}));
+    let closed = raw.notification();
+    assert_eq!(closed["method"], "process/closed");
+    let result = &closed["params"]["result"];
+    assert_eq!((&result["outcome"], &result["denials"]), (&json!("exited"), &json!([])), "{result}");
+    assert_ne!(result["left_behind"], json!([]));
+}
+
 #[test]
 fn another_connection_can_follow() {
     let server = Server::start(Way::WebSocket);

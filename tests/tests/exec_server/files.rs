@@ -260,6 +260,42 @@ fn names_come_and_go() {
     });
 }
 
+/// The way out that the refusal names leads to every byte.
+#[test]
+fn what_is_too_large_to_be_read_at_once_is_read_in_pieces() {
+    const MOST: u64 = 47 << 20;
+    let server = Server::start(Way::Unix);
+    let file = fs::File::create(server.path("ws/large")).unwrap();
+    file.set_len(MOST).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"end", MOST - 2).unwrap();
+    let mut raw = server.ready();
+    let (code, message) = raw.error("fs/readFile", &at(&server, "large"));
+    let path = server.path("ws/large");
+    let expected = format!(
+        "{} has {} bytes or more, and {MOST} are the most that are read at once; fs/open and fs/readBlock read a file in pieces",
+        path.display(),
+        MOST + 1
+    );
+    assert_eq!((code, message), (INVALID, expected));
+    raw.result("fs/open", &under(&server, "large", &json!({"handleId": "r", "mode": "read"})));
+    let mut offset = 0;
+    let last = loop {
+        let asked = json!({"handleId": "r", "offset": offset, "len": 1 << 20});
+        let read = raw.result("fs/readBlock", &asked);
+        let chunk = STANDARD.decode(read["chunk"].as_str().unwrap()).unwrap();
+        offset += chunk.len() as u64;
+        if read["eof"] == true {
+            break chunk;
+        }
+    };
+    assert_eq!(offset, MOST + 1);
+    assert!(last.ends_with(b"d"));
+    // One byte less, and it is read whole.
+    file.set_len(MOST).unwrap();
+    let read = raw.result("fs/readFile", &at(&server, "large"));
+    assert_eq!(STANDARD.decode(read["dataBase64"].as_str().unwrap()).unwrap().len() as u64, MOST);
+}
+
 #[test]
 fn open_files_are_read_and_written_in_pieces() {
     over_all(|server| {
