@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use codex_core::config::ApprovalPolicy;
+use codex_core::denial::Dwelling;
 use codex_core::exec::{Labels, Sandbox};
 use codex_core::output::SpillDirectory;
 use codex_tools::patch::parse;
@@ -82,7 +83,8 @@ pub struct Tools {
     labels: Labels,
     approvals: Approvals,
     journal: Journal,
-    home: Option<PathBuf>,
+    /// Where the user's things are.
+    dwelling: Dwelling,
     abort: CancellationToken,
     cancellation: CancellationToken,
     engine: Engine,
@@ -98,6 +100,7 @@ impl Tools {
     #[must_use]
     pub fn new(context: ToolContext, events: Arc<Events>) -> Self {
         let telling = Arc::new(Telling::new(Arc::clone(&events)));
+        let dwelling = context.sandbox.dwelling(context.home.as_deref(), &context.environment);
         let bench = Bench {
             workspace: context.workspace,
             environment: context.environment,
@@ -109,7 +112,7 @@ impl Tools {
             labels: context.labels,
             approvals: context.approvals,
             journal: context.journal,
-            home: context.home,
+            dwelling,
             abort: context.abort,
             cancellation: context.cancellation,
             engine: Engine::new(bench, Arc::clone(&telling) as Arc<_>),

@@ -11,6 +11,7 @@
 //! for whoever asks; [`explain`] compares what a failed command said with that, and [`confirm`] what was seen of it. [`Learner`]
 //! finds from one run to the next what a configuration has to say for a command to pass.
 
+mod dwelling;
 mod fold;
 mod grant;
 pub mod judge;
@@ -22,6 +23,7 @@ mod secret;
 mod seen;
 mod tools;
 
+pub use dwelling::{Dwelling, NOWHERE};
 pub use fold::{Fold, MOST_TARGETS};
 pub use judge::{Judge, Operation, Refusal, Verdict, is_kept_from_grants};
 pub use last_failed::LastFailed;

@@ -20,10 +20,11 @@ use kept_up_with::{
     the_observers_end_is_the_commands, who_is_not_to_be_followed_is,
 };
 use learn::{
-    a_name_says_no_setting, a_profile_is_written_beside_the_rest, read_only_is_widened_by_nobody,
-    secrets_and_metadata_are_not_granted_without_a_word, the_lines_let_it_pass_and_none_can_go,
-    the_network_and_sockets_take_words, what_is_made_does_not_hide_that_it_was_missing,
-    what_nobody_saw_is_not_called_nothing, without_views_it_takes_a_word,
+    a_name_says_no_setting, a_profile_is_written_beside_the_rest, caches_are_found_where_they_are,
+    read_only_is_widened_by_nobody, secrets_and_metadata_are_not_granted_without_a_word,
+    the_lines_let_it_pass_and_none_can_go, the_network_and_sockets_take_words,
+    what_is_made_does_not_hide_that_it_was_missing, what_nobody_saw_is_not_called_nothing,
+    what_was_typed_beside_is_told, without_views_it_takes_a_word,
 };
 use nix::errno::Errno;
 use projects::{cargo, npm, pip};
@@ -54,6 +55,8 @@ cases_by_level!(
     a_name_says_no_setting,
     read_only_is_widened_by_nobody,
     what_is_made_does_not_hide_that_it_was_missing,
+    caches_are_found_where_they_are,
+    what_was_typed_beside_is_told,
 );
 cases_at!(Namespaces; the_network_and_sockets_take_words, a_profile_is_written_beside_the_rest, cargo, npm, pip);
 cases!(

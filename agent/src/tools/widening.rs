@@ -1,8 +1,8 @@
 //! What a call is given beyond the policy: whether it can be given at all, and the sandbox that has it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use codex_core::denial::{Operation, Verdict, is_kept_from_grants};
+use codex_core::denial::{Dwelling, Operation, Verdict, is_kept_from_grants};
 use codex_core::enforcement::Level;
 use codex_core::exec::Sandbox;
 use codex_core::policy::{Host, NetworkAccess, ResolvedWrites, is_public};
@@ -55,16 +55,16 @@ impl Tools {
         } else {
             grant.write.clear();
         }
-        let (sandbox, asked, home) = (sandbox.clone(), grant, self.home.clone());
-        let looked_up = tokio::task::spawn_blocking(move || judged(&sandbox, asked, home.as_deref())).await;
+        let (sandbox, asked, dwelling) = (sandbox.clone(), grant, self.dwelling.clone());
+        let looked_up = tokio::task::spawn_blocking(move || judged(&sandbox, asked, &dwelling)).await;
         looked_up.map_err(|_| format!("the request can't be looked at. {NOTHING}."))?
     }
 }
 
 /// What is asked for, compared with what a call may be given at all.
-fn judged(sandbox: &Sandbox, mut grant: Grant, home: Option<&Path>) -> Result<(Grant, Vec<String>), String> {
+fn judged(sandbox: &Sandbox, mut grant: Grant, dwelling: &Dwelling) -> Result<(Grant, Vec<String>), String> {
     let protection = sandbox.protection();
-    let judge = sandbox.judge(protection.as_ref(), home);
+    let judge = sandbox.judge(protection.as_ref(), dwelling);
     let mut risks = Vec::new();
     for path in &grant.write {
         match judge.file(Operation::Write, path) {

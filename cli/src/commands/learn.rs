@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 
 use codex_core::config::{Explain, Isolation, write_profile};
-use codex_core::denial::{Learned, Learner, Next, Opens, Round, Stopped, Words};
+use codex_core::denial::{Dwelling, Learned, Learner, Next, Opens, Round, Stopped, Words};
 use codex_core::enforcement::ExplanationKind;
 use codex_core::exec::{ExecResult, Outcome};
 use codex_core::policy::SandboxMode;
@@ -115,7 +115,11 @@ impl<'a> Course<'a> {
         }
         let words = words(&args.learn.learn_also, &meaning)?;
         let hosts = words.hosts;
-        let learner = Learner::new(settings.clone(), meaning.world.home.as_deref(), words);
+        let home = meaning.world.home.as_deref();
+        let workspace = meaning.workspace.as_deref().unwrap_or(Path::new("/"));
+        // A command has no say in its first variables.
+        let dwelling = Dwelling::of(home, &meaning.environment()?, workspace);
+        let learner = Learner::new(settings.clone(), dwelling, words);
         Ok(Self { args, typed, signals, meaning, learner, made: Vec::new(), hosts, outside: None })
     }
 
@@ -254,11 +258,16 @@ impl<'a> Course<'a> {
             "sandbox.allow_unix_sockets",
             "sandbox.allow_hosts",
         ];
-        let PolicyOptions { overrides, profile, .. } = &self.args.policy;
+        let PolicyOptions { overrides, profile, isolation, limits, .. } = &self.args.policy;
         let key = |typed: &String| typed.split('=').next().unwrap_or_default().trim().to_owned();
         let overrides = overrides.iter().filter(|typed| !IN_LINES.contains(&key(typed).as_str()));
         let profile = profile.iter().map(|name| format!("-p {name}"));
-        overrides.map(|typed| format!("-c {typed}")).chain(profile).collect()
+        let isolation = isolation.iter().map(|isolation| format!("--isolation {}", isolation.name()));
+        let limits = limits.iter().map(|(limit, amount)| {
+            // As the option is read, of which underscores are as good.
+            format!("--limit {}={}", limit.name(), limit.shown(amount.get()))
+        });
+        overrides.map(|typed| format!("-c {typed}")).chain(profile).chain(isolation).chain(limits).collect()
     }
 
     fn write(&self, name: &str, learned: &Learned) -> i32 {

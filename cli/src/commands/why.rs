@@ -48,7 +48,8 @@ fn answer(args: &WhyArgs) -> Result<Answer, WhyError> {
     drop(try_namespaces());
     let sandbox = meaning.sandbox()?;
     let protection = sandbox.protection();
-    let judge = sandbox.judge(protection.as_ref(), meaning.world.home.as_deref());
+    let dwelling = sandbox.dwelling(meaning.world.home.as_deref(), &meaning.environment()?);
+    let judge = sandbox.judge(protection.as_ref(), &dwelling);
     let object = args.object.as_os_str();
     let path = || {
         // As a command would take it: from where it runs.

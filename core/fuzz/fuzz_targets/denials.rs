@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use codex_core::config::Settings;
-use codex_core::denial::{Certainty, Ended, Judge, MOST_TARGETS, Verdict, explain, oracle::message};
+use codex_core::denial::{Certainty, Ended, Judge, MOST_TARGETS, NOWHERE, Verdict, explain, oracle::message};
 use codex_core::enforcement::Level;
 use codex_core::exec::Outcome;
 use codex_core::policy::{
@@ -51,7 +51,7 @@ fuzz_target!(|input: &[u8]| {
             level,
             unix_sockets: UnixSockets::Broker,
             settings: &SETTINGS,
-            home: None,
+            dwelling: &NOWHERE,
             surroundings: Surroundings {
                 policy_cwd: Path::new("/tmp"),
                 tmpdir: None,

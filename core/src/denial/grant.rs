@@ -1,11 +1,12 @@
 //! The narrowest grant that makes sense for a write that was refused, or none.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::judge::{Judge, Operation, Refusal};
-use super::record::{Allow, Opens};
+use super::record::{Allow, Denial, Opens};
 use super::secret::{followed, is_run_by_itself, is_secret};
-use super::tools::TOOLS;
+use super::tools::named_by;
 use crate::config::{Origin, Settings, Sourced, toml_string};
 use crate::policy::protected::git_directory;
 use crate::policy::{
@@ -25,21 +26,23 @@ const ROOTS: &str = "sandbox_workspace_write.writable_roots";
 /// A refusal with what would allow it.
 pub(super) fn for_write(judge: &Judge<'_>, operation: Operation, place: &Path, refusal: Refusal) -> Refusal {
     let none = |why: &str| Refusal { risk: Some(why.to_owned()), ..refusal.clone() };
-    if is_secret(place, judge.home) {
+    if is_secret(place, judge.dwelling) {
         return none("holds secrets: no grant is proposed");
     }
-    if is_run_by_itself(place, judge.home) {
+    if is_run_by_itself(place, judge.dwelling) {
         return none("is run outside by itself: no grant is proposed");
     }
     if SYSTEM.iter().any(|system| place.starts_with(system)) {
         return none("belongs to the system: no grant is proposed");
     }
-    let tool = judge.home.and_then(|home| {
-        let found = TOOLS.iter().filter(|tool| place.starts_with(home.join(tool.path)));
-        found.max_by_key(|tool| tool.path.len()).map(|tool| (home.join(tool.path), tool))
-    });
+    let tools = judge.dwelling.tools().filter(|(directory, _)| place.starts_with(directory));
+    let tool = tools.max_by_key(|(directory, _)| directory.components().count());
     let (directory, risk) = match tool {
-        Some((directory, tool)) => (directory, format!("{}: {}", tool.tool, tool.why)),
+        Some((directory, tool)) => {
+            let first = make_first(&directory);
+            let risk = format!("{}: {}{first}", tool.tool, tool.why);
+            (directory, risk)
+        }
         None => {
             let directory = directory_of(operation, place);
             let risk = format!("everything below {}", codex_linux_sandbox::shown(&directory));
@@ -77,6 +80,48 @@ pub(super) fn for_write(judge: &Judge<'_>, operation: Operation, place: &Path, r
     }
 }
 
+/// What comes before the line to make a directory by, at the end of a risk.
+pub(super) const MADE_FIRST: &str = "; to be made first: mkdir -p ";
+
+/// What has to be done before a directory can be granted: a root has to exist.
+fn make_first(directory: &Path) -> String {
+    match directory.to_str().and_then(shell_word).filter(|_| !directory.is_dir()) {
+        Some(word) => format!("{MADE_FIRST}{word}"),
+        None => String::new(),
+    }
+}
+
+/// The same denial, of a directory that was to be made on the way to places of tools: what the tool would have gone on to write to can
+/// be granted, where the words of the command, or its name, say which tool it is. Else it is said that the way is missing.
+pub(super) fn on_the_way(judge: &Judge<'_>, denial: Denial, argv: &[OsString]) -> Denial {
+    let place = match &denial.resolved_target {
+        Some(place) if denial.operation == Operation::Create && denial.allow.is_none() => {
+            PathBuf::from(place)
+        }
+        _ => return denial,
+    };
+    let leads_to = |directory: &Path| directory != place && directory.starts_with(&place);
+    let beyond: Vec<_> = judge.dwelling.tools().filter(|(directory, _)| leads_to(directory)).collect();
+    let Some(word) = place.to_str().and_then(shell_word) else { return denial };
+    if beyond.is_empty() || place.symlink_metadata().is_ok() {
+        return denial;
+    }
+    let argv = argv.iter().filter_map(|word| word.to_str()).chain(denial.program.as_deref());
+    let words: Vec<&str> = argv.flat_map(str::split_whitespace).map(named_by).collect();
+    let blank = Refusal { promise: None, rule: None, errno: None, resolved: None, allow: None, risk: None };
+    let of_the_tool = beyond.iter().filter(|(_, tool)| words.contains(&tool.tool));
+    let granted = of_the_tool
+        .map(|(directory, _)| for_write(judge, Operation::Create, directory, blank.clone()))
+        .find(|granted| granted.allow.is_some());
+    if let Some(Refusal { allow, risk, .. }) = granted {
+        return Denial { allow, risk, ..denial };
+    }
+    let why = format!(
+        "leads to what tools keep, and is not there; the next run after that tells which directory to grant{MADE_FIRST}{word}"
+    );
+    Denial { risk: Some(why), ..denial }
+}
+
 /// The directory that has to be writable for it, as it is now.
 fn directory_of(operation: Operation, place: &Path) -> PathBuf {
     let below = match operation {
@@ -92,12 +137,12 @@ fn is_too_wide(judge: &Judge<'_>, directory: &Path) -> bool {
     let codex_home = judge.surroundings.codex_home;
     let behind_links = codex_home.and_then(followed);
     TOO_WIDE.iter().any(|wide| directory == Path::new(wide))
-        || holds(judge.home)
+        || holds(judge.dwelling.home())
         || [codex_home, behind_links.as_deref()]
             .into_iter()
             .any(|codex_home| holds(codex_home) || codex_home.is_some_and(|home| directory.starts_with(home)))
-        || is_secret(directory, judge.home)
-        || is_run_by_itself(directory, judge.home)
+        || is_secret(directory, judge.dwelling)
+        || is_run_by_itself(directory, judge.dwelling)
 }
 
 /// What `workspace-write` would open by itself, links followed: without what was typed, which the settings do not say when

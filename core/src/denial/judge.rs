@@ -12,6 +12,7 @@ use codex_linux_sandbox::UnixSockets;
 use nix::errno::Errno;
 use serde::Serialize;
 
+use super::dwelling::Dwelling;
 use super::record::{Allow, Rule};
 use crate::config::Settings;
 use crate::enforcement::Level;
@@ -113,8 +114,8 @@ pub struct Judge<'a> {
     pub unix_sockets: UnixSockets,
     /// The settings behind the policy, for the origin of each rule.
     pub settings: &'a Settings,
-    /// The home directory, for the directories of tools and secrets.
-    pub home: Option<&'a Path>,
+    /// Where the user's things are, for the directories of tools and secrets.
+    pub dwelling: &'a Dwelling,
     /// What the policy was resolved against. No grant may open the directory of the configuration.
     pub surroundings: Surroundings<'a>,
     /// Whether commands run as root.

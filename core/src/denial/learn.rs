@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::dwelling::Dwelling;
 use super::grant::shell_word;
 use super::record::{Certainty, Denial, Opens};
 use super::secret::{is_run_by_itself, is_secret};
-use super::tools::TOOLS;
 use crate::config::{Origin, Settings, Sourced};
 use crate::policy::SandboxMode;
 
@@ -110,7 +110,7 @@ struct Line {
 #[derive(Clone, Debug)]
 pub struct Learner {
     said: Settings,
-    home: Option<PathBuf>,
+    dwelling: Dwelling,
     words: Words,
     lines: Vec<Line>,
     /// Whether the mode of the settings is needed for anything.
@@ -127,9 +127,10 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// Begins with the settings as they are. Secrets are told by the user's home directory, whatever the command's.
+    /// Begins with the settings as they are. Secrets, and what tools keep, are told by where the user's things are, whatever home
+    /// directory the command has.
     #[must_use]
-    pub fn new(settings: Settings, home: Option<&Path>, words: Words) -> Self {
+    pub fn new(settings: Settings, dwelling: Dwelling, words: Words) -> Self {
         let mut lines = Vec::new();
         let mut line = |opens, origin: &Origin| {
             lines.push(Line { opens, origin: origin.clone(), reasons: Vec::new(), tried: false });
@@ -153,7 +154,7 @@ impl Learner {
             mode_is_needed: settings.sandbox_mode.value == SandboxMode::WorkspaceWrite,
             mode_was_tried: false,
             said: settings,
-            home: home.map(Path::to_owned),
+            dwelling,
             words,
             lines,
             on_trial: None,
@@ -299,11 +300,13 @@ impl Learner {
 
     /// Whether a directory is one that a tool keeps to read again. Whoever proposed it may have known of no home, or of another.
     fn needs_no_word(&self, denial: &Denial, directory: &Path) -> bool {
-        let Some(home) = self.home.as_deref() else { return false };
-        let is_kept = |path: &Path| !is_secret(path, Some(home)) && !is_run_by_itself(path, Some(home));
+        let dwelling = &self.dwelling;
+        let is_kept = |path: &Path| !is_secret(path, dwelling) && !is_run_by_itself(path, dwelling);
         let named = [Some(&denial.target), denial.resolved_target.as_ref()];
-        let a_cache = TOOLS.iter().any(|tool| !tool.holds_programs && home.join(tool.path) == directory);
-        a_cache && is_kept(directory) && named.into_iter().flatten().all(|path| is_kept(Path::new(path)))
+        let a_cache = dwelling.tools().any(|(place, tool)| !tool.holds_programs && place == directory);
+        // What was to be made on the way to it is not opened.
+        let is_no_secret = |path: &Path| is_kept(path) || (path != directory && directory.starts_with(path));
+        a_cache && is_kept(directory) && named.into_iter().flatten().all(|path| is_no_secret(Path::new(path)))
     }
 
     /// A denial in a line, with the word that would let it be granted.

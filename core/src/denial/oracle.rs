@@ -15,6 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 
 use super::fold::Fold;
+use super::grant::on_the_way;
 use super::judge::{Judge, Operation, Verdict};
 use super::record::Denial;
 use crate::exec::Outcome;
@@ -121,7 +122,10 @@ fn confirm_path(said: &Said, path: &str, ended: &Ended<'_>, judge: &Judge<'_>) -
             (refusal.errno == Some(errno)
                 && fits(operation, &object)
                 && judge.possible_outside(operation, &object))
-            .then(|| Denial::likely(operation, path.to_owned(), *refusal, said.program.clone()))
+            .then(|| {
+                let denial = Denial::likely(operation, path.to_owned(), *refusal, said.program.clone());
+                on_the_way(judge, denial, ended.argv)
+            })
         })
     })
 }

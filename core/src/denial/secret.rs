@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::dwelling::Dwelling;
+
 /// Relative to the home directory.
 const IN_HOME: &[&str] = &[
     // Keys.
@@ -120,18 +122,17 @@ const RUN_BY_ITSELF: &[&str] = &[
 const SOCKETS: &[&str] = &["ssh-", "agent", "gnupg", "keyring", "bus", "systemd", "X11-unix", "wayland"];
 
 /// Whether a path is, lies in, or holds a secret of the user: as it is named, or where links lead from there.
-pub(super) fn is_secret(path: &Path, home: Option<&Path>) -> bool {
-    touches(IN_HOME, path, home)
+pub(super) fn is_secret(path: &Path, dwelling: &Dwelling) -> bool {
+    touches(IN_HOME, path, dwelling)
 }
 
 /// Whether a path is, lies in, or holds what is run outside without anybody asking for it.
-pub(super) fn is_run_by_itself(path: &Path, home: Option<&Path>) -> bool {
-    touches(RUN_BY_ITSELF, path, home)
+pub(super) fn is_run_by_itself(path: &Path, dwelling: &Dwelling) -> bool {
+    touches(RUN_BY_ITSELF, path, dwelling)
 }
 
-fn touches(places: &[&str], path: &Path, home: Option<&Path>) -> bool {
-    let Some(home) = home else { return false };
-    places.iter().map(|place| home.join(place)).any(|place| {
+fn touches(places: &[&str], path: &Path, dwelling: &Dwelling) -> bool {
+    places.iter().flat_map(|place| dwelling.places(place)).any(|place| {
         let is = |place: &Path| path.starts_with(place) || place.starts_with(path);
         is(&place) || followed(&place).is_some_and(|place| is(&place))
     })
@@ -139,7 +140,11 @@ fn touches(places: &[&str], path: &Path, home: Option<&Path>) -> bool {
 
 /// Where a path leads, though its last names may not exist.
 pub(super) fn followed(path: &Path) -> Option<PathBuf> {
-    path.ancestors().find_map(|above| Some(above.canonicalize().ok()?.join(path.strip_prefix(above).ok()?)))
+    path.ancestors().find_map(|above| {
+        let mut place = above.canonicalize().ok()?;
+        place.extend(path.strip_prefix(above).ok()?);
+        Some(place)
+    })
 }
 
 /// Whether a socket speaks for the user's keys or session.
@@ -154,11 +159,11 @@ pub(super) fn is_secret_socket(path: &Path) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::{is_run_by_itself, is_secret, is_secret_socket};
+    use super::{Dwelling, is_run_by_itself, is_secret, is_secret_socket};
 
     #[test]
     fn secrets_and_what_holds_them() {
-        let home = Some(Path::new("/home/u"));
+        let home = &Dwelling::at(Path::new("/home/u"));
         for secret in
             ["/home/u/.ssh/id", "/home/u/.aws", "/home/u", "/home", "/home/u/.config", "/home/u/.cache"]
         {
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_is_run_outside_and_what_holds_it() {
-        let home = Some(Path::new("/home/u"));
+        let home = &Dwelling::at(Path::new("/home/u"));
         for run in
             ["/home/u/.local/bin/ls", "/home/u/bin", "/home/u/.config/autostart/x.desktop", "/home/u/.local"]
         {
@@ -194,10 +199,10 @@ mod tests {
         std::os::unix::fs::symlink(real.join("users/u"), &home).unwrap();
         std::os::unix::fs::symlink(real.join("keys"), home.join(".ssh")).unwrap();
         for secret in ["users/u/.aws/x", "users/u", "keys/id", "keys", "home/.ssh/id"] {
-            assert!(is_secret(&real.join(secret), Some(&home)), "{secret}");
+            assert!(is_secret(&real.join(secret), &Dwelling::at(&home)), "{secret}");
         }
         for open in ["users/u/.cache/pip", "users/v/.aws", "other"] {
-            assert!(!is_secret(&real.join(open), Some(&home)), "{open}");
+            assert!(!is_secret(&real.join(open), &Dwelling::at(&home)), "{open}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! That a call failed is a fact. That the sandbox is the reason is one where the policy refuses that operation on that object
 //! with that very error, and the user's own permissions would have let it happen.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use codex_linux_sandbox::{Act, Attempt, Plan, refused_call};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, Pid, access};
 
+use super::grant::on_the_way;
 use super::judge::{Judge, Operation, Refusal, Verdict};
 use super::oracle::{ELSEWHERE, THE_NETWORK, listens_outside};
 use super::record::Denial;
@@ -23,9 +25,9 @@ pub struct Seen {
     pub first_ms: f64,
 }
 
-/// The denial that it is, if it is one.
+/// The denial that it is, if it is one. What the command was called may tell for which tool it was.
 #[must_use]
-pub fn confirm(seen: &Seen, judge: &Judge<'_>, plan: &Plan) -> Option<Denial> {
+pub fn confirm(seen: &Seen, judge: &Judge<'_>, plan: &Plan, argv: &[OsString]) -> Option<Denial> {
     let attempt = &seen.attempt;
     let path = Path::new(&attempt.target);
     let [place, second_place] = attempt.places.each_ref().map(|place| place.as_deref().map(Path::new));
@@ -48,13 +50,14 @@ pub fn confirm(seen: &Seen, judge: &Judge<'_>, plan: &Plan) -> Option<Denial> {
         Act::Signal => signal(judge, &text(), attempt.errno),
         Act::Call => call(judge, &text(), plan),
     }?;
-    Some(Denial {
+    let denial = Denial {
         pid: (attempt.process > 0).then_some(attempt.process),
         program: Some(attempt.program.to_string_lossy().into_owned()).filter(|name| !name.is_empty()),
         count: attempt.count,
         first_ms: Some(seen.first_ms),
         ..denial
-    })
+    };
+    Some(on_the_way(judge, denial, argv))
 }
 
 /// A file by its name, and where that led when it was tried, if somebody looked: links may be gone since.

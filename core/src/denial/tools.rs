@@ -36,6 +36,8 @@ pub const TOOLS: &[ToolPlace] = &[
     programs("yarn", ".yarn", "yarn's cache of packages, and its global folder"),
     place("node-gyp", ".cache/node-gyp", "headers that native modules are built with"),
     place("pip", ".cache/pip", "pip's cache of packages"),
+    programs("virtualenv", ".cache/virtualenv", "packages that every new environment begins with"),
+    programs("virtualenv", ".local/share/virtualenv", "packages that every new environment begins with"),
     programs("uv", ".cache/uv", "uv's cache, linked into environments, and those that uvx runs"),
     programs("uv", ".local/share/uv/python", "interpreters that uv installs"),
     programs("uv", ".local/share/uv/tools", "tools that uv installs"),
@@ -48,6 +50,7 @@ pub const TOOLS: &[ToolPlace] = &[
     programs("gradle", ".gradle/native", "native libraries that gradle loads"),
     place("maven", ".m2/repository", "artifacts and plugins that later builds run"),
     programs("bundler", ".bundle", "bundler's cache and settings"),
+    place("bundler", ".bundle/cache", "downloaded gems, whose code later installs run"),
     programs("bundler", ".gem/ruby", "gems that ruby programs load"),
     place("composer", ".cache/composer", "composer's cache of packages"),
     place("nuget", ".nuget/packages", "packages that later builds load"),
@@ -68,23 +71,120 @@ pub const TOOLS: &[ToolPlace] = &[
     place("fontconfig", ".cache/fontconfig", "a cache of fonts"),
 ];
 
+/// A variable by which a user puts a tool's things elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Variable {
+    pub(super) name: &'static str,
+    /// What of the named directory is meant. Empty for all of it.
+    pub(super) below: &'static str,
+    /// The place that this is instead, relative to the home directory.
+    pub(super) place: &'static str,
+}
+
+const fn variable(name: &'static str, place: &'static str) -> Variable {
+    Variable { name, below: "", place }
+}
+
+/// The variables, as the tools' manuals have them.
+pub(super) const VARIABLES: &[Variable] = &[
+    variable("XDG_CACHE_HOME", ".cache"),
+    variable("XDG_CONFIG_HOME", ".config"),
+    variable("XDG_DATA_HOME", ".local/share"),
+    variable("CARGO_HOME", ".cargo"),
+    variable("RUSTUP_HOME", ".rustup"),
+    variable("npm_config_cache", ".npm"),
+    variable("NPM_CONFIG_CACHE", ".npm"),
+    variable("npm_config_devdir", ".cache/node-gyp"),
+    variable("PNPM_HOME", ".local/share/pnpm"),
+    variable("YARN_CACHE_FOLDER", ".cache/yarn"),
+    variable("YARN_GLOBAL_FOLDER", ".yarn"),
+    variable("PIP_CACHE_DIR", ".cache/pip"),
+    variable("UV_CACHE_DIR", ".cache/uv"),
+    variable("UV_PYTHON_INSTALL_DIR", ".local/share/uv/python"),
+    variable("UV_TOOL_DIR", ".local/share/uv/tools"),
+    variable("VIRTUALENV_OVERRIDE_APP_DATA", ".cache/virtualenv"),
+    variable("POETRY_CACHE_DIR", ".cache/pypoetry"),
+    variable("GOPATH", "go"),
+    variable("GOMODCACHE", "go/pkg/mod"),
+    variable("GOCACHE", ".cache/go-build"),
+    variable("GRADLE_USER_HOME", ".gradle"),
+    variable("BUNDLE_USER_HOME", ".bundle"),
+    variable("BUNDLE_USER_CACHE", ".bundle/cache"),
+    variable("GEM_HOME", ".gem/ruby"),
+    Variable { name: "COMPOSER_HOME", below: "cache", place: ".cache/composer" },
+    variable("COMPOSER_CACHE_DIR", ".cache/composer"),
+    variable("NUGET_PACKAGES", ".nuget/packages"),
+    // Its settings, which name a compiler, lie there as well.
+    variable("CCACHE_DIR", ".ccache"),
+    variable("SCCACHE_DIR", ".cache/sccache"),
+    variable("PRE_COMMIT_HOME", ".cache/pre-commit"),
+    variable("PLAYWRIGHT_BROWSERS_PATH", ".cache/ms-playwright"),
+    variable("HF_HOME", ".cache/huggingface"),
+    variable("HF_HUB_CACHE", ".cache/huggingface/hub"),
+    variable("HF_DATASETS_CACHE", ".cache/huggingface/datasets"),
+    variable("DOCKER_CONFIG", ".docker"),
+    // No tool's places, and secrets.
+    variable("GNUPGHOME", ".gnupg"),
+    variable("PASSWORD_STORE_DIR", ".password-store"),
+];
+
+/// Programs that go by another name than their tool.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("bundle", "bundler"),
+    ("dotnet", "nuget"),
+    ("gradlew", "gradle"),
+    ("mvn", "maven"),
+    ("mvnw", "maven"),
+    ("npx", "npm"),
+    ("uvx", "uv"),
+];
+
+/// The tool that a word of a command line is, or the name of a process: `pip3.12` is pip.
+pub(super) fn named_by(word: &str) -> &str {
+    let file = word.rsplit('/').next().unwrap_or(word);
+    let bare = file.trim_end_matches(|character: char| character.is_ascii_digit() || character == '.');
+    PROGRAMS.iter().find(|(program, _)| *program == bare).map_or(bare, |(_, tool)| tool)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
     use std::path::Path;
 
+    use super::super::dwelling::Dwelling;
     use super::super::secret::{is_run_by_itself, is_secret};
-    use super::TOOLS;
+    use super::{TOOLS, VARIABLES, named_by};
 
     #[test]
     fn each_place_is_relative_stands_once_has_a_reason_and_is_no_secret() {
         let mut seen = HashSet::new();
         let home = Path::new("/home/user");
+        let dwelling = Dwelling::at(home);
         for tool in TOOLS {
             assert!(Path::new(tool.path).is_relative() && seen.insert(tool.path), "{tool:?}");
             assert!(tool.why.len() > 10, "{tool:?}");
             let place = home.join(tool.path);
-            assert!(!is_secret(&place, Some(home)) && !is_run_by_itself(&place, Some(home)), "{tool:?}");
+            assert!(!is_secret(&place, &dwelling) && !is_run_by_itself(&place, &dwelling), "{tool:?}");
+        }
+    }
+    #[test]
+    fn each_variable_stands_once_and_moves_a_place() {
+        let mut seen = HashSet::new();
+        for variable in VARIABLES {
+            assert!(seen.insert(variable.name) && Path::new(variable.place).is_relative(), "{variable:?}");
+        }
+    }
+
+    #[test]
+    fn tools_go_by_several_names() {
+        for (word, tool) in [
+            ("pip3.12", "pip"),
+            ("/usr/bin/mvn", "maven"),
+            ("./gradlew", "gradle"),
+            ("cargo", "cargo"),
+            ("7", ""),
+        ] {
+            assert_eq!(named_by(word), tool);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The denials of a call that has ended: what our own code decided, and what the command spoke of.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use codex_linux_sandbox::{Observation, Record};
@@ -141,7 +141,7 @@ struct Said {
     text: Vec<u8>,
     argv: Vec<OsString>,
     cwd: PathBuf,
-    home: Option<PathBuf>,
+    env: Vec<(OsString, OsString)>,
     sandbox: Sandbox,
     rung: Rung,
     protection: Option<Protection>,
@@ -157,7 +157,6 @@ impl Said {
     ) -> Self {
         // Without a directory of its own, the command ran where we are.
         let here = || std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"));
-        let home = request.env.iter().find(|(name, _)| name == "HOME");
         let output = &result.output;
         let mut text = Vec::with_capacity(output.head.len() + output.tail.len() + 1);
         text.extend_from_slice(&output.head);
@@ -171,7 +170,7 @@ impl Said {
             text,
             argv: request.command.clone(),
             cwd: request.cwd.clone().unwrap_or_else(here),
-            home: home.map(|(_, value)| PathBuf::from(value)),
+            env: request.env.clone(),
             sandbox: sandbox.clone(),
             rung: rung.clone(),
             protection,
@@ -181,10 +180,13 @@ impl Said {
     /// What was seen, and then what was said of anything else.
     fn explain(&self, tried: &Tried, speaks: bool) -> Vec<Denial> {
         // As places are named: with links followed.
-        let home = self.home.as_ref().map(|home| home.canonicalize().unwrap_or_else(|_gone| home.clone()));
-        let judge = self.sandbox.judge_at(&self.rung, self.protection.as_ref(), home.as_deref());
-        let mut denials: Vec<Denial> =
-            tried.seen.iter().filter_map(|seen| confirm(seen, &judge, &self.rung.plan)).collect();
+        let home = self.env.iter().find(|(name, _)| name == "HOME").map(|(_, value)| Path::new(value));
+        let home = home.map(|home| home.canonicalize().unwrap_or_else(|_gone| home.to_owned()));
+        let dwelling = self.sandbox.dwelling(home.as_deref(), &self.env);
+        let judge = self.sandbox.judge_at(&self.rung, self.protection.as_ref(), &dwelling);
+        let confirmed =
+            tried.seen.iter().filter_map(|seen| confirm(seen, &judge, &self.rung.plan, &self.argv));
+        let mut denials: Vec<Denial> = confirmed.collect();
         denials.extend(tried.hosts.iter().map(|(host, first_ms)| of_host(host, *first_ms, &judge)));
         if speaks {
             let ended = Ended { outcome: &self.outcome, text: &self.text, argv: &self.argv, cwd: &self.cwd };

@@ -22,7 +22,7 @@ use super::standby::Standby;
 use super::warden::Post;
 use crate::audit::{AuditError, AuditLog};
 use crate::config::{Explain, Settings};
-use crate::denial::{Judge, Operation, Verdict};
+use crate::denial::{Dwelling, Judge, NOWHERE, Operation, Verdict};
 use crate::enforcement::{Enforcement, Level, Means};
 use crate::limits::ResourceLimits;
 use crate::lower::lower_limits;
@@ -91,7 +91,7 @@ impl Sandbox {
     fn keep_audit_log_out_of_reach(&self) -> Result<(), SandboxError> {
         let Some(log) = self.audit().filter(|_| self.is_restricted()) else { return Ok(()) };
         let can = |protection: Option<&Protection>| -> Result<bool, SandboxError> {
-            let judge = self.judge(protection, None);
+            let judge = self.judge(protection, &NOWHERE);
             // What is put aside is as good as the log, and what is planted in its place would be read as its end.
             for path in log.paths() {
                 for operation in [Operation::Write, Operation::Create, Operation::Rename, Operation::Remove] {
@@ -178,15 +178,15 @@ impl Sandbox {
 
     /// What the policy says about single operations, at the level at which the next command runs as far as is known.
     #[must_use]
-    pub fn judge<'a>(&'a self, protection: Option<&'a Protection>, home: Option<&'a Path>) -> Judge<'a> {
-        self.judge_at(self.rung(), protection, home)
+    pub fn judge<'a>(&'a self, protection: Option<&'a Protection>, dwelling: &'a Dwelling) -> Judge<'a> {
+        self.judge_at(self.rung(), protection, dwelling)
     }
 
     pub(super) fn judge_at<'a>(
         &'a self,
         rung: &Rung,
         protection: Option<&'a Protection>,
-        home: Option<&'a Path>,
+        dwelling: &'a Dwelling,
     ) -> Judge<'a> {
         let roots = rung.post.iter().flat_map(|post| &post.roots).map(|root| root.path.as_path());
         // Without the list nothing would have run.
@@ -199,11 +199,17 @@ impl Sandbox {
             level: rung.expected.level,
             unix_sockets: rung.unix_sockets,
             settings: &self.0.options.settings,
-            home,
+            dwelling,
             surroundings: self.surroundings(),
             root: nix::unistd::geteuid().is_root(),
             viewed: rung.plan.view.is_some(),
         }
+    }
+
+    /// Where a user's things are, for a command with these variables.
+    #[must_use]
+    pub fn dwelling(&self, home: Option<&Path>, environment: &[(OsString, OsString)]) -> Dwelling {
+        Dwelling::of(home, environment, self.0.policy_cwd.as_path())
     }
 
     /// What the policy was resolved against.

@@ -191,6 +191,52 @@ pub(super) fn what_is_made_does_not_hide_that_it_was_missing(scene: &Scene) {
     run::<[&str; 0]>(scene, [], script).expect_code(0);
 }
 
+/// A cache whose way is missing, by whoever's command it is, and one that a variable has put elsewhere: each is made, granted and enough.
+pub(super) fn caches_are_found_where_they_are(scene: &Scene) {
+    let Some(pip) = require_tool("pip3") else { return };
+    // What pip does first, without what it takes from elsewhere.
+    let makes = "mkdir -p \"${PIP_CACHE_DIR:-$HOME/.cache/pip}\" && echo x > \"${PIP_CACHE_DIR:-$HOME/.cache/pip}/new\"";
+    let script = format!("{makes} && {} --version > /dev/null", pip.display());
+    let usual = scene.path("home/.cache/pip");
+    let moved = scene.path("outside/caches/pip");
+    scene.directory("outside/caches");
+    for (place, made) in
+        [(&usual, vec![usual.clone(), scene.path("home/.cache")]), (&moved, vec![moved.clone()])]
+    {
+        let variable = (place == &moved)
+            .then(|| format!("shell_environment_policy.set.PIP_CACHE_DIR={}", place.display()));
+        let set: Vec<&str> = variable.iter().flat_map(|set| ["-c", set]).collect();
+        let learned = learn(scene, &set, &script);
+        assert_eq!(learned["stopped"], "passed", "{learned}");
+        assert_eq!(learned["made"], serde_json::json!(made), "{learned}");
+        let toml = learned["toml"].as_str().expect("lines");
+        assert!(toml.contains(&format!("    \"{}\",\n", place.display())), "{toml}");
+        assert!(!toml.contains("mkdir") && toml.contains("opens: pip: pip's cache of packages\n"), "{toml}");
+        configure(scene, toml);
+        run(scene, set, &script).expect_code(0);
+        configure(scene, "");
+        fs::remove_dir_all(made.last().expect("one")).expect("forget it");
+    }
+    // What is no tool's says which way is missing, and takes a word.
+    let learned = learn(scene, &[], "mkdir ~/.cache");
+    assert_eq!(learned["stopped"], "only_withheld", "{learned}");
+    let way = format!("mkdir -p {}", scene.path("home/.cache").display());
+    assert!(learned["withheld"][0].as_str().is_some_and(|line| line.contains(&way)), "{learned}");
+}
+
+/// What was typed and is no setting of what is learnt is told: without it, the next run is another.
+pub(super) fn what_was_typed_beside_is_told(scene: &Scene) {
+    let limits = ["--limit", "open-files=500", "--limit", "memory=1GiB"];
+    let learned = learn(scene, &limits, "true");
+    let expected =
+        [&format!("--isolation {}", scene.level().name()), "--limit open_files=500", "--limit memory=1GiB"];
+    let typed: Vec<&str> =
+        learned["typed_beside"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    assert!(expected.iter().all(|option| typed.contains(option)), "{learned}");
+    let told = learn_run(scene, &limits, "true").error_text();
+    assert!(expected.iter().all(|option| told.contains(&format!("it ran with {option} as well"))), "{told}");
+}
+
 pub(super) fn the_network_and_sockets_take_words(scene: &Scene) {
     let Some(python) = require_tool("python3") else { return };
     let (tcp, unix) = (Listener::tcp("127.0.0.1"), Listener::unix_stream(scene));

@@ -7,6 +7,7 @@ use super::super::judge::Operation;
 use super::super::record::Allow;
 use super::*;
 use crate::config::SourcedList;
+use crate::denial::TOOLS;
 
 fn denial(operation: Operation, target: &str, opens: Option<Opens>) -> Denial {
     let allow = opens.map(|opens| Allow { setting: None, toml: None, flag: None, opens });
@@ -55,7 +56,7 @@ fn with(settings: Settings, words: &[&str]) -> Learner {
     let (directories, sockets): (Vec<_>, Vec<_>) = (places.clone().collect(), places.collect());
     let words =
         Words { directories, sockets, network: words.contains(&"network"), hosts: words.contains(&"hosts") };
-    Learner::new(settings, Some(Path::new(HOME)), words)
+    Learner::new(settings, Dwelling::at(Path::new(HOME)), words)
 }
 
 fn failed(denials: &[Denial]) -> Round<'_> {

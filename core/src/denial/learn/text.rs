@@ -2,7 +2,7 @@
 
 use codex_linux_sandbox::shown;
 
-use super::super::grant::WRITING;
+use super::super::grant::{MADE_FIRST, WRITING};
 use super::super::record::{Denial, Opens};
 use super::{LEARNT, Learner, Line};
 use crate::config::{Origin, Sourced, toml_string};
@@ -103,6 +103,8 @@ fn reasons(line: &Line, margin: &str, text: &mut String) {
 pub(super) fn reason(denial: &Denial) -> String {
     let times = if denial.count > 1 { format!(", {} times", denial.count) } else { String::new() };
     let risk = denial.risk.as_deref().filter(|_| denial.allow.is_some());
+    // By then it is made.
+    let risk = risk.map(|risk| risk.split_once(MADE_FIRST).map_or(risk, |(risk, _)| risk));
     let risk = risk.map(|risk| format!("; opens: {}", shown(risk))).unwrap_or_default();
     format!("{} {}{times}{risk}", denial.operation.name(), shown(&denial.target))
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::{Ended, explain, message};
 use crate::config::{Settings, Sourced};
-use crate::denial::{Denial, Judge, Opens, Operation, Verdict};
+use crate::denial::{Denial, Dwelling, Judge, NOWHERE, Opens, Operation, Verdict};
 use crate::enforcement::Level;
 use crate::exec::Outcome;
 use crate::policy::{
@@ -80,7 +80,7 @@ impl World {
             level,
             unix_sockets: if level == Level::Namespaces { UnixSockets::Broker } else { UnixSockets::Refused },
             settings: &self.settings,
-            home: None,
+            dwelling: &NOWHERE,
             surroundings: Surroundings {
                 policy_cwd: &self.workspace,
                 tmpdir: None,
@@ -205,7 +205,8 @@ fn grants_are_narrow_or_absent() {
     let world = World::new(&top);
     let codex_home = home.join(".codex");
     let mut judge = world.judge(Level::Namespaces);
-    judge.home = Some(&home);
+    let dwelling = Dwelling::at(&home);
+    judge.dwelling = &dwelling;
     judge.surroundings.codex_home = Some(&codex_home);
     let flag = |path: &Path| proposed(&judge, path);
     let add = |path: &Path| Some(format!("--add-dir {}", path.display()));
@@ -227,6 +228,100 @@ fn grants_are_narrow_or_absent() {
     for none in ["/etc/hosts", "/usr/bin/new", "/new", "/proc/sys/kernel/x", "/dev/new"] {
         assert_eq!(flag(Path::new(none)), None, "{none}");
     }
+}
+
+/// What was put elsewhere is granted there, and nothing wider or more secret.
+#[test]
+fn variables_move_grants_and_widen_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path().canonicalize().unwrap();
+    furnish(&top);
+    for place in ["home", "data/pip", "data/cargo/registry", "data/hf/hub", "data/real"] {
+        fs::create_dir_all(top.join(place)).unwrap();
+    }
+    std::os::unix::fs::symlink(top.join("data/real"), top.join("data/link")).unwrap();
+    let world = World::new(&top);
+    let home = top.join("home");
+    let at = |variables: &[(&str, PathBuf)]| {
+        let set: Vec<_> = variables.iter().map(|(name, path)| (name.into(), path.clone().into())).collect();
+        Dwelling::of(Some(&home), &set, &world.workspace)
+    };
+    let flag = |dwelling: &Dwelling, path: &str| {
+        let mut judge = world.judge(Level::Namespaces);
+        judge.dwelling = dwelling;
+        proposed(&judge, &top.join(path))
+    };
+    let add = |path: &str| Some(format!("--add-dir {}", top.join(path).display()));
+    let set = at(&[
+        ("PIP_CACHE_DIR", top.join("data/pip")),
+        ("CARGO_HOME", top.join("data/cargo")),
+        ("HF_HOME", top.join("data/hf")),
+        ("SCCACHE_DIR", top.join("data/link")),
+    ]);
+    for (path, expected) in [
+        // Without the variable it would be the directory of the file alone.
+        ("data/pip/http/a/b", add("data/pip")),
+        ("data/cargo/registry/new", add("data/cargo/registry")),
+        ("data/cargo/git/new", add("data/cargo/git")),
+        ("data/link/0/a", add("data/real")),
+        ("data/hf/hub/model", add("data/hf/hub")),
+        ("data/hf/token", None),
+        ("data/cargo/credentials.toml", None),
+        ("data/cargo/bin/new", None),
+        ("data/cargo/new", None),
+    ] {
+        assert_eq!(flag(&set, path), expected, "{path}");
+    }
+    assert_eq!(flag(&at(&[]), "data/pip/new"), add("data/pip"));
+    assert_eq!(flag(&at(&[]), "data/cargo/new"), add("data/cargo"));
+    // Neither the home directory nor what holds the workspace, nor what belongs to the system.
+    for wide in ["", "home"] {
+        let dwelling = at(&[("PIP_CACHE_DIR", top.join(wide))]);
+        assert_eq!(flag(&dwelling, "home/new"), None, "{wide}");
+        assert_eq!(flag(&dwelling, "data/pip/new"), add("data/pip"), "{wide}");
+    }
+    let dwelling = at(&[("PIP_CACHE_DIR", "/etc".into())]);
+    assert_eq!(flag(&dwelling, "/etc/new"), None);
+}
+
+/// Where a tool would make the way to its cache, the cache is granted, or the way is named.
+#[test]
+fn a_way_that_is_missing_leads_to_a_grant() {
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path().canonicalize().unwrap();
+    furnish(&top);
+    let home = top.join("home");
+    fs::create_dir(&home).unwrap();
+    let world = World::new(&top);
+    let dwelling = Dwelling::at(&home);
+    let mut judge = world.judge(Level::Namespaces);
+    judge.dwelling = &dwelling;
+    let told = |line: &str, argv: &[&str]| {
+        let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
+        let text = line.replace("{home}", &home.display().to_string());
+        let outcome = Outcome::Exited { code: 1 };
+        let ended = Ended { outcome: &outcome, text: text.as_bytes(), argv: &argv, cwd: &world.workspace };
+        let denials = explain(&ended, &judge);
+        assert_eq!(denials.len(), 1, "{line}: {denials:?}");
+        let Denial { allow, risk, .. } = denials.into_iter().next().unwrap();
+        let first = risk.unwrap_or_default().rsplit_once("mkdir -p ").map(|(_, path)| path.to_owned());
+        (allow.map(|allow| allow.opens), first)
+    };
+    let at = |path: &str| home.join(path);
+    let shown = |path: &str| Some(at(path).display().to_string());
+    let line = "mkdir: cannot create directory '{home}/.cache': Read-only file system";
+    let granted = (Some(Opens::Write(at(".cache/pip"))), shown(".cache/pip"));
+    assert_eq!(told(line, &["sh", "-c", "python3 -m pip install x"]), granted);
+    assert_eq!(told(line, &["/usr/bin/pip3.12", "install", "x"]), granted);
+    // Whose it is, nobody knows; the way is missing all the same.
+    assert_eq!(told(line, &["sh", "-c", "build"]), (None, shown(".cache")));
+    let cargo = line.replace(".cache", ".cargo");
+    assert_eq!(told(&cargo, &["cargo", "build"]).0, Some(Opens::Write(at(".cargo/registry"))));
+    // What leads to no tool's place has no grant, and no advice.
+    assert_eq!(told(&line.replace(".cache", ".other"), &["pip", "install"]), (None, None));
+    // Once it is there, the place itself is told.
+    fs::create_dir(at(".cache")).unwrap();
+    assert_eq!(told(&line.replace("'{home}/.cache'", "'{home}/.cache/pip'"), &["build"]), granted);
 }
 
 /// The options that are proposed for making a name.
