@@ -160,6 +160,25 @@ class ClientTest(unittest.IsolatedAsyncioTestCase):
             self.assertIn(done.missed, (None, 6_000_000 - len(done.stdout)))
             self.assertGreater(len(done.stdout), 0)
 
+    async def test_all_that_a_process_wrote_is_kept_for_who_asks(self) -> None:
+        server = Server(self, WAYS[2])
+        async with await Client.connect(server.way) as client:
+            process = await client.start(["sh", "-c", "seq 1 300000; echo end >&2"], spill=True)
+            await process.wait()
+            whole, errors, offset = b"", b"", 0
+            while True:
+                piece = await process.read_spill(offset, 1 << 20)
+                whole += b"".join(data for stream, data in piece.chunks if stream is Stream.STDOUT)
+                errors += b"".join(data for stream, data in piece.chunks if stream is Stream.STDERR)
+                offset = piece.next_offset
+                if piece.ended and offset == piece.written:
+                    break
+            self.assertIsNone(piece.stopped)
+            self.assertEqual((len(whole), errors), (sum(len(str(number)) + 1 for number in range(1, 300001)), b"end\n"))
+            other = await client.start(["true"])
+            with self.assertRaises(InvalidRequest):
+                await other.read_spill()
+
     async def test_policies_are_the_servers_to_grant(self) -> None:
         server = Server(self, WAYS[1])
         async with await Client.connect(server.way) as client:

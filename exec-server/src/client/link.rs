@@ -346,7 +346,10 @@ impl Link {
         before.sort_by_key(|(id, _)| *id);
         for (_, pending) in before {
             match pending {
-                Pending::User { method: "process/write" | "process/read" | "process/terminate", .. } => {
+                Pending::User {
+                    method: "process/write" | "process/read" | "process/readSpill" | "process/terminate",
+                    ..
+                } => {
                     self.request(pending);
                 }
                 // Whether it was done nobody knows; the answer's end says so.

@@ -51,7 +51,7 @@ impl Chance {
 /// One client's doing, from its connection to its end.
 fn one(server: &Server, chance: &mut Chance) {
     let mut params = server.start_params("p", &["true"]);
-    match chance.below(7) {
+    match chance.below(8) {
         0 => assert_eq!(server.ready().run(&params).exit_code, Some(0)),
         1 => {
             let heard = server.ready().run(&server.start_params("p", &["head", "-c", "300000", "/dev/zero"]));
@@ -68,8 +68,18 @@ fn one(server: &Server, chance: &mut Chance) {
                 raw.next();
             }
         }
-        // Is cut anywhere in what it says.
+        // Reads some of what is kept in a file, and goes. At the bound there is none.
         5 => {
+            let mut raw = server.extended();
+            params = server.start_params("p", &["head", "-c", "2000000", "/dev/zero"]);
+            params["spill"] = json!(true);
+            let is_kept = raw.call("process/start", &params).get("error").is_none();
+            for piece in 0..chance.below(4) * u64::from(is_kept) {
+                raw.result("process/readSpill", &json!({"processId": "p", "offset": piece * 300_000}));
+            }
+        }
+        // Is cut anywhere in what it says.
+        6 => {
             let start = json!({"id": 2, "method": "process/start", "params": params});
             let said = format!(
                 "{}\n{}\n{start}",

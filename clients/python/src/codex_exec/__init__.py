@@ -36,6 +36,7 @@ from ._messages import (
     Listed,
     Output,
     Policy,
+    Spilled,
     Stream,
 )
 from ._process import Process
@@ -67,6 +68,7 @@ __all__ = [
     "RpcError",
     "SessionAttached",
     "SessionLost",
+    "Spilled",
     "Stream",
     "Unsupported",
 ]

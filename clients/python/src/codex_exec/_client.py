@@ -20,8 +20,8 @@ _EXTENSIONS = 1
 _PAUSE = 0.1
 """Seconds between two attempts to connect again."""
 _TWICE = frozenset(
-    ["environment/info", "environment/status", "policy/explain", "process/list", "process/read", "process/resize",
-     "process/terminate", "process/write"]
+    ["environment/info", "environment/status", "policy/explain", "process/list", "process/read", "process/readSpill",
+     "process/resize", "process/terminate", "process/write"]
 )
 """What may be asked again over the next connection: it changes nothing, or the server knows that it was done."""
 
@@ -132,6 +132,7 @@ class Client:
         size: tuple[int, int] | None = None,
         limits: Limits | None = None,
         detach: bool = False,
+        spill: bool = False,
         id: str | None = None,
     ) -> Process:
         """Starts a process, and returns once its program is executed.
@@ -139,14 +140,15 @@ class Client:
         ``cwd`` is absolute, and the server's workspace without it. ``policy`` is a mode by its name or a :class:`Policy`; ``None``
         asks for no sandbox at all, which most servers refuse. ``env`` is added to the server's own environment, unless
         ``inherit_env`` is false. With ``stdin`` it can be written to; ``tty`` gives it a terminal of ``size`` (rows, columns).
-        With ``detach``, what it leaves behind goes on. Where nobody waits for it any more (``asyncio.wait_for``), it is not
+        With ``detach``, what it leaves behind goes on; with ``spill``, the server keeps all that it writes in a file
+        (:meth:`Process.read_spill`). Where nobody waits for it any more (``asyncio.wait_for``), it is not
         started, or killed.
 
         Raises :class:`InvalidRequest` where the server does not allow it, :class:`InternalError` where it can't be started, and
         :class:`Unsupported` where the server knows no policies.
         """
-        if not self.extended and (policy is not None or limits or detach or size):
-            raise Unsupported("this server knows neither policies by name nor limits, detach and sizes")
+        if not self.extended and (policy is not None or limits or detach or size or spill):
+            raise Unsupported("this server knows neither policies by name nor limits, detach, spill and sizes")
         workspace = self.environment.get("cwd")
         if cwd is None and not isinstance(workspace, str):
             raise ProtocolError("the server has not said where it is: cwd has to be given")
@@ -167,6 +169,8 @@ class Client:
             params["limits"] = limits.message()
         if detach:
             params["detach"] = True
+        if spill:
+            params["spill"] = True
         if size is not None:
             params["size"] = {"rows": size[0], "columns": size[1]}
         if identifier in self._processes:

@@ -42,6 +42,9 @@ class Gap:
 
     bytes: Mapping[Stream, int] | None
     """How many bytes of each stream; nothing where the server does not know."""
+    spill: tuple[int | None, int] | None = None
+    """Where they begin and end in what :meth:`Process.read_spill` reads, for a process that was started with ``spill``. The beginning is
+    not known where the number of bytes is not."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,22 @@ class Closed:
 
 
 Event = Union[Output, Gap, Exited, Closed]
+
+
+@dataclass(frozen=True)
+class Spilled:
+    """A piece of all that a process wrote."""
+
+    chunks: list[tuple[Stream | None, bytes]]
+    """Its bytes, in their order. Of which stream is not known where they took turns too often."""
+    next_offset: int
+    """Where the next piece begins."""
+    written: int
+    """How many bytes the file has."""
+    ended: bool
+    """Whether it gets no more."""
+    stopped: str | None
+    """Why it does not have all."""
 
 
 @dataclass(frozen=True)

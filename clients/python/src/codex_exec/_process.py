@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._errors import ConnectionLost, ProtocolError
-from ._messages import Closed, Completed, Event, Exited, Gap, Output, Stream
+from ._messages import Closed, Completed, Event, Exited, Gap, Output, Spilled, Stream
 
 if TYPE_CHECKING:
     from ._client import Client
@@ -164,6 +164,21 @@ class Process:
         params = {"processId": self.id, "size": {"rows": rows, "columns": columns}}
         await self._client.call("process/resize", params)
 
+    async def read_spill(self, offset: int = 0, most: int = 256 * 1024) -> Spilled:
+        """A piece of all that it wrote, from so many bytes on, at most 1 MiB of it. Raises :class:`Unsupported`, and
+        :class:`InvalidRequest` for a process that was not started with ``spill``."""
+        self._client._need_extensions()
+        params = {"processId": self.id, "offset": offset, "maxBytes": most}
+        read = await self._client.call("process/readSpill", params)
+        try:
+            chunks = [
+                (Stream(chunk["stream"]) if "stream" in chunk else None, b64decode(chunk["chunk"]))
+                for chunk in read["chunks"]
+            ]
+            return Spilled(chunks, read["nextOffset"], read["written"], read["ended"], read.get("stopped"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProtocolError(f"process/readSpill without {error}") from error
+
     async def terminate(self) -> bool:
         """Kills it, and all that it has started. Says whether it was running."""
         result = await self._client.call("process/terminate", {"processId": self.id})
@@ -252,7 +267,8 @@ def _read(method: str, params: dict[str, Any]) -> tuple[Event | None, int, int]:
     elif method == "process/gap":
         counts = params.get("bytes")
         gone = None if counts is None else {stream: counts.get(stream.value, 0) for stream in Stream}
-        return Gap(gone), params["fromSeq"], params["toSeq"]
+        at = params.get("spill")
+        return Gap(gone, None if at is None else (at["offset"], at["end"])), params["fromSeq"], params["toSeq"]
     else:
         return None, 0, 0
     return event, params["seq"], params["seq"]
