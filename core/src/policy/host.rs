@@ -44,11 +44,12 @@ impl Host {
             !label.is_empty()
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
-        // A last label of digits would be read as an address by whoever reads URLs.
+        // A last label that is a number, `0x7f` too, would be read as an address by whoever reads URLs.
         let last = name.rsplit('.').next().unwrap_or_default();
-        let is_name = name.len() <= 253
-            && name.split('.').all(is_label)
-            && !last.bytes().all(|byte| byte.is_ascii_digit());
+        let is_digits = last.bytes().all(|byte| byte.is_ascii_digit());
+        let is_hex =
+            last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let is_name = name.len() <= 253 && name.split('.').all(is_label) && !is_digits && !is_hex;
         is_name.then_some(Self::Name(name))
     }
 }
@@ -103,7 +104,11 @@ impl FromStr for HostGrant {
         }
         let (host, port) = match text.rsplit_once(':') {
             None => (text, None),
-            Some((host, port)) => (host, Some(port.parse().map_err(|_| HostGrantError)?)),
+            // Digits alone: a sign would be read as part of them.
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (host, Some(port.parse().map_err(|_| HostGrantError)?))
+            }
+            Some(_) => return Err(HostGrantError),
         };
         // A bare address of version 6 in front of a port could be read in two ways.
         if port == Some(0) || (host.contains(':') && !host.starts_with('[')) {
@@ -129,6 +134,83 @@ impl std::fmt::Display for HostGrant {
         match self.port {
             Some(port) => write!(formatter, ":{port}"),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+    use proptest::sample::select;
+
+    use super::{Host, HostGrant};
+
+    /// Few labels, so that names are often the same, or below one another.
+    fn name() -> impl Strategy<Value = String> {
+        proptest::collection::vec(select(vec!["a", "b", "ab", "A", "a-b", "0x", "7"]), 1..4)
+            .prop_map(|labels| labels.join("."))
+    }
+
+    fn address() -> impl Strategy<Value = String> {
+        select(vec!["127.0.0.1", "10.0.0.1", "::1", "[::1]", "::ffff:127.0.0.1", "[::ffff:7f00:1]"])
+            .prop_map(str::to_owned)
+    }
+
+    fn port() -> impl Strategy<Value = Option<u16>> {
+        select(vec![None, Some(1), Some(443), Some(65535)])
+    }
+
+    fn grant() -> impl Strategy<Value = HostGrant> {
+        let host = prop_oneof![name(), name().prop_map(|name| format!("*.{name}")), address()];
+        (host, port()).prop_filter_map("a grant", |(host, port)| {
+            let text = match port {
+                Some(port) => format!("{host}:{port}"),
+                None => host,
+            };
+            text.parse().ok()
+        })
+    }
+
+    fn asked() -> impl Strategy<Value = Host> {
+        prop_oneof![name(), address()].prop_filter_map("a host", |text| Host::named(&text))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_is_written_in_one_form(
+            text in prop_oneof![any::<String>(), "[-a-z0-9.:*_\\[\\]+x ]{0,24}", name(), address()],
+            above in prop_oneof![Just(""), Just("*.")],
+        ) {
+            if let Ok(grant) = format!("{above}{text}").parse::<HostGrant>() {
+                let written = grant.to_string();
+                prop_assert!(written.bytes().all(|byte| byte.is_ascii_graphic()), "{written:?}");
+                prop_assert_eq!(written.parse(), Ok(grant.clone()));
+                prop_assert!(grant.covers(&grant));
+            }
+            if let Some(host) = Host::named(&text) {
+                prop_assert_eq!(Host::named(&text.to_ascii_uppercase()), Some(host.clone()));
+                // No name is one that somebody else would read as an address.
+                if let Host::Name(name) = host {
+                    let last = name.rsplit('.').next().unwrap_or_default();
+                    prop_assert!(last.parse::<u128>().is_err() && !last.starts_with("0x"), "{name}");
+                }
+            }
+        }
+
+        #[test]
+        fn what_covers_gives_all_that_is_covered(
+            one in grant(),
+            other in grant(),
+            host in asked(),
+            port in select(vec![1, 443, 80]),
+        ) {
+            let exactly = HostGrant { host: host.clone(), port: Some(port) };
+            prop_assert_eq!(one.covers(&exactly), one.is_about(&host, port));
+            if one.covers(&other) {
+                prop_assert!(!other.is_about(&host, port) || one.is_about(&host, port), "{one} {other}");
+                // Two that cover each other are the same.
+                prop_assert!(!other.covers(&one) || one == other, "{one} {other}");
+            }
         }
     }
 }
@@ -171,6 +253,12 @@ mod tests {
             "0x7f.1:8",
             "a..b",
             "a:x",
+            "a:+80",
+            "a:",
+            "0x7f000001",
+            "0x7f000001:80",
+            "*.0x7f",
+            "a.0x",
         ] {
             assert_eq!(text.parse::<HostGrant>(), Err(HostGrantError), "{text}");
         }
