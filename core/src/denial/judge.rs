@@ -145,6 +145,13 @@ impl Judge<'_> {
         network::connect(self, host, port)
     }
 
+    /// The same of a host that a command has asked for at the proxy: whoever comes there can come there again, whatever host and port
+    /// it is.
+    #[must_use]
+    pub fn connect_by_proxy(&self, host: &str, port: u16) -> Verdict {
+        network::connect_by_proxy(self, host, port)
+    }
+
     /// Whether a command may connect to a unix socket of the host. `path` is absolute.
     ///
     /// # Errors

@@ -213,23 +213,24 @@ fn of_host(refused: &RefusedHost, first_ms: f64, judge: &Judge<'_>) -> Denial {
     let RefusedHost { host, port, why, count, .. } = refused;
     let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let hosts = || Some(Rule::new("sandbox.allow_hosts", &judge.settings.sandbox.allow_hosts.origin));
-    let refusal = match (why, judge.connect(host, Some(*port))) {
+    let unnamed = |why: &str| Denial {
+        risk: Some(why.to_owned()),
+        first_ms: Some(first_ms),
+        count: *count,
+        ..exact(Operation::Connect, target.clone(), Some("P2"), hosts())
+    };
+    let refusal = match (why, judge.connect_by_proxy(host, *port)) {
         (HostRefused::NotGranted, Verdict::Denied(refusal)) => *refusal,
         (HostRefused::NotGranted, Verdict::Allowed { .. }) => {
-            return unnamed(target, hosts(), "named by no rule");
+            return unnamed("named by no rule");
         }
         (HostRefused::Address(address), _) => {
-            let why = format!(
+            return unnamed(&format!(
                 "its name leads to {address}, which is granted by no name; the address itself would have to be"
-            );
-            return Denial { first_ms: Some(first_ms), count: *count, ..unnamed(target, hosts(), &why) };
+            ));
         }
         (HostRefused::Credentials, _) => {
-            return Denial {
-                first_ms: Some(first_ms),
-                count: *count,
-                ..unnamed(target, hosts(), "clouds give out credentials there: no grant is proposed")
-            };
+            return unnamed("clouds give out credentials there: no grant is proposed");
         }
     };
     Denial {
@@ -240,10 +241,6 @@ fn of_host(refused: &RefusedHost, first_ms: f64, judge: &Judge<'_>) -> Denial {
         rule: hosts(),
         ..Denial::exact(Operation::Connect, target, refusal)
     }
-}
-
-fn unnamed(target: String, rule: Option<Rule>, why: &str) -> Denial {
-    Denial { risk: Some(why.to_owned()), ..exact(Operation::Connect, target, Some("P2"), rule) }
 }
 
 /// What was made at a protected name, and moved away.

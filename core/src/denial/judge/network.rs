@@ -24,6 +24,14 @@ const BY_PROXY: &str = "only through the proxy that HTTP_PROXY and HTTPS_PROXY n
                         address that is kept from names";
 
 pub(super) fn connect(judge: &Judge<'_>, host: &str, port: Option<u16>) -> Verdict {
+    judged(judge, host, port, false)
+}
+
+pub(super) fn connect_by_proxy(judge: &Judge<'_>, host: &str, port: u16) -> Verdict {
+    judged(judge, host, Some(port), true)
+}
+
+fn judged(judge: &Judge<'_>, host: &str, port: Option<u16>, is_by_proxy: bool) -> Verdict {
     if judge.level == Level::None || judge.policy.network == NetworkAccess::Enabled {
         return allowed();
     }
@@ -67,7 +75,7 @@ pub(super) fn connect(judge: &Judge<'_>, host: &str, port: Option<u16>) -> Verdi
             risk: Some("clouds give out credentials there, or nobody is: no grant is proposed".to_owned()),
         }));
     }
-    if let Some(grant) = host_grant(judge, named, port) {
+    if let Some(grant) = host_grant(judge, named, port, is_by_proxy) {
         return Verdict::Denied(Box::new(Refusal {
             promise: Some("P2"),
             rule: Some(rule),
@@ -75,6 +83,9 @@ pub(super) fn connect(judge: &Judge<'_>, host: &str, port: Option<u16>) -> Verdi
             resolved: None,
             allow: Some(allow_host(judge, &grant)),
             risk: Some(match grant.port {
+                _ if is_of_this_machine(&grant.host) => {
+                    "whatever answers there on this machine, outside of the sandbox".to_owned()
+                }
                 Some(443 | 80) | None => "whatever is sent to this host".to_owned(),
                 Some(port) => format!("whatever is sent to port {port} of this host"),
             }),
@@ -107,17 +118,27 @@ pub fn is_kept_from_grants(host: &Host) -> bool {
     }
 }
 
-/// The grant of one host that would do, where commands come there through a proxy.
-fn host_grant(judge: &Judge<'_>, host: Option<Host>, port: Option<u16>) -> Option<HostGrant> {
-    let host = host.filter(|_| judge.level == Level::Namespaces)?;
-    let is_inside = match &host {
-        // Loopback is the sandbox's own, and never asked for by a proxy.
+/// Whether a host is the machine that asks, whoever that is.
+fn is_of_this_machine(host: &Host) -> bool {
+    match host {
         Host::Address(address) => address.is_loopback() || address.is_unspecified(),
         Host::Name(name) => name == "localhost" || name.ends_with(".localhost"),
-        Host::Below(_) => true,
-    };
-    let has_a_proxy = port.is_none_or(|port| port != 0 && !NO_PROXY_LEADS_TO.contains(&port));
-    (!is_inside && has_a_proxy).then_some(HostGrant { host, port })
+        Host::Below(_) => false,
+    }
+}
+
+/// The grant of one host that would do, where commands come there through a proxy.
+fn host_grant(
+    judge: &Judge<'_>,
+    host: Option<Host>,
+    port: Option<u16>,
+    is_by_proxy: bool,
+) -> Option<HostGrant> {
+    let host = host.filter(|host| judge.level == Level::Namespaces && !matches!(host, Host::Below(_)))?;
+    // Loopback is the sandbox's own, and asked for at the proxy by nobody who was not told to.
+    let is_inside = is_of_this_machine(&host) && !is_by_proxy;
+    let has_a_proxy = is_by_proxy || port.is_none_or(|port| !NO_PROXY_LEADS_TO.contains(&port));
+    (!is_inside && has_a_proxy && port != Some(0)).then_some(HostGrant { host, port })
 }
 
 /// What a grant of a host looks like.
