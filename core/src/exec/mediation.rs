@@ -74,7 +74,7 @@ struct Told {
 }
 
 impl Refusals {
-    /// Tells of a host that was asked for, as the command named it.
+    /// Tells of a host that was asked for, in small letters and without a dot at its end.
     pub fn tell(&self, host: &str, port: u16, why: HostRefused) {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) =
@@ -156,8 +156,13 @@ async fn listener(socket: OwnedFd) -> std::io::Result<Option<TcpListener>> {
 
 /// Tells programs of the proxy, in place of whatever proxy there is outside.
 pub(super) fn tell_environment(environment: &mut Vec<(OsString, OsString)>) {
+    // However they are written: some look for any spelling.
     let is_ours = |name: &OsString| {
-        PROXY_VARIABLES.iter().chain(&NO_PROXY_VARIABLES).chain([&NODE_VARIABLE]).any(|ours| name == ours)
+        PROXY_VARIABLES
+            .iter()
+            .chain(&NO_PROXY_VARIABLES)
+            .chain([&NODE_VARIABLE])
+            .any(|ours| name.eq_ignore_ascii_case(ours))
     };
     environment.retain(|(name, _)| !is_ours(name));
     let proxy = format!("http://{PROXY_ADDRESS}");
@@ -188,6 +193,8 @@ mod tests {
             ("HTTPS_PROXY".into(), "http://proxy.corp:8080".into()),
             ("PATH".into(), "/bin".into()),
             ("no_proxy".into(), "*".into()),
+            ("No_Proxy".into(), "*".into()),
+            ("Https_Proxy".into(), "http://proxy.corp:8080".into()),
         ];
         tell_environment(&mut environment);
         let of = |name: &str| {
@@ -199,5 +206,6 @@ mod tests {
         assert_eq!(of("https_proxy"), "http://127.0.0.1:3128");
         assert_eq!(of("no_proxy"), "localhost,127.0.0.1,::1");
         assert_eq!(of("PATH"), "/bin");
+        assert_eq!(environment.len(), 10, "{environment:?}");
     }
 }
