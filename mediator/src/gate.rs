@@ -130,7 +130,8 @@ impl Gate {
             return Ok(allowed);
         }
         Err(match refused {
-            Some(address) if granted == Granted::No && !self.network && is_public(address) => {
+            // What no grant is about is closed whatever it is, and a name that means this machine by itself leads nowhere else.
+            Some(address) if granted == Granted::No && !self.network && (is_public(address) || is_local) => {
                 GateError::Network
             }
             Some(address) => GateError::Address(address),

@@ -18,21 +18,21 @@ use codex_core::policy::{Host, HostGrant};
 use codex_linux_sandbox::shown;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
-use hyper::http::uri::{Authority, Scheme, Uri};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::http::uri::Uri;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::asked::Asked;
 use crate::dial::dial;
 use crate::gate::{Gate, GateError, Resolver};
+use crate::room::Room;
 
-/// How many connections a call may have at a time. Others wait until one has ended.
-const MOST_CONNECTIONS: usize = 256;
 /// How long a command may take for the head of a request.
 const HEAD: Duration = Duration::from_secs(60);
 /// How long a request's head may be, in bytes.
@@ -56,10 +56,11 @@ const OF_ONE_CONNECTION: [&str; 9] = [
 
 type Body = Either<Incoming, Full<Bytes>>;
 
-/// The proxy. A clone has what the other has learnt of name servers.
+/// The proxy. A clone has what the other has learnt of name servers, and shares its room for connections.
 #[derive(Clone, Debug, Default)]
 pub struct HostProxy {
     resolver: Resolver,
+    room: Room,
 }
 
 impl Mediator for HostProxy {
@@ -71,11 +72,12 @@ impl Mediator for HostProxy {
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let gate = Gate::with(false, hosts, self.resolver.clone());
         let door = Arc::new(Door { gate, refusals, ended: CancellationToken::new() });
+        let room = self.room.clone();
         Box::pin(async move {
             let listening =
                 listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
             match listening {
-                Ok(listener) => serve(listener, door).await,
+                Ok(listener) => serve(listener, door, &room).await,
                 Err(error) => tracing::warn!(%error, "what the command asks of hosts can't be answered"),
             }
         })
@@ -91,19 +93,20 @@ struct Door {
     ended: CancellationToken,
 }
 
-async fn serve(listener: tokio::net::TcpListener, door: Arc<Door>) {
+async fn serve(listener: tokio::net::TcpListener, door: Arc<Door>, room: &Room) {
     let _ends_with_us = door.ended.clone().drop_guard();
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let own = Arc::new(Semaphore::new(room.of_a_call()));
     loop {
-        // Never closed.
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+        // Neither is ever closed.
+        let Ok(place) = Arc::clone(&own).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
+                let Ok(among_all) = room.take().await else { return };
                 let door = Arc::clone(&door);
                 let ended = door.ended.clone();
                 tokio::spawn(async move {
                     ended.run_until_cancelled(connection(stream, door)).await;
-                    drop(place);
+                    drop::<[OwnedSemaphorePermit; 2]>([place, among_all]);
                 });
             }
             Err(error) => {
@@ -116,6 +119,10 @@ async fn serve(listener: tokio::net::TcpListener, door: Arc<Door>) {
 
 /// One connection of a command's, to its end, and to that of the tunnel that it becomes.
 async fn connection(stream: TcpStream, door: Arc<Door>) {
+    // Small packets go as they come: whoever speaks through us has the say about that.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "small packets to the command may be late");
+    }
     let (tunnels, mut tunnel) = tokio::sync::mpsc::channel(1);
     let service = service_fn(|request| {
         let (door, tunnels) = (Arc::clone(&door), tunnels.clone());
@@ -160,6 +167,10 @@ async fn answer(
         Ok(asked) => asked,
         Err(why) => return told(StatusCode::BAD_REQUEST, why),
     };
+    let is_chunked = match is_chunked(request.headers()) {
+        Some(is_chunked) => is_chunked,
+        None => return told(StatusCode::NOT_IMPLEMENTED, "no Transfer-Encoding but chunked is known here"),
+    };
     let host = match door.reach(&asked).await {
         Ok(host) => host,
         Err(refusal) => return refusal,
@@ -172,7 +183,7 @@ async fn answer(
             Err(_full) => told(StatusCode::BAD_REQUEST, "this connection is a tunnel already"),
         };
     }
-    match forward(request, &asked, host, &door.ended).await {
+    match forward(request, &asked, is_chunked, host, &door.ended).await {
         Ok(response) => response,
         Err(error) => told(
             StatusCode::BAD_GATEWAY,
@@ -185,6 +196,7 @@ async fn answer(
 async fn forward(
     mut request: Request<Incoming>,
     asked: &Asked,
+    is_chunked: bool,
     host: TcpStream,
     ended: &CancellationToken,
 ) -> Result<Response<Body>, hyper::Error> {
@@ -192,7 +204,13 @@ async fn forward(
     // A path of a URI is one of a request.
     let path = path.parse::<Uri>().unwrap_or_else(|_invalid| Uri::from_static("/"));
     *request.uri_mut() = path;
+    // Each connection has its own (RFC 9112, 2.3).
+    *request.version_mut() = Version::HTTP_11;
     without_the_connections(request.headers_mut());
+    // Otherwise a GET is taken to have no body.
+    if is_chunked {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     // What the URL says counts, whatever the head says (RFC 9112, 3.2.2).
     request.headers_mut().insert(HOST, asked.host_header.clone());
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
@@ -210,7 +228,19 @@ async fn forward(
     let response = sender.send_request(request).await;
     let mut response = response.inspect_err(|_| driven.abort())?;
     without_the_connections(response.headers_mut());
+    *response.version_mut() = Version::HTTP_11;
     Ok(response.map(Either::Left))
+}
+
+/// Whether a body comes in chunks. Nothing where it comes in a form that nobody here takes apart, so that it could not be sent on
+/// as what it is.
+fn is_chunked(headers: &HeaderMap) -> Option<bool> {
+    let mut values = headers.get_all(TRANSFER_ENCODING).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Some(false),
+        (Some(value), None) => value.as_bytes().eq_ignore_ascii_case(b"chunked").then_some(true),
+        _ => None,
+    }
 }
 
 /// Takes away what is about one connection: the fields of RFC 9110, and those that `Connection` names.
@@ -228,43 +258,6 @@ fn without_the_connections(headers: &mut HeaderMap) {
     for name in OF_ONE_CONNECTION {
         headers.remove(name);
     }
-}
-
-/// Where a request wants to go.
-#[derive(Debug)]
-struct Asked {
-    /// Without the brackets of an address.
-    host: String,
-    port: u16,
-    host_header: HeaderValue,
-}
-
-impl Asked {
-    fn of(method: &Method, uri: &Uri) -> Result<Self, &'static str> {
-        const NO_PROXY_REQUEST: &str =
-            "this is the sandbox's proxy: it takes CONNECT HOST:PORT and http:// URLs";
-        let authority = uri.authority().ok_or(NO_PROXY_REQUEST)?;
-        let port = match (method, uri.scheme()) {
-            (&Method::CONNECT, _) => authority.port_u16().ok_or("CONNECT takes HOST:PORT")?,
-            (_, Some(scheme)) if *scheme == Scheme::HTTP => match authority.port() {
-                None => 80,
-                Some(port) => port.as_u16(),
-            },
-            _ => return Err(NO_PROXY_REQUEST),
-        };
-        let host_header = without_user(authority)
-            .parse()
-            .map_err(|_invalid| "the host's name has characters that no name has")?;
-        let host = authority.host();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Ok(Self { host: host.to_owned(), port, host_header })
-    }
-}
-
-/// `user:password@` is for the client to say in a header of its own.
-fn without_user(authority: &Authority) -> &str {
-    let text = authority.as_str();
-    text.rsplit_once('@').map_or(text, |(_, rest)| rest)
 }
 
 impl Door {
@@ -291,7 +284,12 @@ impl Door {
             }
             Ok(Err(error)) => error,
         };
-        let is_address = matches!(Host::named(host), Some(Host::Address(_)));
+        // However it is written, it is the same host.
+        let (is_address, plain) = match Host::named(host) {
+            Some(Host::Address(address)) => (true, address.to_string()),
+            Some(Host::Name(name)) => (false, name),
+            Some(Host::Below(_)) | None => (false, host.clone()),
+        };
         let why = match error {
             GateError::Unresolved(_) => {
                 return Err(told(StatusCode::BAD_GATEWAY, &format!("{name}:{port}: {error}")));
@@ -300,7 +298,7 @@ impl Door {
             GateError::Address(address) if !is_address => HostRefused::Address(address),
             GateError::Address(_) | GateError::Network => HostRefused::NotGranted,
         };
-        self.refusals.tell(host, port, why);
+        self.refusals.tell(&plain, port, why);
         let text = format!(
             "the sandbox keeps {name}:{port} closed: {error}; sandbox.allow_hosts in the user's configuration, or --allow-host, \
              would have to name it"
