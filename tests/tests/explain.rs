@@ -357,4 +357,11 @@ fn the_setting_says_when(scene: &Scene) {
     assert_eq!(told(&run("on-failure", &succeeds)), pair("likely", "nothing"));
     assert_eq!(told(&run("always", &fails)), pair("exact", "exact"));
     assert_eq!(told(&run("always", &succeeds)), pair("exact", "exact"));
+    // Whoever sees the command's own output is told as well, and nobody where nobody looked.
+    for (options, is_told) in [(&["--explain"][..], true), (&["--explain", "--quiet"], false)] {
+        let plain =
+            scene.under(Policy::WorkspaceWrite).options(options).shell(&succeeds).run().expect_code(0);
+        let line = format!("codex: denied: write {file} (");
+        assert_eq!(plain.error_text().contains(&line), is_told, "{}", plain.describe());
+    }
 }

@@ -290,8 +290,12 @@ fn tell(
                 render::complaint(&moved.to_string());
             }
             // What was moved away, and a limit that we ended it for, has been said.
-            let unsaid = |denial: &&Denial| {
-                denial.operation == Operation::Use && !matches!(result.outcome, Outcome::LimitExceeded { .. })
+            let unsaid = |denial: &&Denial| match denial.operation {
+                Operation::Use => !matches!(result.outcome, Outcome::LimitExceeded { .. }),
+                Operation::Create => {
+                    !result.quarantined.iter().any(|moved| moved.path.to_string_lossy() == denial.target)
+                }
+                _ => true,
             };
             if !args.quiet {
                 let unsaid: Vec<Denial> = result.denials.iter().filter(unsaid).cloned().collect();
