@@ -17,6 +17,7 @@ pub use limits::{LimitHolding, Means};
 
 use crate::config::Explain;
 use crate::limits::ResourceLimits;
+use crate::policy::HostGrant;
 use limits::Held;
 
 /// How far a guarantee holds.
@@ -209,6 +210,22 @@ impl Enforcement {
         self
     }
 
+    /// The same where commands reach these hosts by a proxy. They are the user's choice, and no gap.
+    #[must_use]
+    pub fn with_hosts(mut self, mediated: bool, hosts: &[HostGrant]) -> Self {
+        let network = self.promises.iter_mut().find(|holding| holding.guarantee == Guarantee::Network);
+        if let Some(holding) = network.filter(|_| mediated && !hosts.is_empty()) {
+            let named: Vec<String> = hosts.iter().take(MOST_HOSTS).map(ToString::to_string).collect();
+            let more = match hosts.len().saturating_sub(MOST_HOSTS) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let why = format!("{}; by a proxy, {}{more}", holding.why, named.join(", "));
+            holding.why = Cow::Owned(why);
+        }
+        self
+    }
+
     /// The same where this is asked for, and this came of it.
     #[must_use]
     pub fn with_explanation(mut self, asked: Explain, observation: Option<Observation>) -> Self {
@@ -223,6 +240,8 @@ impl Enforcement {
     }
 }
 
+/// How many hosts are named in a report.
+const MOST_HOSTS: usize = 8;
 /// The first ABI of Landlock that keeps signals from leaving.
 const LANDLOCK_SCOPES_SIGNALS: u8 = 6;
 

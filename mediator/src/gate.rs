@@ -29,7 +29,7 @@ pub enum GateError {
 pub(crate) struct Resolver(Arc<OnceLock<TokioResolver>>);
 
 impl Resolver {
-    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, GateError> {
+    pub(crate) async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, GateError> {
         let unresolved = |why: String| GateError::Unresolved(shown(why));
         let resolver = match self.0.get() {
             Some(resolver) => resolver,
@@ -72,6 +72,21 @@ impl Gate {
 
     fn grants(&self, host: &Host, port: u16) -> impl Iterator<Item = &HostGrant> {
         self.grants.iter().filter(move |grant| grant.is_about(host, port))
+    }
+
+    /// Whether a host may be reached at this port by somebody else, who looks its name up: then only what is asked for can be compared.
+    ///
+    /// # Errors
+    ///
+    /// [`GateError`].
+    pub(crate) fn permits(&self, host: &str, port: u16) -> Result<(), GateError> {
+        let Some(host) = Host::named(host) else {
+            return Err(GateError::Unresolved("it is no name of a host".to_owned()));
+        };
+        if matches!(&host, Host::Name(name) if is_of_credentials(name)) {
+            return Err(GateError::Credentials);
+        }
+        self.grants(&host, port).next().map(drop).ok_or(GateError::Network)
     }
 
     /// The addresses of a host that may be reached at this port, looked up once: whoever connects goes to these and to no others.

@@ -7,7 +7,8 @@
 //! Whatever goes through a tunnel is between the command and that host.
 
 use std::convert::Infallible;
-use std::net::TcpListener;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +19,15 @@ use codex_core::policy::{Host, HostGrant};
 use codex_linux_sandbox::shown;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
+};
 use hyper::http::uri::Uri;
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -32,6 +37,7 @@ use crate::asked::Asked;
 use crate::dial::dial;
 use crate::gate::{Gate, GateError, Resolver};
 use crate::room::Room;
+use crate::upstream::{Proxy, Upstream};
 
 /// How long a command may take for the head of a request.
 const HEAD: Duration = Duration::from_secs(60);
@@ -56,11 +62,13 @@ const OF_ONE_CONNECTION: [&str; 9] = [
 
 type Body = Either<Incoming, Full<Bytes>>;
 
-/// The proxy. A clone has what the other has learnt of name servers, and shares its room for connections.
+/// The proxy. A clone has what the other has learnt of name servers, and shares its room for connections. Where this process was
+/// given a proxy itself (`HTTPS_PROXY` and its kin), hosts are reached through that one.
 #[derive(Clone, Debug, Default)]
 pub struct HostProxy {
     resolver: Resolver,
     room: Room,
+    upstream: Upstream,
 }
 
 impl Mediator for HostProxy {
@@ -71,7 +79,8 @@ impl Mediator for HostProxy {
         refusals: Refusals,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let gate = Gate::with(false, hosts, self.resolver.clone());
-        let door = Arc::new(Door { gate, refusals, ended: CancellationToken::new() });
+        let (resolver, upstream) = (self.resolver.clone(), self.upstream.clone());
+        let door = Arc::new(Door { gate, resolver, upstream, refusals, ended: CancellationToken::new() });
         let room = self.room.clone();
         Box::pin(async move {
             let listening =
@@ -88,6 +97,8 @@ impl Mediator for HostProxy {
 #[derive(Debug)]
 struct Door {
     gate: Gate,
+    resolver: Resolver,
+    upstream: Upstream,
     refusals: Refusals,
     /// Ends everything that goes through it.
     ended: CancellationToken,
@@ -155,7 +166,30 @@ async fn connection(stream: TcpStream, door: Arc<Door>) {
 /// A connection of a command's that becomes one with a host.
 struct Tunnel {
     command: hyper::upgrade::OnUpgrade,
-    host: TcpStream,
+    host: Box<dyn Stream>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection by which a host is reached.
+enum Way {
+    /// With the host.
+    Direct(TcpStream),
+    /// The same, through a proxy of this machine's.
+    Through(Upgraded),
+    /// With that proxy, which takes requests for others, and what it wants to hear.
+    Beside(TcpStream, Option<HeaderValue>),
+}
+
+impl Way {
+    fn into_stream(self) -> Box<dyn Stream> {
+        match self {
+            Self::Direct(stream) | Self::Beside(stream, _) => Box::new(stream),
+            Self::Through(stream) => Box::new(TokioIo::new(stream)),
+        }
+    }
 }
 
 async fn answer(
@@ -171,19 +205,20 @@ async fn answer(
         Some(is_chunked) => is_chunked,
         None => return told(StatusCode::NOT_IMPLEMENTED, "no Transfer-Encoding but chunked is known here"),
     };
-    let host = match door.reach(&asked).await {
-        Ok(host) => host,
+    let is_tunnel = request.method() == Method::CONNECT;
+    let way = match door.reach(&asked, is_tunnel).await {
+        Ok(way) => way,
         Err(refusal) => return refusal,
     };
-    if request.method() == Method::CONNECT {
-        let tunnel = Tunnel { command: hyper::upgrade::on(&mut request), host };
+    if is_tunnel {
+        let tunnel = Tunnel { command: hyper::upgrade::on(&mut request), host: way.into_stream() };
         // There is room for one, and nothing comes over a connection after that.
         return match tunnels.try_send(tunnel) {
             Ok(()) => Response::new(Either::Right(Full::default())),
             Err(_full) => told(StatusCode::BAD_REQUEST, "this connection is a tunnel already"),
         };
     }
-    match forward(request, &asked, is_chunked, host, &door.ended).await {
+    match forward(request, &asked, is_chunked, way, &door.ended).await {
         Ok(response) => response,
         Err(error) => told(
             StatusCode::BAD_GATEWAY,
@@ -197,13 +232,19 @@ async fn forward(
     mut request: Request<Incoming>,
     asked: &Asked,
     is_chunked: bool,
-    host: TcpStream,
+    way: Way,
     ended: &CancellationToken,
 ) -> Result<Response<Body>, hyper::Error> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    // A path of a URI is one of a request.
-    let path = path.parse::<Uri>().unwrap_or_else(|_invalid| Uri::from_static("/"));
-    *request.uri_mut() = path;
+    let (host, uri, authorization) = match way {
+        Way::Beside(stream, authorization) => {
+            let authority = String::from_utf8_lossy(asked.host_header.as_bytes());
+            (Box::new(stream) as Box<dyn Stream>, format!("http://{authority}{path}"), authorization)
+        }
+        way => (way.into_stream(), path.to_owned(), None),
+    };
+    // A path of a URI is one of a request, and so is a URI made of its own parts.
+    *request.uri_mut() = uri.parse::<Uri>().unwrap_or_else(|_invalid| Uri::from_static("/"));
     // Each connection has its own (RFC 9112, 2.3).
     *request.version_mut() = Version::HTTP_11;
     without_the_connections(request.headers_mut());
@@ -213,6 +254,9 @@ async fn forward(
     }
     // What the URL says counts, whatever the head says (RFC 9112, 3.2.2).
     request.headers_mut().insert(HOST, asked.host_header.clone());
+    if let Some(authorization) = authorization {
+        request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+    }
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .preserve_header_case(true)
         .max_buf_size(LONGEST_HEAD)
@@ -262,20 +306,30 @@ fn without_the_connections(headers: &mut HeaderMap) {
 
 impl Door {
     /// A connection with a host, or what the command is told in its place.
-    async fn reach(&self, asked: &Asked) -> Result<TcpStream, Response<Body>> {
+    async fn reach(&self, asked: &Asked, is_tunnel: bool) -> Result<Way, Response<Body>> {
         let Asked { host, port, .. } = asked;
         let (name, port) = (shown(host), *port);
         let reached = timeout(REACHED, async {
-            let addresses = self.gate.addresses(host, port).await;
-            match addresses {
-                Ok(addresses) => Ok(dial(addresses).await),
-                Err(error) => Err(error),
+            let scheme = if is_tunnel { "https" } else { "http" };
+            match self.upstream.proxy(scheme, host, port) {
+                Ok(None) => {
+                    let addresses = self.gate.addresses(host, port).await?;
+                    Ok(dial(addresses).await.map(Way::Direct))
+                }
+                Ok(Some(proxy)) => {
+                    self.gate.permits(host, port)?;
+                    Ok(self.through(&proxy, host, port, is_tunnel).await)
+                }
+                Err(error) => {
+                    self.gate.permits(host, port)?;
+                    Ok(Err(io::Error::other(error)))
+                }
             }
         });
         let error = match reached.await {
-            Ok(Ok(Ok(stream))) => return Ok(stream),
+            Ok(Ok(Ok(way))) => return Ok(way),
             Ok(Ok(Err(error))) => {
-                let text = format!("{name}:{port} can't be reached: {error}");
+                let text = format!("{name}:{port} can't be reached: {}", shown(error.to_string()));
                 return Err(told(StatusCode::BAD_GATEWAY, &text));
             }
             Err(_late) => {
@@ -307,10 +361,120 @@ impl Door {
     }
 }
 
+impl Door {
+    /// The same by the proxy that this machine has. It is the user's choice, and looked up as any name.
+    async fn through(&self, proxy: &Proxy, host: &str, port: u16, is_tunnel: bool) -> io::Result<Way> {
+        let addresses = match proxy.host.parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_name) => self.resolver.resolve(&proxy.host).await.map_err(io::Error::other)?,
+        };
+        let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, proxy.port)).collect();
+        let stream = dial(addresses).await?;
+        if is_tunnel {
+            let tunnel = proxy.tunnel(stream, host, port, &self.ended).await;
+            tunnel.map(Way::Through).map_err(io::Error::other)
+        } else {
+            Ok(Way::Beside(stream, proxy.authorization.clone()))
+        }
+    }
+}
+
 /// An answer of our own.
 fn told(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(Either::Right(Full::from(format!("codex: {text}\n"))));
     *response.status_mut() = status;
     response.headers_mut().insert("content-type", HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use codex_core::exec::{Mediator as _, Refusals};
+    use hyper_util::client::proxy::matcher::Matcher;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::HostProxy;
+    use crate::upstream::Upstream;
+
+    /// What somebody says until the head of a request, or of a response, is whole.
+    async fn head(stream: &mut TcpStream) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    #[tokio::test]
+    async fn where_this_machine_has_a_proxy_it_is_gone_through() {
+        let outside = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://me:secret@{}", outside.local_addr().unwrap());
+        let matcher = Matcher::builder().all(url).no("direct.example").build();
+        let proxy = HostProxy { upstream: Upstream::of(matcher), ..HostProxy::default() };
+        let inside = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = inside.local_addr().unwrap();
+        let hosts: Vec<_> =
+            ["granted.example", "*.above.example:443"].map(|host| host.parse().unwrap()).into();
+        let refusals = Refusals::default();
+        let serving = tokio::spawn(proxy.mediate(inside, hosts.into(), refusals));
+        let ask = |request: &'static str| async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream
+        };
+        // A tunnel: no name is looked up here.
+        for name in ["granted.example", "a.above.example"] {
+            let request = if name.starts_with('g') {
+                "CONNECT granted.example:443 HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic x\r\n\r\n"
+            } else {
+                "CONNECT A.above.example.:443 HTTP/1.1\r\n\r\n"
+            };
+            let mut command = ask(request).await;
+            let (mut there, _) = outside.accept().await.unwrap();
+            let asked = head(&mut there).await;
+            assert!(asked.starts_with("CONNECT ") && asked.to_lowercase().contains(name), "{asked}");
+            assert_eq!(asked.matches("Basic").count(), 1, "{asked}");
+            assert!(asked.contains("Basic bWU6c2VjcmV0"), "{asked}");
+            there.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello").await.unwrap();
+            assert!(head(&mut command).await.starts_with("HTTP/1.1 200"));
+            let mut said = [0; 5];
+            command.read_exact(&mut said).await.unwrap();
+            assert_eq!(&said, b"hello");
+            command.write_all(b"and back").await.unwrap();
+            let mut said = [0; 8];
+            there.read_exact(&mut said).await.unwrap();
+            assert_eq!(&said, b"and back");
+        }
+        // A request: with the whole URL, for that is how a proxy is asked.
+        let mut command = ask("GET http://granted.example/a?b HTTP/1.1\r\nHost: other.example\r\n\r\n").await;
+        let (mut there, _) = outside.accept().await.unwrap();
+        let asked = head(&mut there).await;
+        assert!(asked.starts_with("GET http://granted.example/a?b HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains("Basic bWU6c2VjcmV0") && !asked.contains("other.example"), "{asked}");
+        there.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        assert!(head(&mut command).await.starts_with("HTTP/1.1 204"));
+        // What it refuses is no answer of the host's.
+        let mut command = ask("CONNECT granted.example:443 HTTP/1.1\r\n\r\n").await;
+        let (mut there, _) = outside.accept().await.unwrap();
+        head(&mut there).await;
+        there
+            .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(head(&mut command).await.starts_with("HTTP/1.1 502"));
+        // What is not granted does not come so far.
+        for request in [
+            "CONNECT other.example:443 HTTP/1.1\r\n\r\n",
+            "CONNECT a.above.example:80 HTTP/1.1\r\n\r\n",
+            "CONNECT above.example:443 HTTP/1.1\r\n\r\n",
+            "GET http://metadata.google.internal/ HTTP/1.1\r\n\r\n",
+            "GET http://127.0.0.1:1/ HTTP/1.1\r\n\r\n",
+        ] {
+            assert!(head(&mut ask(request).await).await.starts_with("HTTP/1.1 403"), "{request}");
+        }
+        serving.abort();
+    }
 }

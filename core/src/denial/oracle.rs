@@ -96,7 +96,7 @@ fn confirm(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> 
         Target::Host { host, port } => match socket_named(ended) {
             // The host is only what is told to whoever listens there.
             Some(path) => confirm_socket(said, path, ended, judge),
-            None => confirm_host(said, host, *port, judge),
+            None => confirm_host(said, host, port.or_else(|| port_typed(host, ended)), judge),
         },
         Target::Unnamed => confirm_unnamed(said, ended, judge),
     }
@@ -156,6 +156,19 @@ fn confirm_socket(said: &Said, path: &Path, ended: &Ended<'_>, judge: &Judge<'_>
         .then(|| Denial::likely(Operation::Unix, target, *refusal, said.program.clone()))
 }
 
+/// The port at which the arguments name a host that is said without one.
+fn port_typed(host: &str, ended: &Ended<'_>) -> Option<u16> {
+    let mut named = urls(ended).filter_map(hosts::host_of);
+    named.find(|(named, _)| named.eq_ignore_ascii_case(host)).and_then(|(_, port)| port)
+}
+
+/// What looks like URLs in the arguments.
+fn urls<'a>(ended: &Ended<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
+    let words = ended.argv.iter().filter_map(|word| word.to_str());
+    let parts = words.flat_map(|word| word.split(|c: char| c.is_whitespace() || "'\"()<>;,".contains(c)));
+    parts.filter(|part| part.contains("://"))
+}
+
 fn confirm_host(said: &Said, host: &str, port: Option<u16>, judge: &Judge<'_>) -> Option<Denial> {
     let Verdict::Denied(refusal) = judge.connect(host, port) else { return None };
     let agrees = match (refusal.errno, said.errno) {
@@ -175,9 +188,7 @@ fn confirm_unnamed(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<
     if judge.policy.network == NetworkAccess::Enabled {
         return None;
     }
-    let words = ended.argv.iter().filter_map(|word| word.to_str());
-    let mut parts = words.flat_map(|word| word.split(|c: char| c.is_whitespace() || "'\"()<>;,".contains(c)));
-    if let Some((host, port)) = parts.find(|part| part.contains("://")).and_then(hosts::host_of) {
+    if let Some((host, port)) = urls(ended).next().and_then(hosts::host_of) {
         return confirm_host(said, &host, port, judge);
     }
     // Any address that is not this machine's own stands for the network.

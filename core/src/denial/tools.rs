@@ -48,8 +48,6 @@ pub const TOOLS: &[ToolPlace] = &[
     programs("gradle", ".gradle/wrapper", "distributions of gradle that later builds run"),
     programs("gradle", ".gradle/daemon", "the list of running daemons, and their logs"),
     programs("gradle", ".gradle/native", "native libraries that gradle loads"),
-    place("gradle", ".gradle/workers", "where gradle's processes that compile are started"),
-    programs("gradle", ".gradle/.tmp", "what gradle's processes load while they run"),
     place("maven", ".m2/repository", "artifacts and plugins that later builds run"),
     programs("bundler", ".bundle", "bundler's cache and settings"),
     place("bundler", ".bundle/cache", "downloaded gems, whose code later installs run"),

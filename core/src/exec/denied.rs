@@ -1,6 +1,7 @@
 //! The denials of a call that has ended: what our own code decided, and what the command spoke of.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -202,10 +203,21 @@ impl Said {
                 (is_a_name || !tried.whole) && !denials.iter().any(same)
             };
             let likely: Vec<Denial> = explain(&ended, &judge).into_iter().filter(says_more).collect();
+            // Whom a name server was asked for in vain is told by name, and opening the network is no answer to it.
+            if !tried.whole && likely.iter().any(|denial| denial.operation == Operation::Connect) {
+                denials.retain(|denial| !is_of_a_name_server(denial));
+            }
             denials.extend(likely);
         }
         denials
     }
+}
+
+/// Whether a name server was asked, and could not be.
+fn is_of_a_name_server(denial: &Denial) -> bool {
+    const DOMAIN: u16 = 53;
+    denial.operation == Operation::Connect
+        && denial.target.parse().is_ok_and(|address: SocketAddr| address.port() == DOMAIN)
 }
 
 /// What was asked for at the proxy, and refused.

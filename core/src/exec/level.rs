@@ -246,7 +246,11 @@ fn rung(
     let means = bounds::expected(&options.limits);
     plan.limits = lower_limits(&options.limits, &plan, means);
     let enforced = Enforced::expected(&plan, landlock_abi);
+    let mediated = plan.has_its_own_network()
+        && options.mediator.is_some()
+        && (options.always_mediated || !places.hosts.is_empty());
     let expected = Enforcement::of(&plan, &enforced, options.secrets_filtered)
+        .with_hosts(mediated, &places.hosts)
         .with_limits(&options.limits, &enforced, means)
         .with_explanation(options.explain, None);
     for guarantee in &options.require {
@@ -265,8 +269,5 @@ fn rung(
         return Err(SandboxError::SpecialMount(mount));
     }
     let post = (!roots.is_empty()).then_some(Post { roots, settings, codex_home });
-    let mediated = plan.has_its_own_network()
-        && options.mediator.is_some()
-        && (options.always_mediated || !places.hosts.is_empty());
     Ok(Rung { plan, expected, unix_sockets: enforced.unix_sockets, post, mediated })
 }

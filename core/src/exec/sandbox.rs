@@ -285,6 +285,7 @@ impl Sandbox {
     /// What holds, by what the helper reports.
     pub(super) fn enforcement(&self, rung: &Rung, bounds: &Bounds, enforced: &Enforced) -> Enforcement {
         Enforcement::of(&rung.plan, enforced, self.0.options.secrets_filtered)
+            .with_hosts(rung.mediated, &self.0.places.hosts)
             .with_limits(&bounds.limits, enforced, bounds.means())
             .with_explanation(self.explain(), Some(enforced.observation))
     }

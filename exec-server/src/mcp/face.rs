@@ -22,9 +22,14 @@ impl Face for Session {
                 format!("below {}", roots.join(", "))
             }
         };
+        let hosts = &self.desk.sandbox.places().hosts;
         let network = match policy.network {
-            NetworkAccess::Enabled => "can be reached",
-            NetworkAccess::Restricted => "can't be reached",
+            NetworkAccess::Enabled => "can be reached".to_owned(),
+            NetworkAccess::Restricted if hosts.is_empty() => "can't be reached".to_owned(),
+            NetworkAccess::Restricted => {
+                let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+                format!("can't be reached but for {}, by the proxy that HTTPS_PROXY names", hosts.join(", "))
+            }
         };
         format!(
             "Commands run in a sandbox (policy {}) in {}. They can write {roots}; the network {network}. exec_command leaves what takes \
@@ -35,7 +40,7 @@ impl Face for Session {
     }
 
     fn tools(&self) -> Vec<Tool> {
-        spec::tools(self.desk.sandbox.policy(), self.desk.widest.policy())
+        spec::tools(&self.desk.sandbox, &self.desk.widest)
     }
 
     fn call<'c>(

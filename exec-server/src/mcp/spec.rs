@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use codex_core::exec::Sandbox;
 use codex_core::policy::{NetworkAccess, ResolvedPolicy, ResolvedWrites};
 use codex_mcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use super::permissions::is_wider;
 
 /// Every tool, with hints about what the policies make of it: the default, and the widest that a call may ask for.
-pub(super) fn tools(default: &ResolvedPolicy, widest: &ResolvedPolicy) -> Vec<Tool> {
+pub(super) fn tools(default: &Sandbox, widest: &Sandbox) -> Vec<Tool> {
     let mut tools = Vec::new();
     for spec in codex_tools::specs() {
         let mut parameters = object(spec.parameters);
@@ -18,7 +19,7 @@ pub(super) fn tools(default: &ResolvedPolicy, widest: &ResolvedPolicy) -> Vec<To
         if let Some(properties) = parameters.get_mut("properties").and_then(Value::as_object_mut)
             && runs
         {
-            properties.insert("sandbox_permissions".to_owned(), permissions(default, widest));
+            properties.insert("sandbox_permissions".to_owned(), permissions(default.policy(), widest.policy()));
             let text = "Why it needs more than the default. Shown to the user who is asked.";
             properties.insert("justification".to_owned(), json!({ "type": "string", "description": text }));
         }
@@ -90,11 +91,13 @@ fn tool(
 }
 
 /// What a call can do at worst, under a policy.
-fn hints(policy: &ResolvedPolicy) -> ToolAnnotations {
+fn hints(sandbox: &Sandbox) -> ToolAnnotations {
+    let policy = sandbox.policy();
+    let reaches_others = policy.network == NetworkAccess::Enabled || !sandbox.places().hosts.is_empty();
     let reads_only = matches!(&policy.writes, ResolvedWrites::Beneath(roots) if roots.is_empty())
-        && policy.network == NetworkAccess::Restricted;
+        && !reaches_others;
     let hints =
-        ToolAnnotations::new().read_only(reads_only).open_world(policy.network == NetworkAccess::Enabled);
+        ToolAnnotations::new().read_only(reads_only).open_world(reaches_others);
     // Only of what is not read-only, it means something.
     if reads_only { hints } else { hints.destructive(true).idempotent(false) }
 }

@@ -35,10 +35,9 @@ fn tools_are_listed_with_what_the_policy_makes_of_them() {
     assert_eq!(hints("", &WRITES), (json!(false), json!(true), json!(false)));
     // With more to be had for the asking.
     assert_eq!(hints("", &[]), (json!(false), json!(true), json!(false)));
-    assert_eq!(
-        hints("exec_server.network_access = true\n", &WRITES),
-        (json!(false), json!(true), json!(true))
-    );
+    for reaches_others in ["exec_server.network_access = true\n", "sandbox.allow_hosts = [\"a.example\"]\n"] {
+        assert_eq!(hints(reaches_others, &WRITES), (json!(false), json!(true), json!(true)));
+    }
 }
 
 #[test]

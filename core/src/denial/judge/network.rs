@@ -137,6 +137,10 @@ fn host_grant(
     let host = host.filter(|host| judge.level == Level::Namespaces && !matches!(host, Host::Below(_)))?;
     // Loopback is the sandbox's own, and asked for at the proxy by nobody who was not told to.
     let is_inside = is_of_this_machine(&host) && !is_by_proxy;
+    // What stands for anybody's address (`ELSEWHERE`) is nobody's to grant.
+    if matches!(&host, Host::Address(IpAddr::V4(address)) if address.is_documentation()) && !is_by_proxy {
+        return None;
+    }
     let has_a_proxy = is_by_proxy || port.is_none_or(|port| !NO_PROXY_LEADS_TO.contains(&port));
     (!is_inside && has_a_proxy && port != Some(0)).then_some(HostGrant { host, port })
 }
