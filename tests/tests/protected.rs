@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 
 cases_at!(Namespaces;
     what_appears_is_not_left_on_the_host,
+    a_root_in_another_root_has_all_that_a_root_has,
     what_appears_is_not_left_by_a_killed_call,
     what_a_refused_attempt_moved_is_told,
     a_new_repository_is_harmless,
@@ -86,6 +87,46 @@ fn what_appears_is_not_left_on_the_host(scene: &Scene) {
     let control = scene.under(Policy::Bare).shell("mkdir .vscode && echo planted > .vscode/tasks.json").run();
     control.expect_code(0);
     assert_eq!(found(scene), [".vscode/tasks.json"]);
+}
+
+/// A workspace below /tmp, which is writable as a whole: no repository, and no mount of its own by being a root.
+fn a_root_in_another_root_has_all_that_a_root_has(scene: &Scene) {
+    scene.directory("above/inner/below");
+    let (above, inner) = (scene.path("above"), scene.path("above/inner"));
+    scene.file("above/inner/.mcp.json", "{}");
+    let both = |script: &str| {
+        let options =
+            ["--add-dir".into(), above.clone().into_os_string(), "-C".into(), inner.clone().into_os_string()];
+        scene.under(Policy::WorkspaceWrite).options(options).shell(script).run()
+    };
+    // One that is nobody's root is as it was.
+    let script = "mkdir .vscode && echo planted > .vscode/tasks.json && mkdir below/.vscode && ls -A";
+    let run = both(script).expect_code(0);
+    assert!(run.text().contains(".vscode"), "{}", run.describe());
+    assert!(inner.join(".vscode").symlink_metadata().is_err(), "{}", run.describe());
+    assert!(inner.join("below/.vscode").exists(), "{}", run.describe());
+    // What is there stays, by itself and by what holds it.
+    for (script, why) in [
+        ("echo planted > .mcp.json", "Read-only file system"),
+        ("rm .mcp.json", "busy"),
+        ("cd .. && mv inner other", "busy"),
+        ("cd .. && rm -rf inner/below && mv inner other; mkdir -p inner/.claude && test -e other", "busy"),
+    ] {
+        let run = both(script);
+        assert!(run.code() != Some(0) && run.error_text().contains(why), "{script}: {}", run.describe());
+        assert!(
+            inner.join(".mcp.json").exists() && !inner.join(".claude").exists(),
+            "{script}: {}",
+            run.describe()
+        );
+        scene.directory("above/inner/below");
+    }
+    // Outside, each of them is possible.
+    scene
+        .under(Policy::Bare)
+        .shell("cd ../above && mv inner other && mkdir -p inner/.claude")
+        .run()
+        .expect_code(0);
 }
 
 /// A call that plants things and is killed, with all that would look after it.

@@ -28,6 +28,7 @@ static POLICY: LazyLock<ResolvedPolicy> = LazyLock::new(|| ResolvedPolicy {
     }]),
     network: NetworkAccess::Restricted,
     notes: Vec::new(),
+    folded: Vec::new(),
 });
 static SETTINGS: LazyLock<Settings> = LazyLock::new(Settings::default);
 static PLACES: LazyLock<ResolvedPlaces> = LazyLock::new(ResolvedPlaces::default);

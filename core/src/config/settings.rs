@@ -224,6 +224,7 @@ impl SandboxSettings {
             git: self.git.value,
             protect: self.protect.values().cloned().collect(),
             unprotect: self.unprotect.values().cloned().collect(),
+            tops: Vec::new(),
         }
     }
 }

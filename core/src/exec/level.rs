@@ -18,7 +18,8 @@ use crate::config;
 use crate::enforcement::{Enforcement, Hold, Level};
 use crate::lower::{lower, lower_limits, lower_protection, roots};
 use crate::policy::{
-    Protection, ResolvedPlaces, ResolvedPolicy, SpecialMount, WritableRoot, mount_below, special_mounts,
+    Protection, ProtectionSettings, ResolvedPlaces, ResolvedPolicy, SpecialMount, WritableRoot, mount_below,
+    special_mounts,
 };
 
 /// Names the level that a command runs at. Unset where nothing is restricted.
@@ -262,7 +263,8 @@ fn rung(
         }
     }
     let roots: Vec<WritableRoot> = roots(policy, places, isolation).into_iter().cloned().collect();
-    let (settings, codex_home) = (options.protection.clone(), codex_home.map(Path::to_owned));
+    let settings = ProtectionSettings { tops: policy.folded.clone(), ..options.protection.clone() };
+    let codex_home = codex_home.map(Path::to_owned);
     let special =
         special_mounts(roots.iter().map(|root| root.path.as_path())).map_err(SandboxError::Mounts)?;
     if let (Isolation::Landlock, Some(mount)) = (isolation, special.into_iter().next()) {

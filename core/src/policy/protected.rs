@@ -70,6 +70,8 @@ pub struct ProtectionSettings {
     pub protect: Vec<PathBuf>,
     /// Paths of [`NAMES`] that stay writable.
     pub unprotect: Vec<String>,
+    /// Directories in the roots that are looked after as the roots themselves are. Absolute, without links.
+    pub tops: Vec<PathBuf>,
 }
 
 impl ProtectionSettings {

@@ -109,6 +109,8 @@ pub struct ResolvedPolicy {
     pub network: NetworkAccess,
     /// Roots that were left out or folded into another.
     pub notes: Vec<RootNote>,
+    /// Where those are that lie in another one, without any symbolic link: what is protected at the top of a root is so there too.
+    pub folded: Vec<PathBuf>,
 }
 
 /// Makes a policy's paths real.
@@ -130,6 +132,7 @@ pub fn resolve(
         writes: ResolvedWrites::Everywhere,
         network,
         notes: Vec::new(),
+        folded: Vec::new(),
     };
     if policy.has_full_disk_write_access() {
         return Ok(resolved);
@@ -149,7 +152,7 @@ pub fn resolve(
         }
     }
     refuse_links_in_roots(&mut found, &mut resolved.notes)?;
-    let roots = fold(found.into_iter().map(|(root, _)| root).collect(), &mut resolved.notes);
+    let roots = fold(found.into_iter().map(|(root, _)| root).collect(), &mut resolved);
     resolved.writes = ResolvedWrites::Beneath(roots);
     Ok(resolved)
 }
@@ -295,7 +298,7 @@ fn refuse_links_in_roots(
 }
 
 /// Drops roots that lie below another one, or stand twice.
-fn fold(roots: Vec<WritableRoot>, notes: &mut Vec<RootNote>) -> Vec<WritableRoot> {
+fn fold(roots: Vec<WritableRoot>, resolved: &mut ResolvedPolicy) -> Vec<WritableRoot> {
     let mut by_path: Vec<(usize, WritableRoot)> = roots.into_iter().enumerate().collect();
     // By components, so that whatever lies below a root follows it at once; equals stay in the order of asking.
     by_path.sort_by(|(_, one), (_, other)| one.path.cmp(&other.path));
@@ -305,7 +308,10 @@ fn fold(roots: Vec<WritableRoot>, notes: &mut Vec<RootNote>) -> Vec<WritableRoot
             None => kept.push((index, root)),
             Some((_, above)) => {
                 let why = format!("already writable as a part of {}", shown(&above.path));
-                notes.push(RootNote { asked: root.asked, origin: root.origin, why });
+                if root.path != above.path && resolved.folded.last() != Some(&root.path) {
+                    resolved.folded.push(root.path);
+                }
+                resolved.notes.push(RootNote { asked: root.asked, origin: root.origin, why });
             }
         }
     }

@@ -19,7 +19,8 @@ pub(super) fn tools(default: &Sandbox, widest: &Sandbox) -> Vec<Tool> {
         if let Some(properties) = parameters.get_mut("properties").and_then(Value::as_object_mut)
             && runs
         {
-            properties.insert("sandbox_permissions".to_owned(), permissions(default.policy(), widest.policy()));
+            properties
+                .insert("sandbox_permissions".to_owned(), permissions(default.policy(), widest.policy()));
             let text = "Why it needs more than the default. Shown to the user who is asked.";
             properties.insert("justification".to_owned(), json!({ "type": "string", "description": text }));
         }
@@ -94,10 +95,9 @@ fn tool(
 fn hints(sandbox: &Sandbox) -> ToolAnnotations {
     let policy = sandbox.policy();
     let reaches_others = policy.network == NetworkAccess::Enabled || !sandbox.places().hosts.is_empty();
-    let reads_only = matches!(&policy.writes, ResolvedWrites::Beneath(roots) if roots.is_empty())
-        && !reaches_others;
-    let hints =
-        ToolAnnotations::new().read_only(reads_only).open_world(reaches_others);
+    let reads_only =
+        matches!(&policy.writes, ResolvedWrites::Beneath(roots) if roots.is_empty()) && !reaches_others;
+    let hints = ToolAnnotations::new().read_only(reads_only).open_world(reaches_others);
     // Only of what is not read-only, it means something.
     if reads_only { hints } else { hints.destructive(true).idempotent(false) }
 }

@@ -58,6 +58,7 @@ impl World {
                 }]),
                 network: NetworkAccess::Restricted,
                 notes: Vec::new(),
+                folded: Vec::new(),
             },
             places: ResolvedPlaces::default(),
             protection: Protection {

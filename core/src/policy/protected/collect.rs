@@ -78,6 +78,25 @@ impl<'s> Collector<'s> {
         let Some(root) = self.roots.get(index).cloned() else { return };
         let Root { path, place } = &*root;
         self.names_at_top(place, top, path.clone());
+        // A root in a root, where it is no repository, which has all of that by itself.
+        let tops: Vec<PathBuf> =
+            self.settings.tops.iter().filter(|top| top.starts_with(path)).cloned().collect();
+        for directory in tops {
+            let Ok(relative) = directory.strip_prefix(path) else { continue };
+            let is_known = places.iter().any(|place| place.relative == relative);
+            if relative.as_os_str().is_empty() || is_known {
+                continue;
+            }
+            match open_place(place, relative) {
+                Ok(top) => {
+                    self.see(&top, &directory);
+                    self.names_at_top(&top, &Top::read(&top), directory.clone());
+                    // What is put in its place would be looked after by nobody.
+                    self.pin(directory);
+                }
+                Err(errno) => self.notes.push(ProtectionNote::Unreadable { path: directory, errno }),
+            }
+        }
         for Place { relative, kind } in places {
             let directory = path.join(relative);
             match open_place(place, relative) {
