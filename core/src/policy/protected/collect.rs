@@ -90,9 +90,8 @@ impl<'s> Collector<'s> {
             match open_place(place, relative) {
                 Ok(top) => {
                     self.see(&top, &directory);
-                    self.names_at_top(&top, &Top::read(&top), directory.clone());
-                    // What is put in its place would be looked after by nobody.
-                    self.pin(directory);
+                    // It may be removed, and made anew: what is absent is looked for by its name.
+                    self.names_at_top(&top, &Top::read(&top), directory);
                 }
                 Err(errno) => self.notes.push(ProtectionNote::Unreadable { path: directory, errno }),
             }
