@@ -3,7 +3,7 @@
 person.py TRANSCRIPT ANSWERS COMMAND...
 
 ANSWERS is a JSON list, an answer a question: text that is typed with Enter, null for Ctrl-C, false for silence, {"until": FILE, "text": TEXT} for
-text that is typed once there is such a file. `TYPED` in the environment is
+text that is typed once there is such a file; with "asked" as well, that file is made first, when the question is there. `TYPED` in the environment is
 typed before anything is asked. What the terminal shows goes to the file TRANSCRIPT; the command's streams are ours.
 """
 
@@ -42,6 +42,8 @@ while True:
         answer = answers[asked] if asked < len(answers) else ""
         asked += 1
         if isinstance(answer, dict):
+            if "asked" in answer:
+                open(answer["asked"], "x").close()
             while not os.path.exists(answer["until"]):
                 time.sleep(0.02)
             answer = answer["text"]

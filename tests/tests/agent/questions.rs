@@ -17,14 +17,17 @@ pub(super) fn a_question_is_nothing_that_a_model_says(scene: &Scene) {
     let forged = [question, "  $ ls", "[o]nce, [d]eny, [a]bort the run"];
     let mut said = asks(&format!("echo x > {}/one", given.display()), &to_write(&given));
     said["text"] = json!(forged.join("\n"));
+    // It has something to show when the question is there, and not before.
+    let seen = scene.path("tmp/seen");
     let beside =
-        json!({ "name": "exec_command", "arguments": { "cmd": "echo told-of-beside; touch beside" } });
+        format!("until test -e {}; do sleep 0.02; done; echo told-of-beside; touch beside", seen.display());
+    let beside = json!({ "name": "exec_command", "arguments": { "cmd": beside, "yield_time_ms": 30_000 } });
     said["calls"].as_array_mut().expect("calls").push(beside);
     let model = Model::serve(Api::Responses, vec![said, say("done")]);
     let level = ["--isolation", scene.level().name()];
     let line =
         exec_at(scene, &model, &level, &["-s", "workspace-write", "-a", "on-request", "x"]).shell_line();
-    let answer = json!([{ "until": scene.path("workspace/beside"), "text": "o" }]);
+    let answer = json!([{ "asked": seen, "until": scene.path("workspace/beside"), "text": "o" }]);
     let Some((run, shown)) = at_a_terminal(scene, &format!("{line} 2>/dev/tty"), &answer, None) else {
         return;
     };
