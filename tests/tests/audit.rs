@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use codex_tests::cases_by_level;
-use codex_tests::harness::{Policy, Run, Scene};
+use codex_tests::harness::{Level, Policy, Run, Scene};
 use serde_json::{Value, json};
 
 cases_by_level!(
@@ -37,7 +37,12 @@ fn each_call_has_a_start_and_an_end(scene: &Scene) {
     let run = |policy, options: &[&str], script: &str| {
         scene.under(policy).options(named(&log(scene))).options(options).shell(script).run()
     };
-    run(Policy::WorkspaceWrite, &[], "exit 3").expect_code(3);
+    // Single hosts take namespaces.
+    let (host, hosts) = match scene.level() {
+        Level::Namespaces => (&["--allow-host", "A.example:443"][..], json!(["a.example:443"])),
+        Level::Landlock => (&[][..], Value::Null),
+    };
+    run(Policy::WorkspaceWrite, host, "exit 3").expect_code(3);
     let target = scene.outside().join("new");
     let script = format!("echo x > {}", target.display());
     // Outside of the sandbox, it can be made.
@@ -63,6 +68,7 @@ fn each_call_has_a_start_and_an_end(scene: &Scene) {
     assert_eq!(records[0]["mode"], "workspace-write");
     assert_eq!(records[0]["argv"].as_array().map(Vec::len), Some(3), "{}", records[0]);
     assert_eq!(records[0]["level"], scene.level().name());
+    assert_eq!((&records[0]["hosts"], &records[2]["hosts"]), (&hosts, &Value::Null));
     let roots = records[0]["writable_roots"].as_array().expect("roots");
     assert!(roots.contains(&json!(scene.workspace())), "{roots:?}");
     assert_eq!((&records[1]["outcome"], &records[1]["exit_code"]), (&json!("exited"), &json!(3)));

@@ -10,7 +10,7 @@ use super::{ExecError, ExecRequest, ExecResult, Outcome, Sandbox};
 use crate::audit::{AuditError, AuditLog, now_ms};
 use crate::denial::Denial;
 use crate::enforcement::Level;
-use crate::policy::{NetworkAccess, ResolvedWrites};
+use crate::policy::{HostGrant, NetworkAccess, ResolvedWrites};
 
 /// How much of a command line is told, in bytes.
 const MOST_COMMAND_LINE: usize = 16 << 10;
@@ -97,6 +97,9 @@ struct Start<'r> {
     cwd: Option<String>,
     mode: &'static str,
     network: bool,
+    /// Single hosts that can be reached where it is off.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    hosts: &'r [HostGrant],
     writable_roots: Option<Vec<String>>,
     level: Level,
 }
@@ -137,6 +140,7 @@ impl NotedCall {
                 cwd: request.cwd.as_ref().map(|path| path.to_string_lossy().into_owned()),
                 mode: policy.mode.name(),
                 network: policy.network == NetworkAccess::Enabled,
+                hosts: if policy.network == NetworkAccess::Enabled { &[] } else { &sandbox.places().hosts },
                 writable_roots: match &policy.writes {
                     ResolvedWrites::Everywhere => None,
                     ResolvedWrites::Beneath(roots) => {
