@@ -19,6 +19,8 @@ mod certificates;
 mod endings;
 #[path = "agent/faults.rs"]
 mod faults;
+#[path = "agent/hosts.rs"]
+mod hosts;
 #[path = "agent/interrupts.rs"]
 mod interrupts;
 #[path = "agent/questions.rs"]
@@ -36,7 +38,7 @@ mod work;
 
 use approvals::{
     a_grant_opens_just_what_was_given, after_a_failure_it_runs_once_more_with_what_was_refused,
-    an_answer_for_the_session_holds_for_the_very_same, one_host_and_no_other_is_given, only_the_user_gives,
+    an_answer_for_the_session_holds_for_the_very_same, only_the_user_gives,
     questions_come_one_at_a_time_and_end_with_the_run, the_network_and_nothing_else_is_given,
     without_a_sandbox_it_is_once_and_takes_no_input,
 };
@@ -56,6 +58,7 @@ use faults::{
     a_server_that_stays_broken_fails_the_turn, a_window_is_kept_before_the_server_says_so,
     an_answer_that_breaks_off_runs_nothing_twice, wrong_calls_are_answered_in_words,
 };
+use hosts::one_host_and_no_other_is_given;
 use interrupts::{
     a_display_that_can_not_start_begins_nothing, a_signal_ends_a_run_that_waits_for_its_server,
 };
