@@ -25,6 +25,7 @@ mod tools;
 
 pub use dwelling::{Dwelling, NOWHERE};
 pub use fold::{Fold, MOST_TARGETS};
+pub(crate) use judge::DOMAIN;
 pub use judge::{Judge, Operation, Refusal, Verdict, is_kept_from_grants};
 pub use last_failed::LastFailed;
 pub use learn::{Learned, Learner, MOST_LEARNING_RUNS, Next, Round, Stopped, Words};

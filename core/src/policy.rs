@@ -10,7 +10,7 @@ mod special;
 mod trace;
 
 pub use addresses::{is_never_named, is_of_credentials, is_public};
-pub use host::{Host, HostGrant, HostGrantError};
+pub use host::{Host, HostGrant, HostGrantError, host_and_port};
 pub use model::{NetworkAccess, SandboxMode, SandboxPolicy};
 pub use places::{PlaceRules, ResolvedPlaces};
 pub use protected::{

@@ -113,7 +113,7 @@ impl Gate {
                 }
                 let granted = Granted::of(self.grants(&host, port));
                 // Nobody is asked for these: they are loopback everywhere.
-                let is_local = name == "localhost" || name.ends_with(".localhost");
+                let is_local = host.is_loopback();
                 if !(is_local || self.network || granted != Granted::No) {
                     return Err(GateError::Network);
                 }

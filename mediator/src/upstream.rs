@@ -4,11 +4,10 @@
 //! Whoever is behind it resolves names: what a name leads to can't be compared with anything here.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use codex_core::policy::Host;
+use codex_core::policy::{Host, host_and_port};
 use codex_linux_sandbox::shown;
 use http_body_util::Empty;
 use hyper::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
@@ -62,15 +61,12 @@ impl Upstream {
 
     /// The proxy for a host. Nothing where it is reached directly, as this machine itself always is.
     pub(crate) fn proxy(&self, scheme: &str, host: &str, port: u16) -> Result<Option<Proxy>, UpstreamError> {
-        let is_here = match Host::named(host) {
-            Some(Host::Address(address)) => address.is_loopback() || address.is_unspecified(),
-            Some(Host::Name(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Below(_)) | None => true,
-        };
+        // What is no host is refused by whoever is asked for it here.
+        let is_here = Host::named(host).is_none_or(|host| host.is_loopback());
         if is_here {
             return Ok(None);
         }
-        let authority = authority(host, port);
+        let authority = host_and_port(host, port);
         let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build()?;
         let matcher = self.0.get_or_init(Matcher::from_env);
         matcher.intercept(&uri).map(|found| Proxy::of(&found)).transpose()
@@ -101,7 +97,7 @@ impl Proxy {
         port: u16,
         ended: &CancellationToken,
     ) -> Result<hyper::upgrade::Upgraded, UpstreamError> {
-        let authority = authority(host, port);
+        let authority = host_and_port(host, port);
         let mut request = Request::builder()
             .method(Method::CONNECT)
             .uri(Uri::builder().authority(authority.as_str()).build()?)
@@ -122,13 +118,5 @@ impl Proxy {
             return Err(UpstreamError::Refused(response.status()));
         }
         Ok(hyper::upgrade::on(response).await?)
-    }
-}
-
-/// Host and port as a request names them.
-fn authority(host: &str, port: u16) -> String {
-    match host.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => format!("[{address}]:{port}"),
-        _ => format!("{host}:{port}"),
     }
 }

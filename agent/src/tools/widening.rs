@@ -105,10 +105,8 @@ fn judged(sandbox: &Sandbox, mut grant: Grant, dwelling: &Dwelling) -> Result<(G
     }
     for host in &grant.hosts {
         let whose = match &host.host {
-            Host::Address(address) if !is_public(*address) => {
-                "; it is this machine's or of a network of its own"
-            }
-            Host::Name(name) if name == "localhost" || name.ends_with(".localhost") => "; it is this machine",
+            host if host.is_loopback() => "; it is this machine",
+            Host::Address(address) if !is_public(*address) => "; it is of a network of its own",
             Host::Address(_) | Host::Name(_) | Host::Below(_) => "",
         };
         risks.push(format!("what it reads, it can send to {host}{whose}"));

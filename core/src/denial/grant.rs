@@ -7,7 +7,7 @@ use super::judge::{Judge, Operation, Refusal};
 use super::record::{Allow, Denial, Opens};
 use super::secret::{followed, is_run_by_itself, is_secret};
 use super::tools::named_by;
-use crate::config::{Origin, Settings, Sourced, toml_string};
+use crate::config::{Origin, Settings, Sourced, SourcedList, toml_string};
 use crate::policy::protected::git_directory;
 use crate::policy::{
     GitProtection, NetworkAccess, ResolvedWrites, SandboxMode, SandboxPolicy, Surroundings, resolve,
@@ -161,7 +161,12 @@ fn opened_by_workspace_write(settings: &Settings, surroundings: Surroundings<'_>
 }
 
 fn roots_in_files(settings: &Settings) -> impl Iterator<Item = &Sourced<PathBuf>> {
-    settings.workspace_write.writable_roots.iter().filter(|root| !was_typed(&root.origin))
+    in_files(&settings.workspace_write.writable_roots)
+}
+
+/// What of a list would be there without the words of the command line.
+pub(super) fn in_files<T>(list: &SourcedList<T>) -> impl Iterator<Item = &Sourced<T>> {
+    list.iter().filter(|item| !was_typed(&item.origin))
 }
 
 /// Whether a setting would be gone with the words of the command line.
@@ -208,9 +213,17 @@ pub(super) fn list_toml<'p>(
     known: impl Iterator<Item = &'p Path>,
     more: &'p Path,
 ) -> Option<String> {
-    let items: Option<Vec<String>> =
-        known.filter(|path| *path != more).chain([more]).map(|path| path.to_str().map(toml_string)).collect();
-    Some(format!("{key} = [{}]", items?.join(", ")))
+    let text = |path: &Path| path.to_str().map(str::to_owned);
+    let known: Option<Vec<String>> = known.map(text).collect();
+    Some(list_line(key, known?.into_iter(), text(more)?))
+}
+
+/// A list with one item more, at its end, as a line of TOML.
+pub(super) fn list_line(key: &str, known: impl Iterator<Item = String>, more: String) -> String {
+    let mut items: Vec<String> = known.filter(|item| *item != more).collect();
+    items.push(more);
+    let items: Vec<String> = items.iter().map(|item| toml_string(item)).collect();
+    format!("{key} = [{}]", items.join(", "))
 }
 
 /// A name as a shell takes it. `None` for one that is not on one line, or moves a terminal: commands choose names, and what is

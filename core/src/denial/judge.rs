@@ -66,6 +66,7 @@ impl Operation {
     }
 }
 
+pub(crate) use network::DOMAIN;
 pub use network::is_kept_from_grants;
 
 /// The sandbox's answer.
@@ -137,6 +138,11 @@ impl Judge<'_> {
     /// The same of a place: an absolute path on which nothing is a link for the command, whatever is there now.
     pub(super) fn file_at(&self, operation: Operation, place: PathBuf) -> Verdict {
         files::judge_at(self, operation, place)
+    }
+
+    /// Whether a command may reach the network at all: where it is not known whom it wanted.
+    pub(super) fn network(&self) -> Verdict {
+        network::network(self)
     }
 
     /// Whether a command may connect to a port of a host, named or numeric.

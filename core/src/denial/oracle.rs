@@ -191,14 +191,10 @@ fn confirm_unnamed(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<
     if let Some((host, port)) = urls(ended).next().and_then(hosts::host_of) {
         return confirm_host(said, &host, port, judge);
     }
-    // Any address that is not this machine's own stands for the network.
-    let Verdict::Denied(refusal) = judge.connect(ELSEWHERE, None) else { return None };
+    let Verdict::Denied(refusal) = judge.network() else { return None };
     let agrees = said.lookup || (said.errno.is_some() && refusal.errno == said.errno);
     agrees.then(|| Denial::likely(Operation::Connect, THE_NETWORK.to_owned(), *refusal, said.program.clone()))
 }
-
-/// An address for documentation (RFC 5737), which is nobody's.
-pub(super) const ELSEWHERE: &str = "192.0.2.1";
 
 /// Where relative paths may start: the command's directory, and what its arguments lead it into (`-C DIR`, `cd DIR`).
 fn directories(ended: &Ended<'_>) -> Vec<PathBuf> {

@@ -13,7 +13,7 @@ use nix::unistd::{AccessFlags, Pid, access};
 
 use super::grant::on_the_way;
 use super::judge::{Judge, Operation, Refusal, Verdict};
-use super::oracle::{ELSEWHERE, THE_NETWORK, listens_outside};
+use super::oracle::{THE_NETWORK, listens_outside};
 use super::record::Denial;
 
 /// Something that failed, and when.
@@ -229,7 +229,7 @@ fn call(judge: &Judge<'_>, words: &str, plan: &Plan) -> Option<Denial> {
     let [first, ..] = arguments;
     if refused.name == "socket"
         && matches!(first & 0xffff_ffff, AF_INET | AF_INET6)
-        && let Verdict::Denied(refusal) = judge.connect(ELSEWHERE, None)
+        && let Verdict::Denied(refusal) = judge.network()
         && refusal.errno == Some(Errno::EPERM)
     {
         return Some(Denial::exact(Operation::Connect, THE_NETWORK.to_owned(), *refusal));

@@ -19,18 +19,19 @@ use super::request::{ExecRequest, Stdio};
 use super::sandbox::Sandbox;
 use crate::config::{Explain, Origin, Settings, limit_key};
 use crate::denial::{
-    Certainty, Denial, Ended, Fold, Judge, Operation, Rule, Seen, THE_NETWORK, Verdict, confirm, explain,
+    Certainty, DOMAIN, Denial, Ended, Fold, Judge, Operation, Rule, Seen, THE_NETWORK, Verdict, confirm,
+    explain,
 };
 use crate::enforcement::Level;
 use crate::limits::Limit;
-use crate::policy::Protection;
+use crate::policy::{Protection, host_and_port};
 
 /// What was seen of a call, by whoever saw it.
 #[derive(Debug, Default)]
 pub(super) struct Tried {
     seen: Vec<Seen>,
     /// Hosts that were asked for at the proxy, and when.
-    hosts: Vec<(RefusedHost, f64)>,
+    hosts: Vec<(f64, RefusedHost)>,
     /// How often there was something more that nobody had room for.
     untold: u64,
     /// Whether all of it was seen.
@@ -69,13 +70,7 @@ impl Tried {
         let (hosts, untold) = mediation.refused();
         let since =
             |host: &RefusedHost| super::outcome::milliseconds(host.first.saturating_duration_since(started));
-        self.hosts = hosts
-            .into_iter()
-            .map(|host| {
-                let at = since(&host);
-                (host, at)
-            })
-            .collect();
+        self.hosts = hosts.into_iter().map(|host| (since(&host), host)).collect();
         self.untold = self.untold.saturating_add(untold);
     }
 
@@ -125,7 +120,7 @@ pub(super) async fn denials(
         let said = Said::of(result, request, sandbox, rung, protection);
         let attempts = tried.seen.iter().map(|seen| seen.attempt.count);
         let attempts =
-            attempts.chain(tried.hosts.iter().map(|(host, _)| host.count)).fold(0, u64::saturating_add);
+            attempts.chain(tried.hosts.iter().map(|(_, host)| host.count)).fold(0, u64::saturating_add);
         match off_the_runtime(request.stdio, move || said.explain(&tried, speaks)).await {
             Ok(found) => found.into_iter().for_each(|denial| fold.push(denial)),
             // What can't be looked up may have been refused.
@@ -188,7 +183,7 @@ impl Said {
         let confirmed =
             tried.seen.iter().filter_map(|seen| confirm(seen, &judge, &self.rung.plan, &self.argv));
         let mut denials: Vec<Denial> = confirmed.collect();
-        denials.extend(tried.hosts.iter().map(|(host, first_ms)| of_host(host, *first_ms, &judge)));
+        denials.extend(tried.hosts.iter().map(|(first_ms, host)| of_host(host, *first_ms, &judge)));
         if speaks {
             let ended = Ended { outcome: &self.outcome, text: &self.text, argv: &self.argv, cwd: &self.cwd };
             let says_more = |likely: &Denial| {
@@ -215,7 +210,6 @@ impl Said {
 
 /// Whether a name server was asked, and could not be.
 fn is_of_a_name_server(denial: &Denial) -> bool {
-    const DOMAIN: u16 = 53;
     denial.operation == Operation::Connect
         && denial.target.parse().is_ok_and(|address: SocketAddr| address.port() == DOMAIN)
 }
@@ -223,7 +217,7 @@ fn is_of_a_name_server(denial: &Denial) -> bool {
 /// What was asked for at the proxy, and refused.
 fn of_host(refused: &RefusedHost, first_ms: f64, judge: &Judge<'_>) -> Denial {
     let RefusedHost { host, port, why, count, .. } = refused;
-    let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let target = host_and_port(host, *port);
     let hosts = || Some(Rule::new("sandbox.allow_hosts", &judge.settings.sandbox.allow_hosts.origin));
     let unnamed = |why: &str| Denial {
         risk: Some(why.to_owned()),

@@ -54,6 +54,24 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Whether it is whoever asks: an address of loopback or of nobody, or a name that means one everywhere, without a question.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Address(address) => address.is_loopback() || address.is_unspecified(),
+            Self::Name(name) => name == "localhost" || name.ends_with(".localhost"),
+            Self::Below(_) => false,
+        }
+    }
+}
+
+/// A host and a port as they stand in a request or a report.
+#[must_use]
+pub fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 impl HostGrant {
     /// Whether it is about this host and port. What a name leads to is another question.
     #[must_use]
@@ -310,6 +328,18 @@ mod tests {
             [("a.b:1", "a.b"), ("*.b", "b"), ("a.b", "*.a.b"), ("*.b", "*.ab"), ("*.b:1", "*.b:2")]
         {
             assert!(!covers(one, other), "{one} {other}");
+        }
+        for (host, is_it) in [
+            ("localhost", true),
+            ("A.LOCALHOST.", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("0.0.0.0", true),
+            ("localhost.example", false),
+            ("notlocalhost", false),
+            ("10.0.0.1", false),
+        ] {
+            assert_eq!(Host::named(host).unwrap().is_loopback(), is_it, "{host}");
         }
         for text in ["", ".", "a b", "a/b", "a:1", "*", "*.a", "0x7f.1", "1.2.3", "[10.0.0.1]", "a\r\nb"] {
             assert_eq!(Host::named(text), None, "{text:?}");

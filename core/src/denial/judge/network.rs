@@ -10,7 +10,6 @@ use super::super::record::{Allow, Opens, Rule};
 use super::super::{grant, secret};
 use super::files::locate;
 use super::{Judge, Refusal, Verdict, allowed};
-use crate::config::toml_string;
 use crate::enforcement::Level;
 use crate::policy::{Host, HostGrant, NetworkAccess, SandboxMode, is_never_named, is_of_credentials};
 
@@ -19,6 +18,11 @@ const NO_PROXY_LEADS_TO: [u16; 24] = [
     20, 21, 22, 23, 25, 53, 110, 119, 123, 139, 143, 389, 445, 465, 587, 636, 993, 995, 1433, 3306, 5432,
     6379, 9418, 27017,
 ];
+const NETWORK_ACCESS: &str = "sandbox_workspace_write.network_access";
+/// What opening the network opens.
+const WHOLE: &str = "every host and port, this machine's own services among them";
+/// Where name servers listen.
+pub(crate) const DOMAIN: u16 = 53;
 /// What a grant of hosts means to who asks.
 const BY_PROXY: &str = "only through the proxy that HTTP_PROXY and HTTPS_PROXY name there, and where the name leads to no \
                         address that is kept from names";
@@ -31,80 +35,85 @@ pub(super) fn connect_by_proxy(judge: &Judge<'_>, host: &str, port: u16) -> Verd
     judged(judge, host, Some(port), true)
 }
 
+/// The network as a whole, where nobody says whom.
+pub(super) fn network(judge: &Judge<'_>) -> Verdict {
+    if is_open(judge) {
+        return allowed();
+    }
+    let errno = if judge.level == Level::Landlock { Errno::EPERM } else { Errno::ENETUNREACH };
+    denied(judge, Some(errno), Some(allow_network(judge)), WHOLE.to_owned())
+}
+
+fn is_open(judge: &Judge<'_>) -> bool {
+    judge.level == Level::None || judge.policy.network == NetworkAccess::Enabled
+}
+
 fn judged(judge: &Judge<'_>, host: &str, port: Option<u16>, is_by_proxy: bool) -> Verdict {
-    if judge.level == Level::None || judge.policy.network == NetworkAccess::Enabled {
+    if is_open(judge) {
         return allowed();
     }
     let named = Host::named(host);
     if judge.level == Level::Namespaces
         && let Some(named) = &named
-        && judge.places.hosts.iter().any(|grant| {
-            // Without a port, any that is granted.
-            port.or(grant.port)
-                .map_or(grant.port.is_none() && grant.is_about(named, 0), |port| grant.is_about(named, port))
-        })
+        // Without a port, at any that is granted.
+        && judge.places.hosts.iter().any(|grant| grant.is_about(named, port.or(grant.port).unwrap_or(0)))
     {
         return Verdict::Allowed { note: Some(BY_PROXY) };
     }
-    let errno = match judge.level {
-        Level::None => return allowed(),
+    let errno = match (judge.level, address(host)) {
         // There is no socket to connect.
-        Level::Landlock => Some(Errno::EPERM),
-        Level::Namespaces => match address(host) {
-            Some(address) if address.is_loopback() || address.is_unspecified() => Some(Errno::ECONNREFUSED),
-            Some(_) => Some(Errno::ENETUNREACH),
-            // Nobody answers for its name.
-            None => None,
-        },
+        (Level::Landlock, _) => Some(Errno::EPERM),
+        (_, Some(address)) if address.is_loopback() || address.is_unspecified() => Some(Errno::ECONNREFUSED),
+        (_, Some(_)) => Some(Errno::ENETUNREACH),
+        // Nobody answers for its name.
+        (_, None) => None,
     };
+    if named.as_ref().is_some_and(is_kept_from_grants) {
+        let why = "clouds give out credentials there, or nobody is: no grant is proposed";
+        return denied(judge, errno, None, why.to_owned());
+    }
+    if let Some(grant) = host_grant(judge, named, port, is_by_proxy) {
+        let risk = match grant.port {
+            _ if grant.host.is_loopback() => {
+                "whatever answers there on this machine, outside of the sandbox".to_owned()
+            }
+            Some(443 | 80) | None => "whatever is sent to this host".to_owned(),
+            Some(port) => format!("whatever is sent to port {port} of this host"),
+        };
+        return denied(judge, errno, Some(allow_host(judge, &grant)), risk);
+    }
+    let mut risk = WHOLE.to_owned();
+    if judge.level == Level::Namespaces && port == Some(DOMAIN) {
+        risk.push_str("; a host that is allowed is looked up outside: --allow-host HOST");
+    }
+    denied(judge, errno, Some(allow_network(judge)), risk)
+}
+
+fn denied(judge: &Judge<'_>, errno: Option<Errno>, allow: Option<Allow>, risk: String) -> Verdict {
     let settings = judge.settings;
-    let in_table = judge.policy.mode == SandboxMode::WorkspaceWrite;
-    let rule = if in_table {
-        let origin = &settings.workspace_write.network_access.origin;
-        Rule::new("sandbox_workspace_write.network_access", origin)
+    let rule = if judge.policy.mode == SandboxMode::WorkspaceWrite {
+        Rule::new(NETWORK_ACCESS, &settings.workspace_write.network_access.origin)
     } else {
         Rule::new("sandbox_mode", &settings.sandbox_mode.origin)
     };
-    if named.as_ref().is_some_and(is_kept_from_grants) {
-        return Verdict::Denied(Box::new(Refusal {
-            promise: Some("P2"),
-            rule: Some(rule),
-            errno,
-            resolved: None,
-            allow: None,
-            risk: Some("clouds give out credentials there, or nobody is: no grant is proposed".to_owned()),
-        }));
-    }
-    if let Some(grant) = host_grant(judge, named, port, is_by_proxy) {
-        return Verdict::Denied(Box::new(Refusal {
-            promise: Some("P2"),
-            rule: Some(rule),
-            errno,
-            resolved: None,
-            allow: Some(allow_host(judge, &grant)),
-            risk: Some(match grant.port {
-                _ if is_of_this_machine(&grant.host) => {
-                    "whatever answers there on this machine, outside of the sandbox".to_owned()
-                }
-                Some(443 | 80) | None => "whatever is sent to this host".to_owned(),
-                Some(port) => format!("whatever is sent to port {port} of this host"),
-            }),
-        }));
-    }
-    let key = "sandbox_workspace_write.network_access";
     Verdict::Denied(Box::new(Refusal {
         promise: Some("P2"),
         rule: Some(rule),
         errno,
         resolved: None,
-        allow: Some(Allow {
-            setting: in_table.then_some(key),
-            toml: in_table.then(|| format!("{key} = true")),
-            flag: Some("--network".to_owned()),
-            opens: Opens::Network,
-        }),
-        risk: Some("every host and port, this machine's own services among them".to_owned()),
+        allow,
+        risk: Some(risk),
     }))
+}
+
+fn allow_network(judge: &Judge<'_>) -> Allow {
+    let in_table = judge.policy.mode == SandboxMode::WorkspaceWrite;
+    Allow {
+        setting: in_table.then_some(NETWORK_ACCESS),
+        toml: in_table.then(|| format!("{NETWORK_ACCESS} = true")),
+        flag: Some("--network".to_owned()),
+        opens: Opens::Network,
+    }
 }
 
 /// Whether a host is one that no grant is proposed for: what is told there is for the machine, and no command.
@@ -118,15 +127,6 @@ pub fn is_kept_from_grants(host: &Host) -> bool {
     }
 }
 
-/// Whether a host is the machine that asks, whoever that is.
-fn is_of_this_machine(host: &Host) -> bool {
-    match host {
-        Host::Address(address) => address.is_loopback() || address.is_unspecified(),
-        Host::Name(name) => name == "localhost" || name.ends_with(".localhost"),
-        Host::Below(_) => false,
-    }
-}
-
 /// The grant of one host that would do, where commands come there through a proxy.
 fn host_grant(
     judge: &Judge<'_>,
@@ -136,11 +136,7 @@ fn host_grant(
 ) -> Option<HostGrant> {
     let host = host.filter(|host| judge.level == Level::Namespaces && !matches!(host, Host::Below(_)))?;
     // Loopback is the sandbox's own, and asked for at the proxy by nobody who was not told to.
-    let is_inside = is_of_this_machine(&host) && !is_by_proxy;
-    // What stands for anybody's address (`ELSEWHERE`) is nobody's to grant.
-    if matches!(&host, Host::Address(IpAddr::V4(address)) if address.is_documentation()) && !is_by_proxy {
-        return None;
-    }
+    let is_inside = host.is_loopback() && !is_by_proxy;
     let has_a_proxy = is_by_proxy || port.is_none_or(|port| !NO_PROXY_LEADS_TO.contains(&port));
     (!is_inside && has_a_proxy && port != Some(0)).then_some(HostGrant { host, port })
 }
@@ -148,11 +144,10 @@ fn host_grant(
 /// What a grant of a host looks like.
 fn allow_host(judge: &Judge<'_>, grant: &HostGrant) -> Allow {
     let key = "sandbox.allow_hosts";
-    let known = judge.settings.sandbox.allow_hosts.values().filter(|known| *known != grant);
-    let items: Vec<String> = known.chain([grant]).map(|host| toml_string(&host.to_string())).collect();
+    let known = grant::in_files(&judge.settings.sandbox.allow_hosts).map(|host| host.value.to_string());
     Allow {
         setting: Some(key),
-        toml: Some(format!("{key} = [{}]", items.join(", "))),
+        toml: Some(grant::list_line(key, known, grant.to_string())),
         flag: grant::shell_word(&grant.to_string()).map(|word| format!("--allow-host {word}")),
         opens: Opens::Host(grant.clone()),
     }

@@ -4,6 +4,8 @@
 //! root, `{out}` lies outside, at `{port}` somebody listens outside, at `{free}` nobody does. What a case expects was written
 //! down before the run, by what the command was meant to do.
 
+mod hosts;
+
 use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
