@@ -89,19 +89,20 @@ fn what_appears_is_not_left_on_the_host(scene: &Scene) {
     assert_eq!(found(scene), [".vscode/tasks.json"]);
 }
 
-/// A workspace below /tmp, which is writable as a whole: no repository, and no mount of its own by being a root.
+/// A workspace below a directory for temporary files, which is writable as a whole: no repository, and no mount of its own by being
+/// a root.
 fn a_root_in_another_root_has_all_that_a_root_has(scene: &Scene) {
-    scene.directory("above/inner/below");
-    let (above, inner) = (scene.path("above"), scene.path("above/inner"));
-    scene.file("above/inner/.mcp.json", "{}");
-    let both = |script: &str| {
-        let options =
-            ["--add-dir".into(), above.clone().into_os_string(), "-C".into(), inner.clone().into_os_string()];
+    scene.directory("tmp/inner/below");
+    let inner = scene.path("tmp/inner");
+    scene.file("tmp/inner/.mcp.json", "{}");
+    let at = |root: &Path, script: &str| {
+        let options = ["-C".as_ref(), root.as_os_str()];
         scene.under(Policy::WorkspaceWrite).options(options).shell(script).run()
     };
+    let within = |script: &str| at(&inner, script);
     // One that is nobody's root is as it was.
     let script = "mkdir .vscode && echo planted > .vscode/tasks.json && mkdir below/.vscode && ls -A";
-    let run = both(script).expect_code(0);
+    let run = within(script).expect_code(0);
     assert!(run.text().contains(".vscode"), "{}", run.describe());
     assert!(inner.join(".vscode").symlink_metadata().is_err(), "{}", run.describe());
     assert!(inner.join("below/.vscode").exists(), "{}", run.describe());
@@ -112,19 +113,23 @@ fn a_root_in_another_root_has_all_that_a_root_has(scene: &Scene) {
         ("cd .. && mv inner other", "busy"),
         ("cd .. && rm -rf inner/below && mv inner other; mkdir -p inner/.claude && test -e other", "busy"),
     ] {
-        let run = both(script);
+        let run = within(script);
         assert!(run.code() != Some(0) && run.error_text().contains(why), "{script}: {}", run.describe());
         assert!(
             inner.join(".mcp.json").exists() && !inner.join(".claude").exists(),
             "{script}: {}",
             run.describe()
         );
-        scene.directory("above/inner/below");
+        scene.directory("tmp/inner/below");
     }
+    // Whether there is anything in it or not.
+    scene.directory("tmp/empty");
+    let run = at(&scene.path("tmp/empty"), "cd .. && mv empty elsewhere");
+    assert!(run.code() != Some(0) && run.error_text().contains("busy"), "{}", run.describe());
     // Outside, each of them is possible.
     scene
         .under(Policy::Bare)
-        .shell("cd ../above && mv inner other && mkdir -p inner/.claude")
+        .shell("cd ../tmp && mv empty elsewhere && mv inner other && mkdir -p inner/.claude")
         .run()
         .expect_code(0);
 }

@@ -109,7 +109,8 @@ pub struct ResolvedPolicy {
     pub network: NetworkAccess,
     /// Roots that were left out or folded into another.
     pub notes: Vec<RootNote>,
-    /// Where those are that lie in another one, without any symbolic link: what is protected at the top of a root is so there too.
+    /// Where those are that the user chose and that lie in one that is only implied (`/tmp`), without any symbolic link: what is
+    /// protected at the top of a root is so there too. One that lies in a root that the user chose is a part of that, as any other.
     pub folded: Vec<PathBuf>,
 }
 
@@ -308,7 +309,8 @@ fn fold(roots: Vec<WritableRoot>, resolved: &mut ResolvedPolicy) -> Vec<Writable
             None => kept.push((index, root)),
             Some((_, above)) => {
                 let why = format!("already writable as a part of {}", shown(&above.path));
-                if root.path != above.path && resolved.folded.last() != Some(&root.path) {
+                let chosen = root.origin.is_explicit() && !above.origin.is_explicit();
+                if chosen && root.path != above.path && resolved.folded.last() != Some(&root.path) {
                     resolved.folded.push(root.path);
                 }
                 resolved.notes.push(RootNote { asked: root.asked, origin: root.origin, why });

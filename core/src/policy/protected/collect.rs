@@ -90,8 +90,9 @@ impl<'s> Collector<'s> {
             match open_place(place, relative) {
                 Ok(top) => {
                     self.see(&top, &directory);
-                    // It may be removed, and made anew: what is absent is looked for by its name.
-                    self.names_at_top(&top, &Top::read(&top), directory);
+                    self.names_at_top(&top, &Top::read(&top), directory.clone());
+                    // It is no more to be replaced than a root that is a mount.
+                    self.pin(directory);
                 }
                 Err(errno) => self.notes.push(ProtectionNote::Unreadable { path: directory, errno }),
             }
