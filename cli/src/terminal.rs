@@ -6,6 +6,7 @@
 use std::io::IsTerminal as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use codex_core::exec::TerminalSize;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -47,11 +48,12 @@ pub(crate) fn is_read() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Whether standard error takes a line without waiting.
-pub(crate) fn takes_complaints() -> bool {
+/// Whether standard error takes a line, now or before this time is over.
+pub(crate) fn takes_complaints(within: Duration) -> bool {
     let stderr = std::io::stderr();
     let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut ready, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+    let within = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
+    poll(&mut ready, within).is_ok_and(|count| count > 0)
 }
 
 /// Hands every key on as it is. Does nothing where standard input is no terminal, or has no modes to be had.

@@ -23,6 +23,7 @@ mod observer;
 mod offload;
 mod options;
 mod outcome;
+mod overheard;
 mod process;
 mod quarantine;
 mod replay;
@@ -58,6 +59,7 @@ pub use mediation::{HostRefused, Mediator, Refusals};
 pub use noted::{Labels, NotedCommand, NotedRefusal};
 pub use options::{Helper, SandboxOptions, SandboxType};
 pub use outcome::{EXIT_CANCELLED, EXIT_TIMED_OUT, ExecResult, Outcome, ResourceUsage};
+pub use overheard::Overheard;
 pub use process::{InputError, Process, SignalError};
 pub use quarantine::{Quarantined, Why};
 pub use replay::{MOST_ONLY_HERE, OnlyHere, Replay};
@@ -79,6 +81,7 @@ use level::Rung;
 use mediation::Mediation;
 use noted::NotedCall;
 use offload::off_the_runtime;
+use overheard::{Hearing, WayIn};
 use process::State;
 use spawn::{Spawn, Spawned};
 use supervise::{Orders, Run, Seen};
@@ -161,6 +164,10 @@ async fn run(
         Err(error) => return Some(Err(error)),
     };
     let mut rung = sandbox.rung();
+    let hearing = match request.overheard.take().map(Overheard::hear).transpose() {
+        Ok(hearing) => hearing,
+        Err(error) => return Some(Err(error)),
+    };
     let mut orders = Orders {
         // What a set-up takes counts: the deadline is the call's, not the last attempt's.
         started: Instant::now(),
@@ -173,6 +180,7 @@ async fn run(
         stops_with_the_command: request.stops_with_the_command,
         stops,
         state: answer.clone(),
+        hearing,
     };
     let mut changed = 0;
     // What an attempt moved away stays moved away, and is told with whatever comes of the call.
@@ -251,7 +259,8 @@ async fn attempt(
     };
     let budget = request.budget;
     let mut tried = Tried::default();
-    let ran = match start(request, sandbox, rung, plan, program, &bounds).await? {
+    let way_in = orders.hearing.as_ref().and_then(Hearing::way_in);
+    let ran = match start(request, sandbox, rung, plan, program, &bounds, way_in).await? {
         Spawned::Started(child, mut ends, observer) => {
             let started = orders.started;
             let reached = ends.proxy.take().zip(sandbox.reach(rung));
@@ -296,7 +305,7 @@ async fn attempt(
     let Some(ran) = ran else { return Ok(None) };
     let mut result = ExecResult { quarantined: found, notes, ..ran };
     (result.denials, result.denials_untold) =
-        denied::denials(&result, request, sandbox, rung, protection, tried).await;
+        denied::denials(&result, request, sandbox, rung, protection, tried, orders.hearing.as_ref()).await;
     Ok(Some(result))
 }
 
@@ -308,6 +317,7 @@ async fn start(
     plan: Plan,
     program: &OsStr,
     bounds: &Bounds,
+    way_in: Option<Arc<WayIn>>,
 ) -> Result<Spawned, ExecError> {
     let spawn = Spawn {
         helper: sandbox.helper().clone(),
@@ -320,6 +330,7 @@ async fn start(
         standby: sandbox.standby().cloned(),
         observe: sandbox.explain() == Explain::Always && rung.expected.level != Level::None,
         proxied: rung.mediated,
+        way_in: way_in.filter(|_| rung.expected.level != Level::None),
     };
     let spawned = spawner::on_lasting_thread(move || spawn::spawn(spawn))
         .await

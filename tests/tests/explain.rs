@@ -7,6 +7,8 @@
 mod kept_up_with;
 #[path = "explain/learn.rs"]
 mod learn;
+#[path = "explain/overheard.rs"]
+mod overheard;
 #[path = "explain/projects.rs"]
 mod projects;
 #[path = "explain/unnoticed.rs"]
@@ -27,6 +29,10 @@ use learn::{
     what_was_typed_beside_is_told, without_views_it_takes_a_word,
 };
 use nix::errno::Errno;
+use overheard::{
+    it_arrives_as_it_was_written, what_a_command_says_is_told_to_whoever_reads_it,
+    who_never_reads_is_not_waited_for_without_end,
+};
 use projects::{cargo, npm, pip};
 use serde_json::Value;
 use unnoticed::{
@@ -57,6 +63,9 @@ cases_by_level!(
     what_is_made_does_not_hide_that_it_was_missing,
     caches_are_found_where_they_are,
     what_was_typed_beside_is_told,
+    what_a_command_says_is_told_to_whoever_reads_it,
+    it_arrives_as_it_was_written,
+    who_never_reads_is_not_waited_for_without_end,
 );
 cases_at!(Namespaces; the_network_and_sockets_take_words, a_profile_is_written_beside_the_rest, cargo, npm, pip);
 cases!(

@@ -8,6 +8,7 @@ mod prompt;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use codex_agent::approval::{Approvals, Rules, Standing};
 use codex_agent::context::Window;
@@ -145,7 +146,7 @@ pub(crate) fn exec(args: &ExecArgs) -> i32 {
         // It was done, and nobody took what was to be shown.
         Some(signal) => exit_code::SIGNAL_BASE + signal as i32,
         None => {
-            if takes_complaints() {
+            if takes_complaints(Duration::ZERO) {
                 render::complaint("nobody reads what is written: not all of it was taken");
             }
             code

@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use codex_arg0::AliasDirectory;
+use codex_core::config::Explain;
 use codex_core::denial::{Denial, Operation};
 use codex_core::exec::{
-    Control, EarlyInit, ExecError, ExecRequest, ExecResult, Outcome, Sandbox, Signals as SignalsFor, Stdio,
-    begin_early, process_exec_tool_call, watch,
+    Control, EarlyInit, ExecError, ExecRequest, ExecResult, Outcome, Overheard, Sandbox,
+    Signals as SignalsFor, Stdio, begin_early, process_exec_tool_call, watch,
 };
 use codex_core::output::OutputBudget;
 use codex_linux_sandbox::{Footing, Network};
@@ -25,6 +27,9 @@ use crate::signals::{Shares, Signals};
 use crate::{last_failed, terminal, world};
 
 mod session;
+
+/// How long a standard error that takes nothing is waited for, where we have something to say.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `typed` is all that was, the program's name first.
 pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>, typed: &[OsString]) -> i32 {
@@ -67,12 +72,14 @@ pub(crate) struct Begun {
     as_a_job: bool,
     /// Namespaces take longer than all that, and are made meanwhile.
     early: Option<EarlyInit>,
+    /// What hears the command that will stand on them.
+    overheard: Option<Overheard>,
 }
 
 impl Begun {
     pub(super) fn begin(shares: Shares) -> Result<Self, Errno> {
         let as_a_job = shares == Shares::Streams { as_a_job: true };
-        Ok(Self { signals: Signals::block(shares)?, as_a_job, early: None })
+        Ok(Self { signals: Signals::block(shares)?, as_a_job, early: None, overheard: None })
     }
 
     /// Begins to make namespaces where what was typed looks as if they will be needed. Where that proves wrong, or they
@@ -80,7 +87,12 @@ impl Begun {
     pub(crate) fn early(arguments: &[OsString]) -> Option<Self> {
         let footing = guess(arguments)?;
         let mut begun = Self::begin(Shares::streams()).ok()?;
-        begun.early = begin_early(footing, begun.signals.callers);
+        begun.overheard = Overheard::begin();
+        let early = || begin_early(footing, begun.signals.callers);
+        begun.early = match &begun.overheard {
+            Some(overheard) => overheard.lend(early),
+            None => early(),
+        };
         Some(begun)
     }
 }
@@ -177,17 +189,22 @@ pub(super) fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString
 fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun, typed: &[OsString]) -> i32 {
     let Prepared { sandbox, mut request } = prepared;
     let sandbox = &sandbox;
-    let Begun { signals, as_a_job, early } = begun;
+    let Begun { signals, as_a_job, early, mut overheard } = begun;
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,
     };
-    request.early = early;
     request.stops_with_the_command = as_a_job;
     request.signals = SignalsFor::Inherit(signals.callers);
     if args.pty {
         return in_a_terminal(args, sandbox, request, &signals, &runtime, typed);
     }
+    if request.stdio == Stdio::Inherit && early.is_none() {
+        let is_asked = sandbox.is_restricted() && sandbox.explain() != Explain::Never;
+        overheard = overheard.or_else(Overheard::begin).filter(|_| is_asked);
+    }
+    request.early = early;
+    request.overheard = overheard;
     let cancellation = request.cancellation.clone();
     let (forward, forwarded) = unbounded_channel();
     request.control = Some(forwarded);
@@ -248,10 +265,12 @@ fn in_a_terminal(
     };
     match runtime.block_on(session::run(request, sandbox, signals, passage)) {
         // Whoever takes no output takes no complaint: nobody would read it, and it would wait for ever.
-        Ok(session) if session.stuck && !terminal::takes_complaints() => match session.answer.as_ref() {
-            Ok(result) => exit_code(result, session.ended_by),
-            Err(error) => exit_code::of_request(error),
-        },
+        Ok(session) if session.stuck && !terminal::takes_complaints(Duration::ZERO) => {
+            match session.answer.as_ref() {
+                Ok(result) => exit_code(result, session.ended_by),
+                Err(error) => exit_code::of_request(error),
+            }
+        }
         Ok(session) => {
             let ended_by = session.ended_by;
             let answer = session.answer.as_ref();
@@ -281,6 +300,10 @@ fn tell(
                 render::denials(&result.denials);
             }
             if printed == exit_code::SUCCESS { exit_code(result, ended_by) } else { printed }
+        }
+        // Whoever takes nothing would let us wait for ever.
+        Ok(result) if result.outcome.exit_code() != 0 && !terminal::takes_complaints(PATIENCE) => {
+            exit_code(result, ended_by)
         }
         Ok(result) => {
             if let Some(line) = unsaid(result) {
@@ -331,8 +354,10 @@ async fn listen(signals: &Signals, route: &Route, ended_by: &mut Option<Signal>)
                     *ended_by = Some(received.signal);
                     // A signal of the terminal has reached the command already or, where it left our process group, the process
                     // beside it, which passes it on.
-                    let control = Control::Signal(received.signal as i32);
-                    if !received.from_terminal && forward.send(control).is_err() {
+                    let signal = received.signal as i32;
+                    let control =
+                        if received.from_terminal { Control::Seen(signal) } else { Control::Signal(signal) };
+                    if forward.send(control).is_err() {
                         return;
                     }
                 }

@@ -61,6 +61,7 @@ impl Child {
     pub(super) fn control(&self, control: Control) {
         let done = match (control, &self.terminal) {
             (Control::Signal(signal), _) => return self.signal(signal),
+            (Control::Seen(_), _) => return,
             (Control::Interrupt, None) => return self.order(ORDER_INTERRUPT),
             (Control::Interrupt, Some(terminal)) => {
                 sys::signal_foreground(terminal.get_ref().as_fd(), Signal::SIGINT)

@@ -14,6 +14,7 @@ use super::mediation::{HostRefused, Mediation, RefusedHost};
 use super::observer::Observer;
 use super::offload::off_the_runtime;
 use super::outcome::{ExecResult, Outcome};
+use super::overheard::Hearing;
 use super::quarantine::{Quarantined, Why};
 use super::request::{ExecRequest, Stdio};
 use super::sandbox::Sandbox;
@@ -89,6 +90,7 @@ pub(super) async fn denials(
     rung: &Rung,
     protection: Option<Protection>,
     tried: Tried,
+    hearing: Option<&Hearing>,
 ) -> (Vec<Denial>, u64) {
     let succeeded = matches!(result.outcome, Outcome::Exited { code: 0 });
     let explain = sandbox.explain();
@@ -114,10 +116,11 @@ pub(super) async fn denials(
     if let Some(hit) = result.limit {
         fold.push(of_limit(hit.limit, hit.allowed, settings));
     }
-    let speaks = !succeeded && request.stdio != Stdio::Inherit && explain != Explain::Never;
+    let is_heard = request.stdio != Stdio::Inherit || hearing.is_some();
+    let speaks = !succeeded && is_heard && explain != Explain::Never;
     if (speaks || !tried.seen.is_empty() || !tried.hosts.is_empty()) && rung.expected.level != Level::None {
         // Places are looked up that the command named, and the disk may let wait.
-        let said = Said::of(result, request, sandbox, rung, protection);
+        let said = Said::of(result, request, sandbox, rung, protection, hearing);
         let attempts = tried.seen.iter().map(|seen| seen.attempt.count);
         let attempts =
             attempts.chain(tried.hosts.iter().map(|(_, host)| host.count)).fold(0, u64::saturating_add);
@@ -150,6 +153,7 @@ impl Said {
         sandbox: &Sandbox,
         rung: &Rung,
         protection: Option<Protection>,
+        hearing: Option<&Hearing>,
     ) -> Self {
         // Without a directory of its own, the command ran where we are.
         let here = || std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"));
@@ -160,6 +164,9 @@ impl Said {
             // What is missing in between ends a line.
             text.push(b'\n');
             text.extend_from_slice(&output.tail);
+        }
+        if let Some(hearing) = hearing {
+            text.extend_from_slice(&hearing.said());
         }
         Self {
             outcome: result.outcome.clone(),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ExecError;
 use super::noted::Labels;
+use super::overheard::Overheard;
 use super::streams::Sinks;
 use super::terminal::TerminalSize;
 use crate::limits::ResourceLimits;
@@ -100,6 +101,8 @@ pub enum Detach {
 pub enum Control {
     /// To send it a signal by its number: the command itself, not what it has started.
     Signal(i32),
+    /// That a signal by its number has reached the command already, and whoever waits beside it: nothing is sent.
+    Seen(i32),
     /// To interrupt it as Ctrl-C would: the process group in the foreground of its terminal or, where it has none, the
     /// process group that it leads.
     Interrupt,
@@ -154,6 +157,9 @@ pub struct ExecRequest {
     /// Namespaces that were made ahead, for whoever has one thread and a command that shares its streams. Used where they
     /// are what the command takes.
     pub early: Option<EarlyInit>,
+    /// What hears a command that shares the caller's streams, where it [can be](Overheard::begin), for its
+    /// [denials](super::ExecResult::denials).
+    pub overheard: Option<Overheard>,
 }
 
 impl ExecRequest {
@@ -180,6 +186,7 @@ impl ExecRequest {
             stops_with_the_command: false,
             labels: Labels::default(),
             early: None,
+            overheard: None,
         }
     }
 

@@ -273,7 +273,8 @@ impl Sandbox {
     }
 
     /// How it is found out what was refused.
-    pub(super) fn explain(&self) -> Explain {
+    #[must_use]
+    pub fn explain(&self) -> Explain {
         self.0.options.explain
     }
 

@@ -26,6 +26,7 @@ use super::child::{Child, Stands, child};
 use super::error::ExecError;
 use super::observer::Observer;
 use super::options::Helper;
+use super::overheard::WayIn;
 use super::request::{Signals, Stdio};
 use super::standby::Standby;
 use super::sys::{self, Fork};
@@ -62,6 +63,8 @@ pub(super) struct Spawn {
     pub(super) observe: bool,
     /// Whether somebody answers what it asks of hosts outside.
     pub(super) proxied: bool,
+    /// What the command has for its standard error, where it is overheard.
+    pub(super) way_in: Option<Arc<WayIn>>,
 }
 
 /// Our ends of what the helper and the command read and write.
@@ -96,6 +99,13 @@ pub(super) enum Spawned {
 /// Starts the helper. To be called on a thread that lasts.
 pub(super) fn spawn(mut spawn: Spawn) -> Result<Spawned, ExecError> {
     spawn.invocation.parent = Some(getpid().as_raw());
+    match spawn.way_in.take() {
+        Some(way_in) => way_in.lend(|| begin(spawn)),
+        None => begin(spawn),
+    }
+}
+
+fn begin(mut spawn: Spawn) -> Result<Spawned, ExecError> {
     match (&spawn.helper, spawn.stdio, spawn.signals) {
         (Helper::ThisProgram, Stdio::Inherit, Signals::Inherit(signals)) => match fork(&mut spawn, signals) {
             Err(ExecError::Helper { errno: Errno::EDEADLK, .. }) => execute(spawn),

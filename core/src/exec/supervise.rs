@@ -29,6 +29,7 @@ use super::error::ExecError;
 use super::input::{Input, Sink};
 use super::left_behind::LeftBehind;
 use super::outcome::{ResourceUsage, Stop};
+use super::overheard::Hearing;
 use super::process::State;
 use super::request::{CallLimits, Control, Detach};
 use super::spawn::Streams as Ends;
@@ -62,6 +63,8 @@ pub(super) struct Orders {
     pub(super) stops: Arc<Notify>,
     /// Where it is said how far the command has come.
     pub(super) state: watch::Sender<State>,
+    /// What is heard of a command that has the caller's own streams.
+    pub(super) hearing: Option<Hearing>,
 }
 
 /// How far the end has come.
@@ -207,6 +210,7 @@ impl<'a> Run<'a> {
                     self.stop(Stop::Resource(exceeded));
                 }
                 () = tend(self.warden) => {}
+                () = hear(&mut self.orders.hearing) => {}
             }
         }
     }
@@ -372,6 +376,25 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Hands on what the command has written to a reader who may be slow: as long as it takes, as the command would have waited
+    /// without us. A command that was ended, or a caller who wants to go on, leaves it.
+    async fn hand_on_the_rest(&mut self) {
+        let was_stopped = self.phase.why().is_some();
+        let Orders { hearing: Some(hearing), control, cancellation, .. } = &mut *self.orders else { return };
+        let enough = async {
+            tokio::select! {
+                () = tokio::time::sleep(KILL_PATIENCE), if was_stopped => {}
+                () = cancellation.cancelled(), if !was_stopped => {}
+                () = signalled(control) => {}
+            }
+        };
+        tokio::select! {
+            biased;
+            () = hearing.rest() => {}
+            () = enough => {}
+        }
+    }
+
     /// Ends what is left, and collects it.
     pub(super) async fn finish(mut self) -> Seen {
         // Whatever ended the wait: what was written by now is read.
@@ -393,6 +416,7 @@ impl<'a> Run<'a> {
         }
         // A process that could not be killed is collected when it lets itself be, by whoever the child is dropped to.
         let status = if self.gone { self.child.reap().ok() } else { None };
+        self.hand_on_the_rest().await;
         self.told.read();
         // Where nothing has run it may begin anew, and those who follow with it.
         let failed = self.told.records().iter().any(|record| matches!(record, Record::Failed { .. }));
@@ -426,6 +450,14 @@ async fn above(meter: &mut Option<Meter>) -> Exceeded {
     }
 }
 
+/// Never ready where nothing is overheard.
+async fn hear(hearing: &mut Option<Hearing>) {
+    match hearing {
+        Some(hearing) => hearing.tend().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn write(input: &mut Option<Input>) {
     match input {
         Some(input) => input.write().await,
@@ -438,6 +470,11 @@ async fn at(instant: Option<Instant>) {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
     }
+}
+
+/// Waits until the caller hands on a signal.
+async fn signalled(control: &mut Option<UnboundedReceiver<Control>>) {
+    while !matches!(next(control).await, Control::Signal(_) | Control::Seen(_)) {}
 }
 
 /// What the caller wants next. Never ready where there is nothing to come.

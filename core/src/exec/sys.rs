@@ -115,6 +115,21 @@ pub(super) fn watch_both(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd
         .map_err(std::io::Error::from)
 }
 
+/// Lets the runtime wait until a descriptor can be written without waiting.
+///
+/// # Errors
+///
+/// As [`watch`].
+///
+/// # Panics
+///
+/// As [`watch`].
+pub(super) fn watch_writable(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // JUSTIFICATION: as below.
+    // SAFETY: as below.
+    unsafe { AsyncFd::register_with_interest(descriptor, Interest::WRITABLE) }.map_err(std::io::Error::from)
+}
+
 /// Lets the runtime wait until a descriptor becomes readable.
 ///
 /// # Errors

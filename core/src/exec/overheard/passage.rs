@@ -1,0 +1,155 @@
+//! A pipe of ours, and where what comes from it goes.
+
+use std::io::ErrorKind;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::{read, write};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::Onward;
+use crate::exec::error::ExecError;
+use crate::exec::sys;
+use crate::output::{Capture, OutputBudget};
+
+/// How much is taken at a time.
+const CHUNK: usize = 16 * 1024;
+/// As much as a pipe holds where nobody asked for more: `/proc/sys/fs/pipe-max-size` bounds what the command can ask for.
+const MOST_IN_A_PIPE: usize = 1024 * 1024;
+/// How much a pipe takes as a whole or not at all, whoever else writes to it: `PIPE_BUF` of `pipe(7)`.
+const WHOLE: usize = 4096;
+
+#[cfg(test)]
+mod tests;
+
+/// What passes through this process.
+pub(in crate::exec) struct Passage {
+    /// Nothing once nobody takes what comes: then the command finds its reader gone, as it would without us.
+    tap: Option<AsyncFd<OwnedFd>>,
+    onward: AsyncFd<OwnedFd>,
+    is_socket: bool,
+    /// What has come and was not taken yet, from `taken` on.
+    waiting: Vec<u8>,
+    taken: usize,
+    heard: Capture,
+}
+
+impl Passage {
+    pub(super) fn begin(tap: OwnedFd, onward: Onward) -> Result<Self, ExecError> {
+        let watching = |error: std::io::Error| ExecError::Prepare {
+            call: "epoll_ctl",
+            errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+        };
+        let (onward, is_socket) = match onward {
+            Onward::Pipe(pipe) => (pipe, false),
+            Onward::Socket(socket) => (socket, true),
+        };
+        Ok(Self {
+            tap: Some(sys::watch(tap).map_err(watching)?),
+            onward: sys::watch_writable(onward).map_err(watching)?,
+            is_socket,
+            waiting: Vec::new(),
+            taken: 0,
+            heard: Capture::new(OutputBudget::default()),
+        })
+    }
+
+    /// Waits until something has come, or is taken, and hands on what it can. Never ready once nobody takes it.
+    pub(super) async fn tend(&mut self) {
+        let Some(tap) = &self.tap else { return std::future::pending().await };
+        if self.waiting.is_empty() {
+            let ready = tap.readable().await.is_ok();
+            if !ready || !self.take(|tap, chunk| tap.try_io(Interest::READABLE, |tap| Ok(read(tap, chunk)?)))
+            {
+                return;
+            }
+        } else if self.onward.writable().await.is_err() {
+            return self.give_up();
+        }
+        self.hand_on();
+    }
+
+    /// Hands on what is in the pipe at this moment, for as long as it takes. To be called when nobody writes to it any more.
+    pub(super) async fn rest(&mut self) {
+        let mut come = 0;
+        loop {
+            self.hand_on();
+            if self.tap.is_none() {
+                return;
+            }
+            if !self.waiting.is_empty() {
+                if self.onward.writable().await.is_err() {
+                    return self.give_up();
+                }
+                continue;
+            }
+            // Past the runtime, which only knows of what it was told before. Not more than there can be, should somebody write on.
+            if come >= MOST_IN_A_PIPE || !self.take(|tap, chunk| Ok(read(tap.get_ref(), chunk)?)) {
+                return;
+            }
+            come += self.waiting.len();
+        }
+    }
+
+    /// The beginning and the end of what has come.
+    pub(super) fn heard(&self) -> Vec<u8> {
+        let heard = self.heard.snapshot();
+        let mut said = heard.head;
+        if !heard.tail.is_empty() {
+            // What is missing in between ends a line.
+            said.push(b'\n');
+            said.extend_from_slice(&heard.tail);
+        }
+        said
+    }
+
+    /// Takes a chunk. Says whether there was one.
+    fn take(&mut self, take: impl FnOnce(&AsyncFd<OwnedFd>, &mut [u8]) -> std::io::Result<usize>) -> bool {
+        let Some(tap) = &self.tap else { return false };
+        self.waiting.resize(CHUNK, 0);
+        let count = take(tap, &mut self.waiting).unwrap_or(0);
+        self.waiting.truncate(count);
+        self.heard.push(&self.waiting);
+        count > 0
+    }
+
+    /// Hands on as much as is taken without waiting.
+    fn hand_on(&mut self) {
+        while let Some(left) = self.waiting.get(self.taken..).filter(|left| !left.is_empty()) {
+            let piece = first_lines(left);
+            let given = self.onward.try_io(Interest::WRITABLE, |onward| {
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                let given = if self.is_socket {
+                    send(onward.as_raw_fd(), piece, flags)
+                } else {
+                    write(onward, piece)
+                };
+                Ok(given?)
+            });
+            match given {
+                Ok(count) => self.taken += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_nobody_reads) => return self.give_up(),
+            }
+        }
+        self.waiting.clear();
+        self.taken = 0;
+    }
+
+    fn give_up(&mut self) {
+        self.tap = None;
+        self.waiting.clear();
+        self.taken = 0;
+    }
+}
+
+/// What is written at once: whole lines as far as they fit, so that no other writer comes between the beginning and the end of
+/// one.
+fn first_lines(bytes: &[u8]) -> &[u8] {
+    let fits = bytes.get(..WHOLE.min(bytes.len())).unwrap_or_default();
+    let lines = memchr::memrchr(b'\n', fits).map_or(fits.len(), |newline| newline + 1);
+    fits.get(..lines).unwrap_or_default()
+}
