@@ -12,32 +12,36 @@
 //!
 //! Streams are read on throughout.
 
+mod ending;
+mod waits;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_linux_sandbox::{Ending, PidFd, Record};
+use codex_linux_sandbox::{PidFd, Record};
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::accounting::{Exceeded, Meter};
+use super::accounting::Meter;
 use super::child::Child;
 use super::error::ExecError;
 use super::input::{Input, Sink};
-use super::left_behind::LeftBehind;
-use super::outcome::{ResourceUsage, Stop};
+use super::outcome::Stop;
 use super::overheard::Hearing;
 use super::process::State;
 use super::request::{CallLimits, Control, Detach};
 use super::spawn::Streams as Ends;
-use super::streams::{Kept, Sinks, Streams};
+use super::streams::{Sinks, Streams};
 use super::sys;
 use super::told::Told;
 use super::warden::Warden;
-use crate::output::{Feed, SpillReport};
+use crate::output::Feed;
+pub(super) use ending::Seen;
+use waits::{above, at, hear, next, tend, write};
 
 /// How long streams are read on after everything was killed: what it wrote is in the pipes by then.
 const DRAIN_AFTER_KILL: Duration = Duration::from_millis(100);
@@ -110,18 +114,6 @@ pub(super) struct Run<'a> {
     /// Whether the call has returned, and what was left goes on.
     lingers: bool,
     last_byte: Instant,
-}
-
-/// Everything that was seen of a run.
-pub(super) struct Seen {
-    pub(super) status: Option<(Ending, ResourceUsage)>,
-    pub(super) stopped: Option<Stop>,
-    pub(super) ended: Instant,
-    pub(super) kept: Kept,
-    pub(super) spill: Option<SpillReport>,
-    pub(super) streams_left_open: bool,
-    pub(super) left_behind: Vec<LeftBehind>,
-    pub(super) records: Vec<Record>,
 }
 
 impl<'a> Run<'a> {
@@ -354,136 +346,4 @@ impl<'a> Run<'a> {
     pub(super) const fn state(&self) -> &watch::Sender<State> {
         &self.orders.state
     }
-
-    /// Whether something of the command's goes on, and is to.
-    pub(super) fn goes_on(&self) -> bool {
-        self.orders.detach == Detach::Keep && self.phase == Phase::Running && !self.gone && self.others
-    }
-
-    /// What is known now, while something goes on.
-    pub(super) fn seen_so_far(&mut self) -> Seen {
-        self.lingers = true;
-        self.streams.take_what_is_there();
-        Seen {
-            status: None,
-            stopped: self.phase.why(),
-            ended: self.ended.unwrap_or_else(Instant::now),
-            kept: self.streams.snapshot(),
-            spill: None,
-            streams_left_open: !self.streams.are_closed(),
-            left_behind: self.child.others(),
-            records: self.told.records().to_vec(),
-        }
-    }
-
-    /// Hands on what the command has written to a reader who may be slow: as long as it takes, as the command would have waited
-    /// without us. A command that was ended, or a caller who wants to go on, leaves it.
-    async fn hand_on_the_rest(&mut self) {
-        let was_stopped = self.phase.why().is_some();
-        let Orders { hearing: Some(hearing), control, cancellation, .. } = &mut *self.orders else { return };
-        let enough = async {
-            tokio::select! {
-                () = tokio::time::sleep(KILL_PATIENCE), if was_stopped => {}
-                () = cancellation.cancelled(), if !was_stopped => {}
-                () = signalled(control) => {}
-            }
-        };
-        tokio::select! {
-            biased;
-            () = hearing.rest() => {}
-            () = enough => {}
-        }
-    }
-
-    /// Ends what is left, and collects it.
-    pub(super) async fn finish(mut self) -> Seen {
-        // Whatever ended the wait: what was written by now is read.
-        self.streams.take_what_is_there();
-        let streams_left_open = !self.streams.are_closed();
-        let was_left = !self.gone && (self.others || streams_left_open);
-        let left_behind =
-            if self.phase == Phase::Running && was_left { self.child.others() } else { Vec::new() };
-        if self.ended.is_some() && !self.gone {
-            // Otherwise it is ending by itself.
-            if was_left {
-                self.child.kill_tree();
-            }
-            self.gone = tokio::time::timeout(KILL_PATIENCE, self.pidfd.readable()).await.is_ok();
-            if !self.gone {
-                self.child.kill_hard();
-                self.gone = tokio::time::timeout(LAST_PATIENCE, self.pidfd.readable()).await.is_ok();
-            }
-        }
-        // A process that could not be killed is collected when it lets itself be, by whoever the child is dropped to.
-        let status = if self.gone { self.child.reap().ok() } else { None };
-        self.hand_on_the_rest().await;
-        self.told.read();
-        // Where nothing has run it may begin anew, and those who follow with it.
-        let failed = self.told.records().iter().any(|record| matches!(record, Record::Failed { .. }));
-        let (kept, spill) = self.streams.finish(!failed).await;
-        Seen {
-            status,
-            stopped: self.phase.why(),
-            ended: self.ended.unwrap_or_else(Instant::now),
-            kept,
-            spill,
-            streams_left_open,
-            left_behind,
-            records: self.told.into_records(),
-        }
-    }
-}
-
-/// Never ready: what is to be done is done on the way.
-async fn tend(warden: &mut Option<Warden>) {
-    match warden {
-        Some(warden) => warden.tend().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Never ready where nothing is limited that has to be watched.
-async fn above(meter: &mut Option<Meter>) -> Exceeded {
-    match meter {
-        Some(meter) => meter.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Never ready where nothing is overheard.
-async fn hear(hearing: &mut Option<Hearing>) {
-    match hearing {
-        Some(hearing) => hearing.tend().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn write(input: &mut Option<Input>) {
-    match input {
-        Some(input) => input.write().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits until the caller hands on a signal.
-async fn signalled(control: &mut Option<UnboundedReceiver<Control>>) {
-    while !matches!(next(control).await, Control::Signal(_) | Control::Seen(_)) {}
-}
-
-/// What the caller wants next. Never ready where there is nothing to come.
-async fn next(control: &mut Option<UnboundedReceiver<Control>>) -> Control {
-    if let Some(wishes) = control {
-        if let Some(wish) = wishes.recv().await {
-            return wish;
-        }
-        *control = None;
-    }
-    std::future::pending().await
 }
