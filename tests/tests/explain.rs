@@ -30,8 +30,8 @@ use learn::{
 };
 use nix::errno::Errno;
 use overheard::{
-    it_arrives_as_it_was_written, what_a_command_says_is_told_to_whoever_reads_it,
-    who_never_reads_is_not_waited_for_without_end,
+    at_a_terminal_arguments_name_the_host, it_arrives_as_it_was_written,
+    what_a_command_says_is_told_to_whoever_reads_it, who_never_reads_is_not_waited_for_without_end,
 };
 use projects::{cargo, npm, pip};
 use serde_json::Value;
@@ -67,7 +67,7 @@ cases_by_level!(
     it_arrives_as_it_was_written,
     who_never_reads_is_not_waited_for_without_end,
 );
-cases_at!(Namespaces; the_network_and_sockets_take_words, a_profile_is_written_beside_the_rest, cargo, npm, pip);
+cases_at!(Namespaces; at_a_terminal_arguments_name_the_host, the_network_and_sockets_take_words, a_profile_is_written_beside_the_rest, cargo, npm, pip);
 cases!(
     where_nobody_can_observe_the_report_says_so,
     what_nobody_saw_is_not_called_nothing,

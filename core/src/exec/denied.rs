@@ -27,6 +27,9 @@ use crate::enforcement::Level;
 use crate::limits::Limit;
 use crate::policy::{Protection, host_and_port};
 
+/// What the C library says of it.
+const NO_NAME_SERVER: &[u8] = b"Temporary failure in name resolution";
+
 /// What was seen of a call, by whoever saw it.
 #[derive(Debug, Default)]
 pub(super) struct Tried {
@@ -191,8 +194,15 @@ impl Said {
             tried.seen.iter().filter_map(|seen| confirm(seen, &judge, &self.rung.plan, &self.argv));
         let mut denials: Vec<Denial> = confirmed.collect();
         denials.extend(tried.hosts.iter().map(|(first_ms, host)| of_host(host, *first_ms, &judge)));
-        if speaks {
-            let ended = Ended { outcome: &self.outcome, text: &self.text, argv: &self.argv, cwd: &self.cwd };
+        // Where nobody hears the command, it was seen that a name could not be looked up, and its arguments may say which.
+        let looked_up = denials.iter().any(is_of_a_name_server);
+        let text: Option<&[u8]> = match (speaks, looked_up) {
+            (true, _) => Some(&self.text),
+            (false, true) => Some(NO_NAME_SERVER),
+            (false, false) => None,
+        };
+        if let Some(text) = text {
+            let ended = Ended { outcome: &self.outcome, text, argv: &self.argv, cwd: &self.cwd };
             let says_more = |likely: &Denial| {
                 let same = |exact: &Denial| {
                     exact.operation == likely.operation
@@ -202,7 +212,7 @@ impl Said {
                 };
                 // Somebody may be named whose name could not even be looked up. All else would have been seen.
                 let is_a_name = likely.operation == Operation::Connect && likely.target != THE_NETWORK;
-                (is_a_name || !tried.whole) && !denials.iter().any(same)
+                (is_a_name || (speaks && !tried.whole)) && !denials.iter().any(same)
             };
             let likely: Vec<Denial> = explain(&ended, &judge).into_iter().filter(says_more).collect();
             // Whom a name server was asked for in vain is told by name, and opening the network is no answer to it.

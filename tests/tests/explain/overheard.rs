@@ -87,3 +87,30 @@ pub(super) fn who_never_reads_is_not_waited_for_without_end(scene: &Scene) {
         assert_eq!(run.text(), code, "{}", run.describe());
     }
 }
+
+/// At a terminal nobody hears the command, but a name server that was asked in vain was seen, and the arguments say for whom.
+pub(super) fn at_a_terminal_arguments_name_the_host(scene: &Scene) {
+    let (Some(script), Some(_python)) = (require_tool("script"), require_tool("python3")) else { return };
+    let ask = |port: u16, url: &str| {
+        let asks = format!(
+            "python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect((\"192.0.2.1\", {port}))' {url}"
+        );
+        let line = scene.under(Policy::WorkspaceWrite).shell(&asks).shell_line();
+        scene.under(Policy::Bare).command(&script, ["-qec", &line, "/dev/null"]).run()
+    };
+    let named = ask(53, "https://example.org/x");
+    let line = "codex: denied: connect example.org:443 (P2, likely): ";
+    let told = named.text();
+    assert!(
+        told.contains(line) && told.contains("--allow-host example.org:443 would"),
+        "{}",
+        named.describe()
+    );
+    assert!(!told.contains("192.0.2.1:53"), "{}", named.describe());
+    // No name server, or nobody named: what was seen, and no more.
+    for (port, url) in [(54, "https://example.org/x"), (53, "")] {
+        let run = ask(port, url);
+        let line = format!("codex: denied: connect 192.0.2.1:{port} (ENETUNREACH, P2): ");
+        assert!(run.text().contains(&line) && !run.text().contains("example"), "{}", run.describe());
+    }
+}
