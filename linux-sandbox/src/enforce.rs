@@ -64,13 +64,18 @@ pub(crate) fn limit(limits: &Limits) -> Result<(), SetupError> {
     limits::apply(limits)
 }
 
-/// What a plan would hold on a kernel with this Landlock ABI, for whoever wants to know before it is applied.
+/// What a plan would hold on a kernel with this Landlock ABI, in the cgroup that this process is in, for whoever wants to know
+/// before it is applied.
 pub(crate) fn expected(plan: &Plan, abi: u8) -> Enforced {
     if plan.is_unrestricted() {
         return Enforced { limits: limits::held(plan), ..Enforced::NOTHING };
     }
     let handled = Handled::by(plan, abi);
-    enforced(plan, abi, &handled, UnixSockets::of(plan, abi), privileges::kept())
+    let mut expected = enforced(plan, abi, &handled, UnixSockets::of(plan, abi), privileges::kept());
+    if plan.uses_namespaces() {
+        expected.namespaces &= !mounts::left_out();
+    }
+    expected
 }
 
 fn enforced(

@@ -36,8 +36,8 @@ pub fn probe_namespaces() -> Result<(), SetupError> {
             let tried = gate
                 .pass()
                 .and_then(|_| enforce::enter_namespaces(Footing::of(&plan)))
-                .and_then(|ground| ground.arrange(&plan));
-            let record = tried.map_or_else(|error| Record::from(&error).to_line(), |()| b"\n".to_vec());
+                .and_then(|ground| ground.arrange(&plan, None));
+            let record = tried.map_or_else(|error| Record::from(&error).to_line(), |_| b"\n".to_vec());
             let told = File::from(tell).write_all(&record);
             sys::exit_now(i32::from(told.is_err()));
         }

@@ -276,9 +276,12 @@ fn take_environment(
 fn confine_inside(invocation: &Invocation, ground: Ground) -> Result<Enforced, SetupError> {
     // Where we are now is below mounts that are about to be covered.
     let here = current_directory();
-    ground.arrange(&invocation.plan)?;
     // One that was removed has no name, and nothing in it.
-    finish_confining(invocation, invocation.directory.clone().or(here.ok()))
+    let directory = invocation.directory.clone().or(here.ok());
+    let left_out = ground.arrange(&invocation.plan, directory.as_deref())?;
+    let mut enforced = finish_confining(invocation, directory)?;
+    enforced.namespaces &= !left_out;
+    Ok(enforced)
 }
 
 /// Everything between the command's own process and `execve(2)`, in order.

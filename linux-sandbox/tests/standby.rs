@@ -2,8 +2,10 @@
 //!
 //! These tests look at the children of the whole process, so that they are in a program of their own and take turns.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic, and says so")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by a panic, and says so")]
 
+#[path = "harness/groups.rs"]
+mod groups;
 #[path = "harness/runs.rs"]
 mod runs;
 
@@ -25,6 +27,7 @@ use codex_core::policy::SandboxPolicy;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::unistd::{geteuid, pipe2};
 
+use groups::{Group, TO_THE_TOPS};
 use runs::{HELPER, PATIENCE, READ_ONLY, options, prepare, request, run, shell, succeed, workspace_write};
 
 fn turn() -> MutexGuard<'static, ()> {
@@ -100,6 +103,27 @@ fn a_call_in_it_is_like_any_other() {
         assert_eq!(kept.enforcement.level, Level::Namespaces);
         assert!(!children("self").contains(&made), "the call was not made in what was ready");
     }
+    drop(sandbox);
+    nothing_is_left();
+}
+
+/// Where a waiting process was put, there the command is at the top: the namespace is made when it knows what to run.
+#[test]
+fn the_group_that_it_was_put_into_is_the_top_one() {
+    let _turn = turn();
+    let Some(group) = Group::make("standby") else { return };
+    let sandbox = ready(&READ_ONLY, "/".as_ref(), options());
+    sandbox.stand_by();
+    let made = waiting();
+    let inside = children(&made).into_iter().next().unwrap();
+    let move_it = TO_THE_TOPS.replace("self", &inside).replace("$$", &inside);
+    let script = format!("{move_it} echo {inside} > \"$1\"/cgroup.procs");
+    let moved = Command::new("sh").args(["-c", &script, "sh"]).arg(&group.path).status();
+    assert!(moved.unwrap().success());
+    let result =
+        run(shell(&format!("grep ^0:: /proc/self/cgroup; ls -d '{}'/*/", group.top.display())), &sandbox);
+    let seen = String::from_utf8_lossy(&result.stdout.head);
+    assert_eq!(seen, "0::/\n", "the call was made in what was ready, and no group is below its own");
     drop(sandbox);
     nothing_is_left();
 }

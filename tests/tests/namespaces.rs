@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a suite reports by failing")]
 
+#[path = "namespaces/groups.rs"]
+mod groups;
 #[path = "namespaces/messages.rs"]
 mod messages;
 
@@ -25,6 +27,9 @@ cases_at!(Namespaces;
     a_device_that_is_a_stream_keeps_its_metadata,
     shared_memory_is_private,
     messages_are_private,
+    groups_are_found_where_they_are_said_to_be,
+    groups_are_only_read,
+    groups_that_are_hidden,
     sockets_work_inside,
     nothing_comes_in,
     unix_sockets_that_are_allowed,
@@ -40,6 +45,18 @@ const ENOENT: Expect = Expect::Fails(&[Errno::ENOENT]);
 
 fn messages_are_private(scene: &Scene) {
     messages::judge(scene);
+}
+
+fn groups_are_found_where_they_are_said_to_be(scene: &Scene) {
+    groups::are_found(scene);
+}
+
+fn groups_are_only_read(scene: &Scene) {
+    groups::are_only_read(scene);
+}
+
+fn groups_that_are_hidden(scene: &Scene) {
+    groups::that_are_hidden(scene);
 }
 
 /// The policies with files of their own to protect.

@@ -6,6 +6,7 @@
 
 mod covers;
 mod devices;
+mod groups;
 mod memory;
 mod places;
 mod streams;
@@ -13,6 +14,7 @@ mod terminals;
 mod view;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -22,6 +24,7 @@ use super::limits;
 use crate::error::{SetupError, Step};
 use crate::plan::{Footing, Plan, Writes};
 use crate::sys::{self, MountAttributes};
+use groups::Group;
 use memory::Memory;
 use places::Arrangement;
 use terminals::Terminal;
@@ -63,8 +66,11 @@ pub(super) fn prepare(footing: Footing) -> Result<Ground, SetupError> {
 }
 
 impl Ground {
-    /// Arranges what the command sees under a plan.
-    pub(crate) fn arrange(self, plan: &Plan) -> Result<(), SetupError> {
+    /// Arranges what the command sees under a plan, where it starts in this directory. Yields the namespaces that are left
+    /// out, as `CLONE_NEW*` bits.
+    pub(crate) fn arrange(self, plan: &Plan, directory: Option<&Path>) -> Result<u64, SetupError> {
+        let group = Group::own();
+        group.become_top()?;
         let trees: &[_] = match &plan.writes {
             Writes::Beneath(trees) => trees,
             Writes::Everywhere => &[],
@@ -84,6 +90,7 @@ impl Ground {
             }
         }
         arrangement.apply(&self.memory)?;
+        group.show(plan, directory);
         if let Some(bytes) = plan.limits.shm {
             self.memory.limit(bytes)?;
         }
@@ -93,8 +100,14 @@ impl Ground {
         if plan.view.is_some() {
             streams::refuse_files()?;
         }
-        streams::reopen(&self.terminals)
+        streams::reopen(&self.terminals)?;
+        Ok(group.left_out())
     }
+}
+
+/// The namespaces that a sandbox of this process's would be left without, as `CLONE_NEW*` bits.
+pub(super) fn left_out() -> u64 {
+    Group::own().left_out()
 }
 
 /// `/proc` of the new PID namespace: no process outside is in it. Read-only, since much of what root could write there is

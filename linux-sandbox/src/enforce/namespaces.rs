@@ -18,7 +18,7 @@ use crate::plan::{Footing, Network, Plan};
 use crate::sys;
 
 const NEW_MOUNT: u64 = 0x2_0000;
-const NEW_CGROUP: u64 = 0x200_0000;
+pub(crate) const NEW_CGROUP: u64 = 0x200_0000;
 const NEW_UTS: u64 = 0x400_0000;
 const NEW_IPC: u64 = 0x800_0000;
 const NEW_USER: u64 = 0x1000_0000;
@@ -43,6 +43,9 @@ const fn on(footing: Footing) -> u64 {
 /// The namespaces that only a fork can enter first. The process outside waits for these; the rest takes ten times as
 /// long, and the first process makes it for itself.
 const FORKED: u64 = NEW_USER | NEW_PID;
+
+/// The namespace that is made last: a process that waits for its orders may be put into another cgroup before they come.
+const LATE: u64 = NEW_CGROUP;
 
 /// Which side of the fork this is.
 #[derive(Debug)]
@@ -141,8 +144,7 @@ impl Gate {
         set_pdeathsig(Signal::SIGKILL)
             .map_err(|errno| SetupError::call(Step::ParentDeath, "prctl(PR_SET_PDEATHSIG)", errno))?;
         // Who is who in them can be said meanwhile.
-        sys::unshare(on(self.footing) & !FORKED)
-            .map_err(|errno| SetupError::call(Step::Namespaces, "unshare", errno))?;
+        enter(on(self.footing) & !FORKED & !LATE)?;
         let mut word = [0];
         let mut pipe = File::from(self.pipe);
         let length = pipe.read(&mut word).map_err(|error| {
@@ -156,6 +158,11 @@ impl Gate {
             _ => Err(SetupError::condition(Step::ParentDeath, "read", "the process outside has ended")),
         }
     }
+}
+
+/// Makes namespaces of these kinds, as `CLONE_NEW*` bits, and enters them.
+pub(super) fn enter(kinds: u64) -> Result<(), SetupError> {
+    sys::unshare(kinds).map_err(|errno| SetupError::call(Step::Namespaces, "unshare", errno))
 }
 
 /// Tells the user namespace who we are outside. Groups can't be told without privileges outside, and then none can be

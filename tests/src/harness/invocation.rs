@@ -23,6 +23,8 @@ pub struct Invocation {
     pub(super) directory: PathBuf,
     probe: PathBuf,
     launch: Vec<OsString>,
+    /// Whether it is launched by whoever runs the tests, and becomes its own identity on the way.
+    becomes: bool,
     input: Input,
 }
 
@@ -59,6 +61,7 @@ impl Invocation {
             directory: scene_root.join("workspace"),
             probe,
             launch: Vec::new(),
+            becomes: false,
             input: Input::Null,
         }
     }
@@ -105,6 +108,16 @@ impl Invocation {
         self
     }
 
+    /// Enters control groups first, by their `cgroup.procs`, with the rights of whoever runs the tests.
+    pub fn in_groups<'f>(mut self, files: impl IntoIterator<Item = &'f Path>) -> Self {
+        self.launch.extend(files.into_iter().flat_map(|file| [OsString::from("--cgroup"), file.into()]));
+        if let Some(id) = self.identity.switch_to() {
+            self.launch.extend(["--user".into(), id.to_string().into()]);
+            self.becomes = true;
+        }
+        self
+    }
+
     /// The command as one line for a shell, to run it inside of something else.
     #[must_use]
     pub fn shell_line(&self) -> String {
@@ -147,7 +160,7 @@ impl Invocation {
             .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if let Some(id) = self.identity.switch_to() {
+        if let Some(id) = self.identity.switch_to().filter(|_| !self.becomes) {
             // The standard library drops the supplementary groups with the uid.
             command.uid(id).gid(id);
         }

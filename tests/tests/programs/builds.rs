@@ -37,7 +37,7 @@ pub(crate) fn java(scene: &Scene) {
         writes("javac and java", "sh", r#"set -e
 echo 'public class Hello { public static void main(String[] a) throws Exception {
   Thread t = new Thread(() -> System.out.println("from a thread")); t.start(); t.join(); } }' > Hello.java
-javac -d . Hello.java && java -cp . Hello"#, "from a thread"),
+javac -d . Hello.java && java -XshowSettings:system -version > settings 2>&1 && java -cp . Hello"#, "from a thread"),
         sockets("java, sockets", "sh", r#"set -e
 echo 'import java.net.*; public class Talk { public static void main(String[] a) throws Exception {
   ServerSocket s = new ServerSocket(0, 1, InetAddress.getLoopbackAddress());

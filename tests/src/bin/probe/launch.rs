@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, close, setsid};
+use nix::unistd::{ForkResult, Gid, Uid, close, setgid, setgroups, setsid, setuid};
 
 use crate::processes::open_as;
 use crate::raw::{Word, dispose, exec, fork, syscall};
@@ -63,6 +63,13 @@ fn set(option: &str, value: &str) -> Result<(), Failure> {
             syscall(libc::SYS_setpriority, &mut [Word::Number(0), Word::Number(0), Word::Number(nice)])?;
         }
         "--limit" => limit(value).ok_or_else(broken)??,
+        "--cgroup" => std::fs::write(value, "0")?,
+        "--user" => {
+            let id = value.parse().map_err(|_| broken())?;
+            setgroups(&[])?;
+            setgid(Gid::from_raw(id))?;
+            setuid(Uid::from_raw(id))?;
+        }
         "--close" => close(value.parse::<i32>().map_err(|_| broken())?)?,
         "--open-read" | "--open-write" => {
             let (number, path) = value.split_once('=').ok_or_else(broken)?;
