@@ -279,6 +279,9 @@ fn the_rule_names_its_line(scene: &Scene) {
     assert_eq!(answer["rule"]["line"], 2);
     let text = scene.codex(["debug", "why", "write", "file"]).run().expect_code(1).text();
     assert!(text.starts_with("denied: write file\n") && text.contains("config.toml:2"), "{text}");
+    let outside = scene.outside().display().to_string();
+    let words = ["debug", "why", "--json", "--full-auto", "--add-dir", &outside, "create", "/usr/file"];
+    assert_eq!(json(&scene.codex(words).run().expect_code(1))["rule"]["origin"], "--add-dir");
     let allowed = scene.codex(["debug", "why", "read", "file"]).run().expect_code(0).text();
     assert!(allowed.starts_with("allowed: read file\n"), "{allowed}");
 }

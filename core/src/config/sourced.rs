@@ -73,6 +73,16 @@ impl<T> SourcedList<T> {
         self.items.iter().map(|item| &item.value)
     }
 
+    /// What made the list as a whole what it is: where it was last replaced, or the first flag that added to it where nobody
+    /// set it. What is refused because it is in no item is refused by this.
+    #[must_use]
+    pub fn origin_of_all(&self) -> &Origin {
+        match (&self.origin, self.items.first()) {
+            (Origin::Default, Some(first)) => &first.origin,
+            (origin, _) => origin,
+        }
+    }
+
     /// Whether there is no item.
     #[must_use]
     pub fn is_empty(&self) -> bool {

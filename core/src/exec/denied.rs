@@ -235,7 +235,8 @@ fn is_of_a_name_server(denial: &Denial) -> bool {
 fn of_host(refused: &RefusedHost, first_ms: f64, judge: &Judge<'_>) -> Denial {
     let RefusedHost { host, port, why, count, .. } = refused;
     let target = host_and_port(host, *port);
-    let hosts = || Some(Rule::new("sandbox.allow_hosts", &judge.settings.sandbox.allow_hosts.origin));
+    let allowed = judge.settings.sandbox.allow_hosts.origin_of_all();
+    let hosts = || Some(Rule::new("sandbox.allow_hosts", allowed));
     let unnamed = |why: &str| Denial {
         risk: Some(why.to_owned()),
         first_ms: Some(first_ms),

@@ -48,6 +48,8 @@ sys.exit(int(code))
         let setting = &denial["allow"]["setting"];
         assert!(setting.is_null() || setting == "sandbox.allow_hosts", "{denial}");
         assert_eq!(denial["rule"]["setting"], "sandbox.allow_hosts", "{denial}");
+        // The one host that is allowed is so by the flag.
+        assert_eq!(denial["rule"]["origin"], "--allow-host", "{denial}");
         let fixed = [&denial["operation"], &denial["certainty"], &denial["promise"], &denial["errno"]];
         assert_eq!(fixed, [&json!("connect"), &json!("exact"), &json!("P2"), &Value::Null], "{denial}");
     }

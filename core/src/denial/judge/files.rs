@@ -197,7 +197,7 @@ impl Judge<'_> {
             let origin = &workspace.exclude_slash_tmp.origin;
             return Rule::new("sandbox_workspace_write.exclude_slash_tmp", origin);
         }
-        Rule::new("sandbox_workspace_write.writable_roots", &workspace.writable_roots.origin)
+        Rule::new("sandbox_workspace_write.writable_roots", workspace.writable_roots.origin_of_all())
     }
 
     fn rule_on_metadata(&self, place: &Path) -> Rule {

@@ -194,7 +194,7 @@ pub(super) fn unix(judge: &Judge<'_>, path: &Path) -> Result<Verdict, Errno> {
         promise: Some("P2"),
         rule: Some(Rule::new(
             "sandbox.allow_unix_sockets",
-            &judge.settings.sandbox.allow_unix_sockets.origin,
+            judge.settings.sandbox.allow_unix_sockets.origin_of_all(),
         )),
         errno: Some(errno),
         resolved: Some(place),
