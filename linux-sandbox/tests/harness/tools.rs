@@ -15,8 +15,13 @@ pub(crate) fn skip(what: &str) {
     eprintln!("\n=== SKIPPED: {what} ===\n");
 }
 
+/// The tools that the suites need, one a line; CI installs them.
+const TOOLS: &str = include_str!("../../../tests/tools.txt");
+
 /// Where a program is, if it is installed.
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let listed = TOOLS.lines().filter_map(|line| line.split_whitespace().next()).any(|tool| tool == name);
+    assert!(listed, "{name} is not in tests/tools.txt, so CI would not install it");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found =
         std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file());
