@@ -89,13 +89,18 @@ pub(crate) fn json(value: &impl serde::Serialize) -> i32 {
 /// How many denials are told after a command; all of them are in the JSON.
 const MOST_DENIALS: usize = 8;
 
-/// What was refused, in a few lines on standard error.
-pub(crate) fn denials(denials: &[Denial]) {
+/// What was refused, in a few lines on standard error. `untold` is [`ExecResult::denials_untold`].
+///
+/// [`ExecResult::denials_untold`]: codex_core::exec::ExecResult::denials_untold
+pub(crate) fn denials(denials: &[Denial], untold: u64) {
     for line in lines(denials).iter().take(MOST_DENIALS) {
         complaint(&format!("denied: {line}"));
     }
     if let Some(more) = denials.len().checked_sub(MOST_DENIALS).filter(|more| *more > 0) {
         complaint(&format!("denied: {more} more"));
+    }
+    if untold > 0 {
+        complaint(&format!("{untold} more may have been denied, of which no more is known"));
     }
 }
 

@@ -316,6 +316,16 @@ fn a_flood_is_counted_and_bounded(scene: &Scene) {
     let told: u64 = found.iter().filter_map(|denial| denial["count"].as_u64()).sum();
     let untold = json(&run)["denials_untold"].as_u64();
     assert_eq!(untold.map(|untold| told + untold), Some(150 + 700), "{}", run.describe());
+    // Eight lines, and how many there are beside them.
+    let said = run.error_text();
+    let last: Vec<&str> = said.lines().rev().take(2).collect();
+    let unknown =
+        format!("codex: {} more may have been denied, of which no more is known", untold.unwrap_or_default());
+    assert_eq!(
+        (last, said.lines().count()),
+        (vec![unknown.as_str(), "codex: denied: 56 more"], 10),
+        "{said}"
+    );
 }
 
 fn where_nobody_can_observe_the_report_says_so(scene: &Scene) {

@@ -297,7 +297,7 @@ fn tell(
         Ok(result) if args.json => {
             let printed = render::json(result);
             if !args.quiet {
-                render::denials(&result.denials);
+                render::denials(&result.denials, result.denials_untold);
             }
             if printed == exit_code::SUCCESS { exit_code(result, ended_by) } else { printed }
         }
@@ -322,7 +322,7 @@ fn tell(
             };
             if !args.quiet {
                 let unsaid: Vec<Denial> = result.denials.iter().filter(unsaid).cloned().collect();
-                render::denials(&unsaid);
+                render::denials(&unsaid, result.denials_untold);
                 // A script reads what it knows; a person may wonder whether it was the sandbox.
                 if remembered && unsaid.is_empty() && terminal::is_read() {
                     render::explainable(&result.enforcement);
