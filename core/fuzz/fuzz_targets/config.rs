@@ -3,7 +3,7 @@
 //!
 //! An input is the user's file, an override and a project's file, with a byte 0xff between them, which no text holds.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::fs;
 use std::path::Path;
@@ -60,3 +60,7 @@ fuzz_target!(|input: &[u8]| {
         }
     }
 });
+
+/// Where nobody fuzzes, the target is only checked.
+#[cfg(not(fuzzing))]
+fn main() {}

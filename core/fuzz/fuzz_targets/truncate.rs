@@ -3,7 +3,7 @@
 //!
 //! An input begins with what is captured, and two budgets.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use codex_core::output::{Capture, OutputBudget, StreamText, TextBudget};
 use libfuzzer_sys::fuzz_target;
@@ -21,11 +21,14 @@ fn check(text: &StreamText, stream: &[u8]) {
     } else if !stream.contains(&b'[') && !stream.windows(3).any(|bytes| bytes == "…".as_bytes()) {
         // Nothing that looks like the line that we add.
         assert!(text.text.matches("[…").count() <= 1);
-        if let (Some((first, _)), Some((_, last))) = (text.text.split_once("[…"), text.text.split_once("…]\n"))
+        if let (Some((first, _)), Some((_, last))) =
+            (text.text.split_once("[…"), text.text.split_once("…]\n"))
             && !text.lossy_utf8
         {
             let first = first.as_bytes();
-            assert!(stream.starts_with(first) || stream.starts_with(first.strip_suffix(b"\n").unwrap_or(first)));
+            assert!(
+                stream.starts_with(first) || stream.starts_with(first.strip_suffix(b"\n").unwrap_or(first))
+            );
             assert!(stream.ends_with(last.as_bytes()));
         }
     }
@@ -33,7 +36,8 @@ fn check(text: &StreamText, stream: &[u8]) {
 
 fuzz_target!(|input: &[u8]| {
     let [kept, lines, a, b, c, d, e, f, stream @ ..] = input else { return };
-    let mut capture = Capture::new(OutputBudget { bytes: usize::from(*kept) * 4, lines: usize::from(*lines) });
+    let mut capture =
+        Capture::new(OutputBudget { bytes: usize::from(*kept) * 4, lines: usize::from(*lines) });
     stream.chunks(7).for_each(|chunk| capture.push(chunk));
     let mut text = capture.finish().text();
     check(&text, stream);
@@ -46,3 +50,7 @@ fuzz_target!(|input: &[u8]| {
         check(&text, stream);
     }
 });
+
+/// Where nobody fuzzes, the target is only checked.
+#[cfg(not(fuzzing))]
+fn main() {}

@@ -1,11 +1,12 @@
 //! Arbitrary text as the parameters of each method, and as a `file:` URI.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use codex_exec_server::protocol::{
-    AttachParams, CancelParams, ChangeParams, CopyParams, ExplainParams, FileUri, HandleParams, InitializeParams, OpenParams,
-    PathParams, ProcessParams, ReadBlockParams, ReadParams, ReadSpillParams, ResizeParams, SignalParams, StartParams, WalkParams,
-    WatchParams, WriteBlockParams, WriteFileParams, WriteParams,
+    AttachParams, CancelParams, ChangeParams, CopyParams, ExplainParams, FileUri, HandleParams,
+    InitializeParams, OpenParams, PathParams, ProcessParams, ReadBlockParams, ReadParams, ReadSpillParams,
+    ResizeParams, SignalParams, StartParams, WalkParams, WatchParams, WriteBlockParams, WriteFileParams,
+    WriteParams,
 };
 
 fn read<T: serde::de::DeserializeOwned + serde::Serialize>(text: &str) {
@@ -42,3 +43,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         assert_eq!(FileUri::parse(&uri.to_string()).as_ref(), Ok(&uri));
     }
 });
+
+/// Where nobody fuzzes, the target is only checked.
+#[cfg(not(fuzzing))]
+fn main() {}
