@@ -41,9 +41,8 @@ mod warden;
 
 use std::ffi::OsStr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use codex_linux_sandbox::{Plan, Record, Step};
+use codex_linux_sandbox::{Plan, Step};
 use nix::errno::Errno;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -72,10 +71,10 @@ pub use terminal::TerminalSize;
 
 use crate::config::Explain;
 use crate::enforcement::Level;
-use crate::output::{Capture, Feed, OutputBudget};
+use crate::output::Feed;
 use bounds::Bounds;
 use denied::Tried;
-use ended::{outcome, setup_failed};
+use ended::{nothing_ran, result, setup_failed, too_large};
 use input::Input;
 use level::Rung;
 use mediation::Mediation;
@@ -84,7 +83,7 @@ use offload::off_the_runtime;
 use overheard::{Hearing, WayIn};
 use process::State;
 use spawn::{Spawn, Spawned};
-use supervise::{Orders, Run, Seen};
+use supervise::{Orders, Run};
 use warden::Warden;
 
 /// Runs one command under a sandbox, to its end.
@@ -351,88 +350,5 @@ const fn processes_beside(plan: &Plan, stdio: Stdio) -> u64 {
         Stdio::Inherit => 1,
         // The relay enters, and takes it along.
         Stdio::Capture | Stdio::Piped | Stdio::Terminal(_) => 2,
-    }
-}
-
-/// What there is to say of a run.
-fn result(
-    sandbox: &Sandbox,
-    rung: &Rung,
-    bounds: &Bounds,
-    started: Instant,
-    seen: Seen,
-    usage: Option<&CgroupUsage>,
-) -> ExecResult {
-    let enforced = seen.records.iter().find_map(|record| match record {
-        Record::Enforced(enforced) => Some(enforced),
-        Record::Failed { .. }
-        | Record::Exec { .. }
-        | Record::Executed
-        | Record::Refused(_)
-        | Record::Untold { .. }
-        | Record::Ended { .. }
-        | Record::Full
-        | Record::Stopped
-        | Record::Continued => None,
-    });
-    let outcome = outcome(&seen);
-    let rusage = seen.status.map(|(_, usage)| usage);
-    let limit = bounds.hit(enforced, &outcome, seen.stopped, rusage.as_ref(), usage);
-    ExecResult {
-        outcome,
-        limit,
-        duration: seen.ended - started,
-        enforcement: enforced
-            .map_or_else(|| rung.expected.clone(), |enforced| sandbox.enforcement(rung, bounds, enforced)),
-        rusage,
-        memory_peak: usage.and_then(|usage| usage.memory_peak),
-        replay: None,
-        stdout: seen.kept.stdout,
-        stderr: seen.kept.stderr,
-        output: seen.kept.output,
-        view: seen.kept.view,
-        spill: seen.spill,
-        streams_left_open: seen.streams_left_open,
-        left_behind: seen.left_behind,
-        quarantined: Vec::new(),
-        notes: Vec::new(),
-        denials: Vec::new(),
-        denials_untold: 0,
-    }
-}
-
-/// Arguments and environment that no program can be given.
-fn too_large(program: &OsStr) -> Outcome {
-    let error =
-        codex_linux_sandbox::ExecError::NotExecutable { program: program.to_owned(), errno: Errno::E2BIG };
-    Outcome::NotExecuted {
-        exit_code: error.exit_code(),
-        errno: Some(Errno::E2BIG),
-        message: error.to_string(),
-    }
-}
-
-/// The result of a call that did not come as far as a process.
-fn nothing_ran(outcome: Outcome, rung: &Rung, budget: OutputBudget) -> ExecResult {
-    let nothing = || Capture::new(budget).finish();
-    ExecResult {
-        outcome,
-        duration: Duration::ZERO,
-        stdout: nothing(),
-        stderr: nothing(),
-        output: nothing(),
-        view: None,
-        spill: None,
-        streams_left_open: false,
-        left_behind: Vec::new(),
-        enforcement: rung.expected.clone(),
-        limit: None,
-        rusage: None,
-        memory_peak: None,
-        replay: None,
-        quarantined: Vec::new(),
-        notes: Vec::new(),
-        denials: Vec::new(),
-        denials_untold: 0,
     }
 }
