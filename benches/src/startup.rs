@@ -27,6 +27,7 @@ pub(crate) fn measure(programs: &Programs) -> Outcome<Table> {
         Case::command("`codex --version`", programs.codex([OsStr::new("--version")])),
         Case::command("`codex sandbox -- true`, level namespaces", programs.sandbox(&[NAMESPACES])),
         Case::command("… `--network`", programs.sandbox(&[NAMESPACES, "--network"])),
+        Case::command("… standard error a pipe", overheard(programs)),
         Case::command("… `--full-auto`", in_workspace(programs, NAMESPACES)),
         called("… called from a running agent", Isolation::Namespaces, false, programs, &runtime)?,
         called("… which keeps one ready", Isolation::Namespaces, true, programs, &runtime)?,
@@ -71,6 +72,13 @@ pub(crate) fn measure(programs: &Programs) -> Outcome<Table> {
         ]);
     }
     Ok(table)
+}
+
+/// Passes through `codex` what the command says.
+fn overheard(programs: &Programs) -> std::process::Command {
+    let mut command = programs.sandbox(&[NAMESPACES]);
+    command.stderr(std::process::Stdio::piped());
+    command
 }
 
 fn without_home(programs: &Programs) -> std::process::Command {
