@@ -265,6 +265,12 @@ proptest! {
         prop_assert!(!text.chars().any(|char| char.is_control() && char != '\n' && char != '\t'), "{text:?}");
     }
 
+}
+
+proptest! {
+    // Each case is hundreds of lines, or hundreds of kilobytes.
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
     #[test]
     fn many_lines_fold_as_a_slow_reader_would(lines in prop::collection::vec("(a|bb|warning: long line){1}", 0..300)) {
         let stream: String = lines.iter().map(|line| format!("{line}\n")).collect();
