@@ -3,7 +3,7 @@
 //! ```text
 //! settings, resolved policy, level ─▶ judge ──────────────┐
 //! what a failed command said ─▶ oracle/message ─▶ oracle ─┼▶ fold ─▶ denials
-//! what an observer or the broker saw ─▶ seen ─────────────┘   ▲
+//! what an observer, the broker or kernel_log saw ─▶ seen ─┘   ▲
 //! what our own code decided (quarantine, limits) ─────────────┘
 //! ```
 //!
@@ -15,6 +15,7 @@ mod dwelling;
 mod fold;
 mod grant;
 pub mod judge;
+pub mod kernel_log;
 mod last_failed;
 mod learn;
 pub mod oracle;

@@ -6,9 +6,7 @@ mod limits;
 
 use std::borrow::Cow;
 
-use codex_linux_sandbox::{
-    Capabilities, Enforced, Isolation, Network, Observation, Plan, UnixSockets, Writes,
-};
+use codex_linux_sandbox::{Capabilities, Enforced, Isolation, Network, Plan, UnixSockets, Writes};
 use serde::Serialize;
 
 pub use explanation::{Explanation, ExplanationKind};
@@ -198,7 +196,7 @@ impl Enforcement {
                 Holding { guarantee, hold, why: Cow::Borrowed(why) }
             })
             .collect();
-        let explanation = Explanation::of(Explain::default(), level, None);
+        let explanation = Explanation::of(Explain::default(), level, None, false);
         Self { level, mechanisms: Mechanisms::of(enforced), promises, limits: Vec::new(), explanation }
     }
 
@@ -226,10 +224,12 @@ impl Enforcement {
         self
     }
 
-    /// The same where this is asked for, and this came of it.
+    /// The same where this is asked for, and this is what a helper has reported, if one has.
     #[must_use]
-    pub fn with_explanation(mut self, asked: Explain, observation: Option<Observation>) -> Self {
-        self.explanation = Explanation::of(asked, self.level, observation);
+    pub fn with_explanation(mut self, asked: Explain, found: Option<&Enforced>) -> Self {
+        let observation = found.map(|enforced| enforced.observation);
+        let logged = found.is_some_and(|enforced| enforced.logged.is_some());
+        self.explanation = Explanation::of(asked, self.level, observation, logged);
         self
     }
 

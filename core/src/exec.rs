@@ -14,6 +14,7 @@ mod denied;
 mod ended;
 mod error;
 mod input;
+mod kernel_log;
 mod left_behind;
 mod level;
 mod limit_hit;
@@ -42,7 +43,7 @@ mod warden;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use codex_linux_sandbox::{Plan, Step};
+use codex_linux_sandbox::{Invocation, Plan, Step};
 use nix::errno::Errno;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -76,6 +77,7 @@ use bounds::Bounds;
 use denied::Tried;
 use ended::{nothing_ran, result, setup_failed, too_large};
 use input::Input;
+use kernel_log::KernelLog;
 use level::Rung;
 use mediation::Mediation;
 use noted::NotedCall;
@@ -258,8 +260,10 @@ async fn attempt(
     };
     let budget = request.budget;
     let mut tried = Tried::default();
-    let way_in = orders.hearing.as_ref().and_then(Hearing::way_in);
-    let ran = match start(request, sandbox, rung, plan, program, &bounds, way_in).await? {
+    let mut log = KernelLog::begin(sandbox.explain(), rung, sandbox.helper(), orders.started);
+    let listeners =
+        Listeners { way_in: orders.hearing.as_ref().and_then(Hearing::way_in), log_refusals: log.is_some() };
+    let ran = match start(request, sandbox, rung, plan, program, &bounds, listeners).await? {
         Spawned::Started(child, mut ends, observer) => {
             let started = orders.started;
             let reached = ends.proxy.take().zip(sandbox.reach(rung));
@@ -268,7 +272,10 @@ async fn attempt(
             sinks.feed.clone_from(&orders.feed);
             let meter = bounds.meter(child.root(), stdio);
             let mut run = Run::new(child, ends, sinks, orders, &mut warden, meter)?;
-            run.watch().await;
+            if let Some(log) = &mut log {
+                log.follow(run.logged());
+            }
+            watch_and_listen(&mut run, &mut log).await;
             let mut answered = None;
             if run.goes_on() {
                 let seen = run.seen_so_far();
@@ -276,7 +283,7 @@ async fn attempt(
                 let result = ExecResult { notes: notes.clone(), ..result };
                 answered = Some(run.state().clone());
                 give(run.state(), Ok(result));
-                run.watch().await;
+                watch_and_listen(&mut run, &mut log).await;
             }
             let seen = run.finish().await;
             tried = Tried::of(&seen.records, observer.as_ref(), started);
@@ -288,6 +295,10 @@ async fn attempt(
             let mut result = result(sandbox, rung, &bounds, started, seen, usage.as_ref());
             if observer.as_ref().is_some_and(|observer| observer.took_along(&result.outcome)) {
                 result.outcome = Outcome::ObserverEnded;
+            }
+            if let Some(log) = log {
+                let wanted = answered.is_none() && tried.lacks(sandbox.explain(), &result.outcome);
+                tried.add_logged(log.finish(started + result.duration, wanted).await);
             }
             result.replay = replay;
             bounds.end().await;
@@ -308,6 +319,26 @@ async fn attempt(
     Ok(Some(result))
 }
 
+/// Waits for the run to end, and listens to the kernel's log meanwhile.
+async fn watch_and_listen(run: &mut Run<'_>, log: &mut Option<KernelLog>) {
+    match log {
+        Some(log) => tokio::select! {
+            biased;
+            () = run.watch() => {}
+            never = log.listen() => match never {},
+        },
+        None => run.watch().await,
+    }
+}
+
+/// Who hears of the command besides its streams.
+struct Listeners {
+    /// By which what it writes to standard error comes by, where it is overheard.
+    way_in: Option<Arc<WayIn>>,
+    /// Whether the kernel's log is listened to.
+    log_refusals: bool,
+}
+
 /// Starts the command under a plan.
 async fn start(
     request: &mut ExecRequest,
@@ -316,11 +347,12 @@ async fn start(
     plan: Plan,
     program: &OsStr,
     bounds: &Bounds,
-    way_in: Option<Arc<WayIn>>,
+    Listeners { way_in, log_refusals }: Listeners,
 ) -> Result<Spawned, ExecError> {
+    let invocation = sandbox.invocation(plan, request, program, bounds.means());
     let spawn = Spawn {
         helper: sandbox.helper().clone(),
-        invocation: sandbox.invocation(plan, request, program, bounds.means()),
+        invocation: Invocation { log_refusals, ..invocation },
         env: rung.environment(request.env.clone()),
         stdio: request.stdio,
         signals: request.signals,

@@ -11,6 +11,8 @@ pub(crate) mod walk;
 
 use std::os::fd::OwnedFd;
 
+use nix::unistd::getpid;
+
 use crate::broker::UnixSockets;
 use crate::error::SetupError;
 use crate::plan::{Footing, Limits, Plan};
@@ -28,9 +30,9 @@ pub(crate) fn enter_namespaces(footing: Footing) -> Result<Ground, SetupError> {
     Ok(ground)
 }
 
-/// Applies the plan to this process and tells what holds. Irreversible: a failure leaves the process half confined, and
-/// its only way on is to end.
-pub(crate) fn enforce(plan: &Plan) -> Result<Enforced, SetupError> {
+/// Applies the plan to this process and tells what holds. Where asked to, what Landlock refuses is logged by the kernel.
+/// Irreversible: a failure leaves the process half confined, and its only way on is to end.
+pub(crate) fn enforce(plan: &Plan, log_refusals: bool) -> Result<Enforced, SetupError> {
     if plan.is_unrestricted() {
         return Ok(Enforced { limits: limits::held(plan), ..Enforced::NOTHING });
     }
@@ -40,10 +42,12 @@ pub(crate) fn enforce(plan: &Plan) -> Result<Enforced, SetupError> {
     let unix_sockets = UnixSockets::of(plan, abi);
     let capabilities = privileges::give_up(unix_sockets == UnixSockets::Broker)?;
     // Landlock before seccomp: the filter has no reason to let Landlock's own calls through for us.
-    let handled = landlock::restrict(plan, abi)?;
+    let log_refusals = log_refusals && abi >= landlock::LOGS_SINCE;
+    let handled = landlock::restrict(plan, abi, log_refusals)?;
     // seccomp last, so that no step before it has to get past it.
     seccomp::install(plan, unix_sockets)?;
-    Ok(enforced(plan, abi, &handled, unix_sockets, capabilities))
+    let logged = (log_refusals && !handled.is_empty()).then(|| getpid().as_raw());
+    Ok(Enforced { logged, ..enforced(plan, abi, &handled, unix_sockets, capabilities) })
 }
 
 /// What is left to do in the command's own process where there is a broker, which has to be confined less: to be called
@@ -96,5 +100,6 @@ fn enforced(
         capabilities,
         limits: limits::held(plan),
         observation: Observation::NotAsked,
+        logged: None,
     }
 }

@@ -67,7 +67,7 @@ pub use shown::shown;
 pub use standby::StandbyOrders;
 pub use support::{
     AppArmor, Cause, Cgroup, Container, ContainerKind, Facts, Finding, Mechanism, Privileges, Remedy,
-    Support, UserNamespaces, findings, kernel_is_at_least,
+    Support, UserNamespaces, findings, has_capability, kernel_is_at_least,
 };
 pub use sys::{Ending, PidFd, share_arenas, take_listeners};
 

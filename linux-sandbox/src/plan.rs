@@ -325,6 +325,9 @@ pub struct Invocation {
     pub observer: Option<RawFd>,
     /// What becomes of what commands ask of hosts outside. Only for a plan with a network of its own.
     pub proxy: Proxy,
+    /// Whether what Landlock refuses is written to the kernel's audit log where auditing is on. Only for a plan without
+    /// namespaces, and from Landlock's ABI 7 on.
+    pub log_refusals: bool,
 }
 
 impl Invocation {
@@ -344,6 +347,7 @@ impl Invocation {
             cgroup: None,
             observer: None,
             proxy: Proxy::None,
+            log_refusals: false,
         }
     }
 }

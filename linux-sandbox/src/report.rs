@@ -71,6 +71,9 @@ pub struct Enforced {
     pub limits: u64,
     /// Whether somebody sees what is refused.
     pub observation: Observation,
+    /// The process whose Landlock domain writes what it refuses to the kernel's audit log, programs that it executes included, by
+    /// its number in the namespace of the caller. Nothing where that was not asked for, or there is no Landlock to do it.
+    pub logged: Option<i32>,
 }
 
 impl Enforced {
@@ -92,6 +95,7 @@ impl Enforced {
         capabilities: Capabilities::Untouched,
         limits: 0,
         observation: Observation::NotAsked,
+        logged: None,
     };
 }
 
@@ -210,6 +214,9 @@ impl Record {
                     Observation::Exact => line.text("observed", b"exactly"),
                     Observation::Refused(errno) => line.errno(Some(errno)),
                 }
+                if let Some(process) = enforced.logged {
+                    line.number("logged", u64::from(process.unsigned_abs()));
+                }
             }
             Self::Failed { step, call, target, errno, message } => {
                 line.word("failed");
@@ -307,6 +314,10 @@ impl Record {
                     (Some(b"exactly"), None) => Observation::Exact,
                     (None, Some(errno)) => Observation::Refused(errno),
                     _ => return None,
+                },
+                logged: match field("logged") {
+                    None => None,
+                    Some(_) => Some(number("logged")?.try_into().ok()?),
                 },
             })),
             b"failed" => Some(Self::Failed {

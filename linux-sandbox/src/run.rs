@@ -300,7 +300,7 @@ fn finish_confining(invocation: &Invocation, directory: Option<PathBuf>) -> Resu
             .map_err(|errno| SetupError::call(Step::Descriptors, "close_range", errno))?;
     }
     // 3. no_new_privs, capabilities, Landlock, seccomp. Limits come after that, in the command's own process.
-    enforce::enforce(&invocation.plan)
+    enforce::enforce(&invocation.plan, invocation.log_refusals)
 }
 
 /// Enters the cgroup that the parent has made, before there is anybody else to take along: what is started from here on

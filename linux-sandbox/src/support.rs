@@ -55,6 +55,14 @@ impl Support {
     }
 }
 
+/// Whether this thread has a capability in effect, by its number in `capabilities(7)`. In which user namespace that counts, it
+/// does not say.
+#[must_use]
+pub fn has_capability(number: u32) -> bool {
+    crate::sys::capabilities()
+        .is_ok_and(|held| held.effective.checked_shr(number).is_some_and(|bits| bits & 1 == 1))
+}
+
 /// Whether the running kernel calls itself this version or a later one. For what can't be asked for in any other way; a
 /// kernel whose name is no version is taken for an old one.
 #[must_use]

@@ -47,6 +47,7 @@ const CGROUP: &str = "--cgroup-fd";
 const OBSERVER: &str = "--observer-fd";
 const PROXY: &str = "--proxy-fd";
 const PROXY_OVER_ORDERS: &str = "--proxy-over-orders";
+const LOG_REFUSALS: &str = "--log-refusals";
 const KEEP_DESCRIPTORS: &str = "--keep-descriptors";
 const STAY_FOR_ALL: &str = "--stay-for-all";
 const TAKE_TERMINAL: &str = "--take-terminal";
@@ -127,6 +128,9 @@ pub enum WireError {
         "{PROXY} and {PROXY_OVER_ORDERS} need {ISOLATION} {ISOLATION_NAMESPACES} and a plan without {NETWORK_ALL}, one of them at most"
     )]
     NoNetworkForProxy,
+    /// Whose domain it would be is told by a number that is another one outside.
+    #[error("{LOG_REFUSALS} is for {ISOLATION} {ISOLATION_LANDLOCK}")]
+    LogsOfNamespaces,
     /// A working directory that is relative: it would depend on where the helper was started.
     #[error("{DIRECTORY} {path} is not absolute", path = shown(.0))]
     Directory(PathBuf),
@@ -188,6 +192,9 @@ pub fn encode(invocation: &Invocation) -> Vec<OsString> {
         Proxy::None => {}
         Proxy::Over(descriptor) => option(PROXY, descriptor.to_string().into()),
         Proxy::OverOrders => arguments.push(PROXY_OVER_ORDERS.into()),
+    }
+    if invocation.log_refusals {
+        arguments.push(LOG_REFUSALS.into());
     }
     if invocation.descriptors == Descriptors::Keep {
         arguments.push(KEEP_DESCRIPTORS.into());

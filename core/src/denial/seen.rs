@@ -38,8 +38,10 @@ pub fn confirm(seen: &Seen, judge: &Judge<'_>, plan: &Plan, argv: &[OsString]) -
         Act::Write => file(judge, Operation::Write, named, attempt.errno),
         Act::WriteOrCreate => file(judge, writing(named), named, attempt.errno),
         Act::Create => file(judge, Operation::Create, named, attempt.errno),
-        Act::CreateIn => in_directory(judge, named, attempt.errno),
+        Act::CreateIn => in_directory(judge, Operation::Create, named, attempt.errno),
         Act::Remove => file(judge, Operation::Remove, named, attempt.errno),
+        Act::RemoveIn => in_directory(judge, Operation::Remove, named, attempt.errno),
+        Act::RenameIn => in_directory(judge, Operation::Rename, named, attempt.errno),
         Act::Metadata => file(judge, Operation::Metadata, named, attempt.errno),
         Act::Rename => {
             let to = File { path: Path::new(attempt.second.as_ref()?), place: second_place };
@@ -168,11 +170,16 @@ fn device(judge: &Judge<'_>, path: &Path) -> Option<u64> {
     places.find_map(|place| place.symlink_metadata().ok()).map(|status| status.dev())
 }
 
-/// A file without a name was to be made in a directory.
-fn in_directory(judge: &Judge<'_>, directory: File<'_>, errno: Errno) -> Option<Denial> {
+/// A file without a name was to be made in a directory, or something was to be done to a name there that is not known.
+fn in_directory(
+    judge: &Judge<'_>,
+    operation: Operation,
+    directory: File<'_>,
+    errno: Errno,
+) -> Option<Denial> {
     let inside = |directory: &Path| directory.join("…");
     let (path, place) = (inside(directory.path), directory.place.map(inside));
-    let denial = file(judge, Operation::Create, File { path: &path, place: place.as_deref() }, errno)?;
+    let denial = file(judge, operation, File { path: &path, place: place.as_deref() }, errno)?;
     let resolved = denial.resolved_target.as_deref().and_then(|place| Path::new(place).parent());
     Some(Denial {
         resolved_target: resolved.map(|place| place.to_string_lossy().into_owned()),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use codex_linux_sandbox::{Observation, Record};
+use codex_linux_sandbox::{Attempt, Observation, Record};
 use nix::errno::Errno;
 use tokio::time::Instant;
 
@@ -78,6 +78,22 @@ impl Tried {
         self.untold = self.untold.saturating_add(untold);
     }
 
+    /// Whether it is to be told what was refused to a call that ended so, and not all of that was seen.
+    pub(super) const fn lacks(&self, explain: Explain, outcome: &Outcome) -> bool {
+        !self.whole && is_asked(explain, outcome)
+    }
+
+    /// Takes what the kernel's log has told, with times since the call began. Not where all was seen by somebody who tells
+    /// it better.
+    pub(super) fn add_logged(&mut self, (attempts, untold): (Vec<Attempt>, u64)) {
+        if !self.whole {
+            let since = |first: u64| super::outcome::milliseconds(Duration::from_nanos(first));
+            self.seen
+                .extend(attempts.into_iter().map(|attempt| Seen { first_ms: since(attempt.first), attempt }));
+            self.untold = self.untold.saturating_add(untold);
+        }
+    }
+
     /// All that was seen.
     pub(super) fn seen(&self) -> &[Seen] {
         &self.seen
@@ -97,12 +113,7 @@ pub(super) async fn denials(
 ) -> (Vec<Denial>, u64) {
     let succeeded = matches!(result.outcome, Outcome::Exited { code: 0 });
     let explain = sandbox.explain();
-    let is_asked = match explain {
-        Explain::Never => false,
-        Explain::OnFailure => !succeeded,
-        Explain::Always => true,
-    };
-    let tried = if is_asked { tried } else { Tried::default() };
+    let tried = if is_asked(explain, &result.outcome) { tried } else { Tried::default() };
     if succeeded
         && tried.seen.is_empty()
         && tried.hosts.is_empty()
@@ -135,6 +146,15 @@ pub(super) async fn denials(
     }
     let untold = untold.saturating_add(fold.dropped());
     (fold.finish(), untold)
+}
+
+/// Whether it is to be told what was refused to a call that ended so.
+const fn is_asked(explain: Explain, outcome: &Outcome) -> bool {
+    match explain {
+        Explain::Never => false,
+        Explain::OnFailure => !matches!(outcome, Outcome::Exited { code: 0 }),
+        Explain::Always => true,
+    }
 }
 
 /// What a failed command said, and all that it is judged by.

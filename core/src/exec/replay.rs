@@ -74,8 +74,8 @@ fn of(attempt: &Attempt, plan: &Plan) -> Option<OnlyHere> {
         Act::Read => Operation::Read,
         Act::Write | Act::WriteOrCreate => Operation::Write,
         Act::Create | Act::CreateIn => Operation::Create,
-        Act::Remove => Operation::Remove,
-        Act::Rename => Operation::Rename,
+        Act::Remove | Act::RemoveIn => Operation::Remove,
+        Act::Rename | Act::RenameIn => Operation::Rename,
         Act::Metadata => Operation::Metadata,
         Act::Connect | Act::Unix | Act::Signal | Act::Call => return None,
     };

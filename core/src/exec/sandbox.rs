@@ -288,7 +288,7 @@ impl Sandbox {
         Enforcement::of(&rung.plan, enforced, self.0.options.secrets_filtered)
             .with_hosts(rung.mediated, &self.0.places.hosts)
             .with_limits(&bounds.limits, enforced, bounds.means())
-            .with_explanation(self.explain(), Some(enforced.observation))
+            .with_explanation(self.explain(), Some(enforced))
     }
 
     /// What a command may use: the tighter of what the sandbox and its own request allow.

@@ -15,7 +15,7 @@
 mod ending;
 mod waits;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use codex_linux_sandbox::{PidFd, Record};
@@ -345,5 +345,10 @@ impl<'a> Run<'a> {
     /// Where it is said how far the command has come.
     pub(super) const fn state(&self) -> &watch::Sender<State> {
         &self.orders.state
+    }
+
+    /// Where it will be said whose Landlock domain writes to the kernel's log.
+    pub(super) fn logged(&self) -> Arc<OnceLock<i32>> {
+        self.told.logged()
     }
 }

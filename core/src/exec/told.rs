@@ -1,8 +1,9 @@
 //! What the helper says over the status pipe.
 
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
 
-use codex_linux_sandbox::{MAX_RECORD, Record};
+use codex_linux_sandbox::{Enforced, MAX_RECORD, Record};
 use nix::errno::Errno;
 use nix::unistd::read;
 use tokio::io::unix::AsyncFd;
@@ -26,6 +27,8 @@ pub(super) struct Told {
     refused: usize,
     /// Whether a signal has stopped the command, by what was said last.
     stopped: bool,
+    /// The process whose Landlock domain writes to the kernel's log, once that is said.
+    logged: Arc<OnceLock<i32>>,
 }
 
 impl Told {
@@ -36,6 +39,7 @@ impl Told {
             records: Vec::new(),
             refused: 0,
             stopped: false,
+            logged: Arc::default(),
         })
     }
 
@@ -82,7 +86,12 @@ impl Told {
                     self.records.push(record);
                 }
                 Some(Record::Refused(_) | Record::Untold { .. }) => {}
-                Some(record) if self.records.len() - self.refused < MOST_RECORDS => self.records.push(record),
+                Some(record) if self.records.len() - self.refused < MOST_RECORDS => {
+                    if let Record::Enforced(Enforced { logged: Some(process), .. }) = record {
+                        self.logged.get_or_init(|| process);
+                    }
+                    self.records.push(record);
+                }
                 Some(_) | None => {}
             }
         }
@@ -107,6 +116,11 @@ impl Told {
 
     pub(super) fn into_records(self) -> Vec<Record> {
         self.records
+    }
+
+    /// Where it will be said whose Landlock domain writes to the kernel's log.
+    pub(super) fn logged(&self) -> Arc<OnceLock<i32>> {
+        Arc::clone(&self.logged)
     }
 
     /// Whether a signal has stopped the command since this was asked last.

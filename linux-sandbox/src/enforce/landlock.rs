@@ -51,7 +51,15 @@ impl Handled {
             scopes: Scope::from_all(known),
         }
     }
+
+    /// Whether there is nothing to enforce.
+    pub(super) fn is_empty(&self) -> bool {
+        self.fs.is_empty() && self.net.is_empty() && self.scopes.is_empty()
+    }
 }
+
+/// The first ABI with flags for the audit log.
+pub(super) const LOGS_SINCE: u8 = 7;
 
 /// Rights that a writable tree does not give: device nodes belong to no workspace, and a device that stands in one
 /// gets no ioctl; a socket file in one may be the host's.
@@ -70,7 +78,9 @@ const PTS: &str = "/dev/pts";
 /// `DEVPTS_SUPER_MAGIC` of `linux/magic.h`.
 const DEVPTS_MAGIC: i64 = 0x1cd1;
 
-pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Handled, SetupError> {
+/// Confines this process. With `log`, for which the ABI has to be [`LOGS_SINCE`] at least, what is refused to programs that it
+/// executes is logged as well; the kernel logs what is refused to this one in any case.
+pub(super) fn restrict(plan: &Plan, abi: u8, log: bool) -> Result<Handled, SetupError> {
     if abi < plan.landlock_abi_needed() {
         return Err(SetupError::condition(
             Step::Landlock,
@@ -79,11 +89,12 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Handled, SetupError> {
              they are not)",
         ));
     }
-    let Handled { fs, net, scopes } = Handled::by(plan, abi);
-    if abi == 0 || fs.is_empty() && net.is_empty() && scopes.is_empty() {
+    let handled = Handled::by(plan, abi);
+    if abi == 0 || handled.is_empty() {
         // Namespaces hold what is asked for; there is no second wall to be had.
-        return Ok(Handled { fs, net, scopes });
+        return Ok(handled);
     }
+    let Handled { fs, net, scopes } = handled;
     // A hard requirement for everything: the rights were chosen for this ABI, so that whatever the kernel does not
     // take is an error, never a silent reduction.
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
@@ -110,6 +121,9 @@ pub(super) fn restrict(plan: &Plan, abi: u8) -> Result<Handled, SetupError> {
     }
     if fs.contains(AccessFs::ResolveUnix) {
         created = allow_sockets(created, &plan.places.unix_sockets)?;
+    }
+    if log {
+        created = created.log_new_exec(true).map_err(refused("log_new_exec"))?;
     }
     let status = created.restrict_self().map_err(refused("landlock_restrict_self"))?;
     if status.ruleset != RulesetStatus::FullyEnforced || !status.no_new_privs {

@@ -13,12 +13,16 @@ pub enum Act {
     WriteOrCreate,
     /// Making a name.
     Create,
-    /// Making a file without a name in a directory.
+    /// Making a file without a name in a directory, or a name of which no more is known.
     CreateIn,
     /// Removing a name.
     Remove,
+    /// Removing a name in a directory, of which no more is known.
+    RemoveIn,
     /// Giving a name to something, and taking it from where it was.
     Rename,
+    /// Taking a name in a directory from something, of which no more is known.
+    RenameIn,
     /// Changing mode, owner, times or attributes.
     Metadata,
     /// Connecting to a host, or sending it something: the target is `ADDRESS:PORT`.
@@ -33,14 +37,16 @@ pub enum Act {
 
 impl Act {
     /// Every act.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Read,
         Self::Write,
         Self::WriteOrCreate,
         Self::Create,
         Self::CreateIn,
         Self::Remove,
+        Self::RemoveIn,
         Self::Rename,
+        Self::RenameIn,
         Self::Metadata,
         Self::Connect,
         Self::Unix,
@@ -58,7 +64,9 @@ impl Act {
             Self::Create => "create",
             Self::CreateIn => "create-in",
             Self::Remove => "remove",
+            Self::RemoveIn => "remove-in",
             Self::Rename => "rename",
+            Self::RenameIn => "rename-in",
             Self::Metadata => "metadata",
             Self::Connect => "connect",
             Self::Unix => "unix",

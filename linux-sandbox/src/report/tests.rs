@@ -13,10 +13,10 @@ fn round_trip(record: &Record) -> Option<Record> {
 
 #[test]
 fn enforced_survives_the_pipe() {
-    for (capabilities, unix_sockets, observation) in [
-        (Capabilities::Untouched, UnixSockets::Refused, Observation::NotAsked),
-        (Capabilities::Empty, UnixSockets::Broker, Observation::Exact),
-        (Capabilities::Ownership, UnixSockets::Landlock, Observation::Refused(Errno::EPERM)),
+    for (capabilities, unix_sockets, observation, logged) in [
+        (Capabilities::Untouched, UnixSockets::Refused, Observation::NotAsked, None),
+        (Capabilities::Empty, UnixSockets::Broker, Observation::Exact, Some(4_194_304)),
+        (Capabilities::Ownership, UnixSockets::Landlock, Observation::Refused(Errno::EPERM), Some(1)),
     ] {
         let record = Record::Enforced(Enforced {
             namespaces: 0x7e02_0000,
@@ -29,6 +29,7 @@ fn enforced_survives_the_pipe() {
             capabilities,
             limits: 0x3f,
             observation,
+            logged,
         });
         assert_eq!(round_trip(&record), Some(record));
     }

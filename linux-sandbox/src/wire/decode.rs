@@ -9,9 +9,9 @@ use std::str::FromStr;
 
 use super::{
     ARGV0, CGROUP, DENY_READ, DIRECTORY, ENVIRONMENT, ISOLATION, ISOLATION_LANDLOCK, ISOLATION_NAMESPACES,
-    KEEP_DESCRIPTORS, LANDLOCK_ABI, NETWORK_ALL, OBSERVER, PARENT, PERMISSION, PIN, PRIVATE_TMP, PROTECT,
-    PROXY, PROXY_OVER_ORDERS, READ_ALL, READ_FOLDER, STATUS, STAY_FOR_ALL, TAKE_TERMINAL, UNIX_SOCKET, VIEW,
-    WRITE_ALL, WRITE_CWD, WRITE_FOLDER, WireError, limit_option,
+    KEEP_DESCRIPTORS, LANDLOCK_ABI, LOG_REFUSALS, NETWORK_ALL, OBSERVER, PARENT, PERMISSION, PIN,
+    PRIVATE_TMP, PROTECT, PROXY, PROXY_OVER_ORDERS, READ_ALL, READ_FOLDER, STATUS, STAY_FOR_ALL,
+    TAKE_TERMINAL, UNIX_SOCKET, VIEW, WRITE_ALL, WRITE_CWD, WRITE_FOLDER, WireError, limit_option,
 };
 use crate::plan::{
     Command, Descriptors, Environment, Invocation, Isolation, Kept, LimitKind, Limits, Network, Places, Plan,
@@ -76,6 +76,7 @@ where
             Some(OBSERVER) => once(OBSERVER, &mut options.observer, descriptor(OBSERVER, value(OBSERVER)?)?)?,
             Some(PROXY) => once(PROXY, &mut options.proxy, descriptor(PROXY, value(PROXY)?)?)?,
             Some(PROXY_OVER_ORDERS) => once(PROXY_OVER_ORDERS, &mut options.proxy_over_orders, ())?,
+            Some(LOG_REFUSALS) => once(LOG_REFUSALS, &mut options.log_refusals, ())?,
             Some(KEEP_DESCRIPTORS) => once(KEEP_DESCRIPTORS, &mut options.keep_descriptors, ())?,
             Some(STAY_FOR_ALL) => once(STAY_FOR_ALL, &mut options.stay_for_all, ())?,
             Some(TAKE_TERMINAL) => once(TAKE_TERMINAL, &mut options.take_terminal, ())?,
@@ -107,6 +108,9 @@ where
         (None, Some(())) if plan.has_its_own_network() => Proxy::OverOrders,
         _ => return Err(WireError::NoNetworkForProxy),
     };
+    if options.log_refusals.is_some() && plan.isolation != Isolation::Landlock {
+        return Err(WireError::LogsOfNamespaces);
+    }
     Ok(Invocation {
         plan,
         command: Command { program, argv0: options.argv0, arguments: arguments.collect() },
@@ -120,6 +124,7 @@ where
         cgroup: options.cgroup,
         observer: options.observer,
         proxy,
+        log_refusals: options.log_refusals.is_some(),
     })
 }
 
@@ -134,6 +139,7 @@ struct Options {
     observer: Option<i32>,
     proxy: Option<i32>,
     proxy_over_orders: Option<()>,
+    log_refusals: Option<()>,
     limits: Limits,
     landlock_abi: Option<u8>,
     view: Option<NonZeroU64>,

@@ -169,12 +169,14 @@ prop_compose! {
         status in prop::option::of(3..i32::MAX),
         parent in prop::option::of(1..i32::MAX),
         cgroup in prop::option::of(3..i32::MAX),
-        (observer, proxy) in (
+        (observer, proxy, log) in (
             prop::option::of(3..i32::MAX),
             prop_oneof![Just(Proxy::None), Just(Proxy::OverOrders), (3..i32::MAX).prop_map(Proxy::Over)],
+            prop::bool::ANY,
         ),
     ) -> Invocation {
         let proxy = if plan.has_its_own_network() { proxy } else { Proxy::None };
+        let log_refusals = log && plan.isolation == Isolation::Landlock;
         let descriptors = if keep && plan.is_unrestricted() { Descriptors::Keep } else { Descriptors::Close };
         Invocation {
             plan,
@@ -189,6 +191,7 @@ prop_compose! {
             cgroup,
             observer,
             proxy,
+            log_refusals,
         }
     }
 }
