@@ -5,6 +5,8 @@
 
 #[path = "explain/kept_up_with.rs"]
 mod kept_up_with;
+#[path = "explain/kernel_log.rs"]
+mod kernel_log;
 #[path = "explain/learn.rs"]
 mod learn;
 #[path = "explain/overheard.rs"]
