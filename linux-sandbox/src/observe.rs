@@ -3,7 +3,7 @@
 //! A process of its own, the observer, is started beside the helper:
 //!
 //! ```text
-//! codex-linux-sandbox --observe SOCKET LOG PARENT [HIDDEN-PATH]…
+//! codex-linux-sandbox --observe SOCKET LOG PARENT VIEWED HIDDEN [HIDDEN-PATH]… [WRITABLE-TREE]…
 //!
 //! command, just before execve                    observer, outside
 //!   over the socket: here I am ────────────────▶   PTRACE_SEIZE
@@ -15,7 +15,7 @@
 //!   on and looks at the answer. Nothing that it reads from another process is used but to be told. It changes no argument but
 //!   one flag: a process that is not to be followed (`CLONE_UNTRACED`) is all the same, for what the filters ask would kill it.
 //! - **Which calls.** One filter stops a thread at calls that the plan can refuse (`SECCOMP_RET_TRACE`), and there again
-//!   when they have returned. The other answers what a filter refuses anyway with a trap (`SECCOMP_RET_TRAP`, which also
+//!   when they have returned, unless nothing can refuse them [where they go](spared). The other answers what a filter refuses anyway with a trap (`SECCOMP_RET_TRAP`, which also
 //!   never makes the call), in whose place the thread gets `EPERM`, as without. Everything else runs at full speed.
 //! - **No signal is lost or added.** A stop is none that a program can see: calls are not interrupted for it, other signals
 //!   are handed on as they come, and what stops a job stops it (`PTRACE_SEIZE`, `PTRACE_LISTEN`). That it is followed makes one
@@ -30,6 +30,7 @@ mod attempt;
 mod call;
 mod look;
 mod place;
+mod spared;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -62,6 +63,7 @@ pub use attempt::{Attempt, MOST_ATTEMPTS};
 pub use call::Act;
 use look::Look;
 pub(crate) use look::address_named;
+use spared::Spared;
 
 /// The option by which the observer is started, before all others.
 const OPTION: &str = "--observe";
@@ -88,18 +90,21 @@ pub fn observer_sockets() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 /// The observer's arguments, without the program's name: the numbers of its end of the socket and of the file to write to,
-/// whose end ends it, whether what is written goes to views, and below what a thing that is not there may be hidden.
+/// whose end ends it, whether what is written goes to views, below what a thing that is not there may be hidden, and the trees that
+/// can be written.
 #[must_use]
 pub fn observer_arguments(
     socket: RawFd,
     log: RawFd,
     parent: i32,
     viewed: bool,
-    hidden: impl IntoIterator<Item = PathBuf>,
+    hidden: Vec<PathBuf>,
+    trees: Vec<PathBuf>,
 ) -> Vec<OsString> {
-    let numbers = [socket, log, parent, i32::from(viewed)].map(|number| number.to_string().into());
-    let hidden = hidden.into_iter().map(PathBuf::into_os_string);
-    std::iter::once(OPTION.into()).chain(numbers).chain(hidden).collect()
+    let numbers = [socket, log, parent, i32::from(viewed)].map(|number| number.to_string());
+    let numbers = numbers.into_iter().chain([hidden.len().to_string()]).map(OsString::from);
+    let paths = hidden.into_iter().chain(trees).map(PathBuf::into_os_string);
+    std::iter::once(OPTION.into()).chain(numbers).chain(paths).collect()
 }
 
 /// What the arguments say, where they are an observer's.
@@ -111,11 +116,17 @@ pub(crate) fn asked(arguments: &[OsString]) -> Option<&[OsString]> {
 /// The observer, from its first instruction to its last.
 pub(crate) fn observe(arguments: &[OsString]) -> Result<(), SetupError> {
     let failed = |call: &'static str| move |errno| SetupError::call(Step::Start, call, errno);
-    let [socket, log, parent, viewed, hidden @ ..] = arguments else {
-        let needs = "needs a socket, a file, a parent, and whether there is a view";
-        return Err(SetupError::condition(Step::Arguments, OPTION, needs));
+    let needs = |what| SetupError::condition(Step::Arguments, OPTION, what);
+    let [socket, log, parent, viewed, hidden, paths @ ..] = arguments else {
+        return Err(needs(
+            "needs a socket, a file, a parent, whether there is a view, and how many paths are hidden",
+        ));
     };
     let number = |text: &OsString| text.to_str().and_then(|text| text.parse::<i32>().ok()).unwrap_or(-1);
+    let (hidden, trees) = usize::try_from(number(hidden))
+        .ok()
+        .and_then(|hidden| paths.split_at_checked(hidden))
+        .ok_or_else(|| needs("hides more paths than it was given"))?;
     let socket = sys::take_descriptor(number(socket)).map_err(failed("fcntl"))?;
     let log = sys::take_descriptor(number(log)).map_err(failed("fcntl"))?;
     sys::undo_spawn().map_err(failed("rt_sigaction"))?;
@@ -129,6 +140,11 @@ pub(crate) fn observe(arguments: &[OsString]) -> Result<(), SetupError> {
         return Ok(());
     };
     let held = trace::hold(command);
+    let viewed = number(viewed) == i32::from(true);
+    // While it stands still: it has done nothing yet. What a view does otherwise is told as well, and can happen anywhere in it.
+    let seen_once = held.is_ok() && !viewed;
+    let spared =
+        seen_once.then(|| Spared::find(command, trees.iter().map(PathBuf::from).collect())).flatten();
     let answer = held.as_ref().err().map_or(0, |errno| *errno as i32);
     let answered = write(&socket, &answer.to_ne_bytes()).is_ok();
     drop(socket);
@@ -141,9 +157,8 @@ pub(crate) fn observe(arguments: &[OsString]) -> Result<(), SetupError> {
     };
     followed.or_else(gone).map_err(failed("ptrace"))?;
     let hidden = hidden.iter().map(PathBuf::from).collect();
-    let viewed = number(viewed) == i32::from(true);
     let log = Log::new(log.into());
-    Observer { log, hidden, viewed, entered: HashMap::new(), started: Instant::now() }
+    Observer { log, hidden, viewed, spared, entered: HashMap::new(), started: Instant::now() }
         .follow()
         .map_err(failed("waitpid"))
 }
@@ -252,6 +267,8 @@ struct Observer {
     hidden: Vec<PathBuf>,
     /// Whether links that the command makes go with it, so that it is seen now where they lead.
     viewed: bool,
+    /// What nothing can be refused in, so that the end of a call there is not seen.
+    spared: Option<Spared>,
     /// Calls that have begun, by their thread, and what they named then.
     entered: HashMap<Pid, (Called, Look)>,
     started: Instant,
@@ -324,6 +341,9 @@ impl Observer {
             return Ok(Begun::Unseen);
         }
         let Some(look) = Look::at(thread, &called) else { return Ok(Begun::Unseen) };
+        if self.spared.as_mut().is_some_and(|spared| spared.spares(thread, &called, &look)) {
+            return Ok(Begun::Unseen);
+        }
         self.entered.insert(thread, (called, look));
         Ok(Begun::Seen)
     }

@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "raw system calls and descriptors from numbers stand here, and nowhere else")]
 
+mod identity;
 mod mount;
 mod notify;
 mod pass;
@@ -12,6 +13,7 @@ mod process;
 pub(crate) mod trace;
 pub(crate) mod xattr;
 
+pub(crate) use identity::{Identity, identity, identity_of};
 pub(crate) use mount::{
     MountAttributes, attach_mount, attach_mount_in, clone_mount, clone_mount_of, new_file_system,
     new_file_system_with, reconfigure_file_system, set_mount_attributes, set_mount_writable,

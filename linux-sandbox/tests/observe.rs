@@ -46,7 +46,8 @@ fn ask(patience: &str) -> (Vec<String>, Option<i32>, Option<i32>) {
         fcntl(inherited, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
     }
     let parent = i32::try_from(std::process::id()).unwrap();
-    let arguments = observer_arguments(observers.as_raw_fd(), log.as_raw_fd(), parent, false, []);
+    let arguments =
+        observer_arguments(observers.as_raw_fd(), log.as_raw_fd(), parent, false, Vec::new(), Vec::new());
     // It has no end of the socket but its own.
     fcntl(&commands, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
     let mut observer = Command::new(HELPER).args(arguments).spawn().unwrap();

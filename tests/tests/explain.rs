@@ -9,6 +9,8 @@ mod kept_up_with;
 mod kernel_log;
 #[path = "explain/learn.rs"]
 mod learn;
+#[path = "explain/other_ways.rs"]
+mod other_ways;
 #[path = "explain/overheard.rs"]
 mod overheard;
 #[path = "explain/projects.rs"]
@@ -31,6 +33,7 @@ use learn::{
     what_was_typed_beside_is_told, without_views_it_takes_a_word,
 };
 use nix::errno::Errno;
+use other_ways::every_way_is_seen;
 use overheard::{
     at_a_terminal_arguments_name_the_host, it_arrives_as_it_was_written,
     what_a_command_says_is_told_to_whoever_reads_it, who_never_reads_is_not_waited_for_without_end,
@@ -56,6 +59,7 @@ cases_by_level!(
     who_is_not_to_be_followed_is,
     signals_are_seen_whatever_sends_them,
     looks_are_seen_where_something_is_hidden,
+    every_way_is_seen,
     pipelines_by_the_thousand_end_alike,
     busybox_ends_alike,
     the_lines_let_it_pass_and_none_can_go,

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use codex_linux_sandbox::{Attempt, Isolation, Plan, observer_arguments, observer_sockets};
+use codex_linux_sandbox::{Attempt, Isolation, Plan, Writes, observer_arguments, observer_sockets};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -40,8 +40,9 @@ impl Observer {
             .map_err(spawn::preparing("memfd_create"))?;
         let log = File::from(log);
         let theirs = log.try_clone().map_err(|_full| spawn::preparing("fcntl")(Errno::EMFILE))?;
+        let (hidden, trees) = (hidden_by(plan), written_by(plan));
         let arguments =
-            observer_arguments(SOCKET, LOG, getpid().as_raw(), plan.view.is_some(), hidden_by(plan));
+            observer_arguments(SOCKET, LOG, getpid().as_raw(), plan.view.is_some(), hidden, trees);
         let pid = spawn::observe(helper, [(observers, SOCKET), (theirs.into(), LOG)], arguments)?;
         Ok((Self { pid, log, started: Instant::now() }, commands))
     }
@@ -117,4 +118,18 @@ fn hidden_by(plan: &Plan) -> Vec<PathBuf> {
         hidden.push(PathBuf::from("/dev"));
     }
     hidden
+}
+
+/// What a plan lets be written.
+fn written_by(plan: &Plan) -> Vec<PathBuf> {
+    let own = Path::new("/tmp");
+    let trees = match &plan.writes {
+        Writes::Beneath(trees) => trees.as_slice(),
+        Writes::Everywhere => return Vec::new(),
+    };
+    let trees = trees.iter().map(|tree| tree.path());
+    trees
+        .chain((plan.uses_namespaces() && plan.places.private_tmp).then_some(own))
+        .map(Path::to_owned)
+        .collect()
 }

@@ -181,6 +181,72 @@ pub(super) fn of(called: &Called) -> Option<(Act, Object)> {
     })
 }
 
+/// How a call goes to the files that it names, where nothing else of it can be refused than that it goes there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// It looks at what is there, and takes an [open file](Named::Descriptor) for one that is, or not.
+    Looks { open: bool },
+    /// It writes to what is there, or makes it.
+    Writes,
+    /// It makes a name that is not there.
+    Makes,
+    /// It takes a name away.
+    Takes,
+    /// It takes a name away and gives another one.
+    Moves,
+}
+
+/// How a call goes to the files that it names. Nothing for one that also needs what may be refused by itself: metadata,
+/// devices, a second name for a file, an address.
+pub(super) fn reach(called: &Called) -> Option<Reach> {
+    let Called { number, arguments: [_, b, c, _, e, _] } = *called;
+    #[cfg(target_arch = "x86_64")]
+    match number {
+        libc::SYS_open => return Some(opened(b)),
+        libc::SYS_creat => return Some(Reach::Writes),
+        libc::SYS_access if b & W_OK != 0 => return Some(Reach::Writes),
+        libc::SYS_mkdir | libc::SYS_symlink => return Some(Reach::Makes),
+        libc::SYS_rmdir | libc::SYS_unlink => return Some(Reach::Takes),
+        libc::SYS_rename => return Some(Reach::Moves),
+        libc::SYS_access | libc::SYS_stat | libc::SYS_lstat | libc::SYS_readlink => {
+            return Some(Reach::Looks { open: false });
+        }
+        _ => {}
+    }
+    Some(match number {
+        libc::SYS_openat => opened(c),
+        libc::SYS_faccessat | libc::SYS_faccessat2 if c & W_OK != 0 => Reach::Writes,
+        libc::SYS_truncate => Reach::Writes,
+        libc::SYS_mkdirat | libc::SYS_symlinkat => Reach::Makes,
+        libc::SYS_unlinkat => Reach::Takes,
+        libc::SYS_renameat => Reach::Moves,
+        // The others leave a device in the place of a name, or change two.
+        libc::SYS_renameat2 if matches!(lower(e), 0 | RENAME_NOREPLACE) => Reach::Moves,
+        libc::SYS_newfstatat | libc::SYS_statx => Reach::Looks { open: true },
+        libc::SYS_faccessat
+        | libc::SYS_faccessat2
+        | libc::SYS_readlinkat
+        | libc::SYS_execve
+        | libc::SYS_chdir
+        | libc::SYS_getxattr
+        | libc::SYS_lgetxattr
+        | libc::SYS_listxattr
+        | libc::SYS_llistxattr
+        | libc::SYS_statfs => Reach::Looks { open: false },
+        _ => return None,
+    })
+}
+
+fn opened(flags: u64) -> Reach {
+    match opening(flags) {
+        Act::Read => Reach::Looks { open: false },
+        Act::Create => Reach::Makes,
+        _ => Reach::Writes,
+    }
+}
+
+/// Of `linux/fs.h`.
+const RENAME_NOREPLACE: i32 = 1;
 const W_OK: u64 = 2;
 const SYS_FCHMODAT2: i64 = 452;
 const SYS_SETXATTRAT: i64 = 463;

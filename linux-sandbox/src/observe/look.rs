@@ -41,7 +41,7 @@ enum Seen {
 
 /// A file by its name and where that starts, or by what is open under a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum File {
+pub(super) enum File {
     Named { directory: i32, path: Vec<u8> },
     Open(i32),
 }
@@ -62,6 +62,15 @@ impl Look {
             Object::ProcessOpen(number) => Seen::Process(process_open(thread, number)?),
         };
         Some(Self { act, seen })
+    }
+
+    /// The file or two that it is about.
+    pub(super) const fn files(&self) -> Option<(&File, Option<&File>)> {
+        match &self.seen {
+            Seen::File(file) => Some((file, None)),
+            Seen::Files(first, second) => Some((first, Some(second))),
+            Seen::Address(_) | Seen::Process(_) => None,
+        }
     }
 
     /// Where that is: absolute paths, as the thread would find them now. Links are followed where they may be gone later.
@@ -109,6 +118,33 @@ impl File {
             Self::Named { directory, path } => Some(absolute(thread, *directory, path)?.into_os_string()),
         }
     }
+
+    /// The directory that the last name stands in, by where that starts and what of the path is before it. Nothing where what
+    /// comes last is no name but a way up, or a slash.
+    pub(super) fn above(&self) -> Option<(i32, &[u8])> {
+        let Self::Named { directory, path } = self else { return None };
+        let length = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        let (above, name) = path.split_at_checked(length)?;
+        (!matches!(name, b"" | b"." | b"..")).then_some((*directory, above))
+    }
+
+    /// Its name, if it has one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        let Self::Named { path, .. } = self else { return None };
+        Some(Path::new(OsStr::from_bytes(path)))
+    }
+
+    /// The kernel's link to the directory of the thread's that its name starts in, if it does not start at the root.
+    pub(super) fn start(&self, thread: Pid) -> Option<PathBuf> {
+        let Self::Named { directory, path } = self else { return None };
+        (path.first() != Some(&b'/')).then(|| of(thread, &start(*directory)))
+    }
+
+    /// Its name as seen from the root.
+    pub(super) fn whole(&self, thread: Pid) -> Option<PathBuf> {
+        let Self::Named { directory, path } = self else { return None };
+        absolute(thread, *directory, path)
+    }
 }
 
 /// A path as seen from the root.
@@ -117,11 +153,15 @@ fn absolute(thread: Pid, directory: i32, path: &[u8]) -> Option<PathBuf> {
     if path.is_absolute() {
         return Some(path.to_owned());
     }
-    let start = match directory {
-        libc::AT_FDCWD => link(thread, "cwd")?,
-        number => link(thread, &format!("fd/{number}"))?,
-    };
-    Some(start.join(path))
+    Some(link(thread, &start(directory))?.join(path))
+}
+
+/// Where a path starts that is relative to a directory.
+fn start(directory: i32) -> String {
+    match directory {
+        libc::AT_FDCWD => "cwd".to_owned(),
+        number => format!("fd/{number}"),
+    }
 }
 
 /// The number, as seen from here, of the process that a thread has open. Nothing where it is none, or has ended.
@@ -133,7 +173,11 @@ fn process_open(thread: Pid, number: i32) -> Option<i32> {
 
 /// What a link of the kernel's says about a thread. Nothing where it is no path.
 fn link(thread: Pid, name: &str) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{thread}/{name}")).ok().filter(|path| path.is_absolute())
+    fs::read_link(of(thread, name)).ok().filter(|path| path.is_absolute())
+}
+
+fn of(thread: Pid, name: &str) -> PathBuf {
+    format!("/proc/{thread}/{name}").into()
 }
 
 /// What is meant by an address: a host and a port, or the path of a unix socket.
