@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use codex_linux_sandbox::{Attempt, Isolation, Plan, Writes, observer_arguments, observer_sockets};
+use codex_linux_sandbox::{Attempt, Isolation, Kept, Plan, Writes, observer_arguments, observer_sockets};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -120,16 +120,14 @@ fn hidden_by(plan: &Plan) -> Vec<PathBuf> {
     hidden
 }
 
-/// What a plan lets be written.
+/// What a plan lets be written, and what it pins in there: that is mounted apart, and can be written as well.
 fn written_by(plan: &Plan) -> Vec<PathBuf> {
-    let own = Path::new("/tmp");
-    let trees = match &plan.writes {
-        Writes::Beneath(trees) => trees.as_slice(),
-        Writes::Everywhere => return Vec::new(),
-    };
-    let trees = trees.iter().map(|tree| tree.path());
-    trees
-        .chain((plan.uses_namespaces() && plan.places.private_tmp).then_some(own))
-        .map(Path::to_owned)
-        .collect()
+    let Writes::Beneath(trees) = &plan.writes else { return Vec::new() };
+    let mut written: Vec<PathBuf> = trees.iter().map(|tree| tree.path().to_owned()).collect();
+    if plan.uses_namespaces() {
+        let pinned = plan.places.protected.iter().filter(|protected| protected.kept == Kept::Pinned);
+        written.extend(pinned.map(|protected| protected.path.path().to_owned()));
+        written.extend(plan.places.private_tmp.then(|| PathBuf::from("/tmp")));
+    }
+    written
 }

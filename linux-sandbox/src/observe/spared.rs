@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::Pid;
 
 use super::call::{self, Reach};
@@ -64,14 +65,14 @@ struct Tree {
     identity: Identity,
     /// Whether it can be written. Looked at can be everything that is mounted with the root, and not hidden.
     writable: bool,
-    /// Whether it lies in another one, where it can be moved from inside.
+    /// Whether it lies in another one, where it could be moved from inside.
     nested: bool,
     /// When it was seen last where its name leads.
     seen: Instant,
 }
 
 impl Spared {
-    /// Finds the trees, as a process that has not begun sees them. What can't be found spares nothing.
+    /// Finds the trees, as a process that has not begun sees them. What can't be found spares nothing, nor what is kept as a whole.
     pub(super) fn find(process: Pid, mut writable: Vec<PathBuf>) -> Option<Self> {
         let root = open(format!("/proc/{process}/root").as_str(), DIRECTORY, Mode::empty()).ok()?;
         writable.sort_unstable_by(|one, other| other.cmp(one));
@@ -80,6 +81,9 @@ impl Spared {
         let trees = places.filter_map(|(path, writable)| {
             let directory = look_up(&root, path, ResolveFlag::empty()).ok()?;
             let identity = sys::identity(directory.as_fd()).ok()?;
+            if writable && fstatvfs(&directory).ok()?.flags().contains(FsFlags::ST_RDONLY) {
+                return None;
+            }
             let (path, nested) = (path.to_owned(), nested(path));
             Some(Tree { path, directory, identity, writable, nested, seen: Instant::now() })
         });

@@ -25,6 +25,9 @@ os.chdir("sub")
 act("up", os.open, "../.git/config", W)
 os.chdir("..")
 act("relative", os.open, ".git/HEAD", W)
+act("object", os.open, ".git/objects/new", W | C)
+act("object", os.open, ".git/objects/new", W | C)
+act("object-moved", os.rename, ".git/objects/new", ".git/objects/old")
 act("directory", os.open, ".git/hooks/pre-commit", W, dir_fd=here)
 act("absolute", os.open, top + "/.git/config", W | T)
 act("new-name", os.open, ".git/hooks/new", W | C | X)
@@ -132,8 +135,10 @@ pub(super) fn every_way_is_seen(scene: &Scene) {
     arrange(scene);
     let outside = scene.outside().display().to_string();
     let nested = scene.path("workspace/above/nested").display().to_string();
+    // What is kept stays kept, whoever names it as a tree that can be written.
+    let hooks = scene.path("workspace/.git/hooks").display().to_string();
     let hidden = format!("sandbox.deny_read=['{}']", scene.path("workspace/hidden").display());
-    let mut options = vec!["--json", "--explain", "--add-dir", &nested];
+    let mut options = vec!["--json", "--explain", "--add-dir", &nested, "--add-dir", &hooks];
     let (expected, read) = match (scene.level(), scene.identity()) {
         (Level::Landlock, _) => (AT_LANDLOCK.as_slice(), None),
         // Root finds hidden places empty: what a link names there could be missing.
@@ -167,9 +172,20 @@ pub(super) fn every_way_is_seen(scene: &Scene) {
     assert_eq!(found, expected, "{}", run.describe());
     // What is not refused works as it did.
     let text = json(&run)["stdout"]["text"].as_str().expect("a text").to_owned();
-    for name in
-        ["relative", "hard", "again", "file", "new", "gone", "temporary", "temporary-gone", "there", "back"]
-    {
+    for name in [
+        "object",
+        "object-moved",
+        "relative",
+        "hard",
+        "again",
+        "file",
+        "new",
+        "gone",
+        "temporary",
+        "temporary-gone",
+        "there",
+        "back",
+    ] {
         assert!(text.lines().any(|line| line == format!("{name} works")), "{name}: {}", run.describe());
     }
 }
