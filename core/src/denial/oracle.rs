@@ -133,12 +133,21 @@ fn confirm_path(said: &Said, path: &str, ended: &Ended<'_>, judge: &Judge<'_>) -
 /// Whether there is something to do this to.
 fn fits(operation: Operation, path: &Path) -> bool {
     match operation {
-        Operation::Create => path.symlink_metadata().is_err(),
+        Operation::Create => leads_to_nothing(path),
         Operation::Unix => {
             use std::os::unix::fs::FileTypeExt as _;
             path.metadata().is_ok_and(|status| status.file_type().is_socket())
         }
         _ => path.symlink_metadata().is_ok(),
+    }
+}
+
+/// Whether a path, links followed, leads to nothing that is there, or to a place that can't be looked at.
+pub(super) fn leads_to_nothing(path: &Path) -> bool {
+    match path.metadata() {
+        Ok(_) => false,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(_) => path.symlink_metadata().is_err(),
     }
 }
 

@@ -13,7 +13,7 @@ use nix::unistd::{AccessFlags, Pid, access};
 
 use super::grant::on_the_way;
 use super::judge::{Judge, Operation, Refusal, Verdict};
-use super::oracle::{THE_NETWORK, listens_outside};
+use super::oracle::{THE_NETWORK, leads_to_nothing, listens_outside};
 use super::record::Denial;
 
 /// Something that failed, and when.
@@ -86,8 +86,9 @@ impl File<'_> {
     }
 }
 
+/// A link that leads to nothing is no file yet: what is made stands where it leads.
 fn writing(file: File<'_>) -> Operation {
-    if file.at().symlink_metadata().is_ok() { Operation::Write } else { Operation::Create }
+    if leads_to_nothing(file.at()) { Operation::Create } else { Operation::Write }
 }
 
 fn file(judge: &Judge<'_>, operation: Operation, file: File<'_>, errno: Errno) -> Option<Denial> {

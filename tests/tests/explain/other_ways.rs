@@ -42,6 +42,7 @@ act("up-and-out", os.open, "sub/../../outside/file", W)
 act("beside", os.open, "file", W, dir_fd=there)
 act("link-out", os.open, "link-out", W)
 act("link-out-truncated", os.truncate, "link-out", 2)
+act("dangling", os.open, "dangling", W | C)
 act("through", os.open, "through/dir/entry", W)
 act("through-link", os.mkdir, "through/made")
 act("made", os.open, "made/dir/entry", W)
@@ -73,7 +74,7 @@ for _ in range(3):
 /// An operation, its target in the scene, its error, and how often.
 type Told = (&'static str, &'static str, Errno, u64);
 
-const AT_NAMESPACES: [Told; 16] = [
+const AT_NAMESPACES: [Told; 17] = [
     ("write", "workspace/sub/../.git/config", Errno::EROFS, 5),
     ("write", "workspace/.git/hooks/pre-commit", Errno::EROFS, 1),
     ("create", "workspace/.git/hooks/new", Errno::EROFS, 1),
@@ -82,6 +83,7 @@ const AT_NAMESPACES: [Told; 16] = [
     ("rename", "workspace/.git", Errno::EBUSY, 1),
     ("write", "workspace/sub/../../outside/file", Errno::EROFS, 4),
     ("write", "workspace/through/dir/entry", Errno::EROFS, 2),
+    ("create", "workspace/dangling", Errno::EROFS, 1),
     ("create", "workspace/through/made", Errno::EROFS, 1),
     ("create", "workspace/through/link", Errno::EROFS, 1),
     ("create", "workspace/through/second", Errno::EROFS, 1),
@@ -92,9 +94,10 @@ const AT_NAMESPACES: [Told; 16] = [
     ("write", "workspace/above/nested/dir/deep", Errno::EROFS, 1),
 ];
 
-const AT_LANDLOCK: [Told; 8] = [
+const AT_LANDLOCK: [Told; 9] = [
     ("write", "workspace/sub/../../outside/file", Errno::EACCES, 4),
     ("write", "workspace/through/dir/entry", Errno::EACCES, 2),
+    ("create", "workspace/dangling", Errno::EACCES, 1),
     ("create", "workspace/through/made", Errno::EACCES, 1),
     ("create", "workspace/through/link", Errno::EACCES, 1),
     ("create", "workspace/through/second", Errno::EACCES, 1),
@@ -112,9 +115,12 @@ fn arrange(scene: &Scene) {
         scene.file(&format!("workspace/{file}"), "x\n");
     }
     scene.file("outside/dir/deep", "x\n");
-    for (target, name) in
-        [(".git/config", "link-in"), ("../outside", "through"), ("hidden/file", "to-hidden")]
-    {
+    for (target, name) in [
+        (".git/config", "link-in"),
+        ("../outside", "through"),
+        ("hidden/file", "to-hidden"),
+        ("../outside/not-there", "dangling"),
+    ] {
         scene.symlink(target, &format!("workspace/{name}"));
     }
     std::fs::hard_link(scene.path("outside/file"), scene.path("workspace/hard")).expect("a second name");

@@ -42,6 +42,11 @@ pub(super) fn what_a_command_says_is_told_to_whoever_reads_it(scene: &Scene) {
         assert!(!run(&["--quiet"], &fails, way).contains("codex: denied"), "{way}");
         assert!(!run(&["-c", "sandbox.explain=\"never\""], &fails, way).contains("codex: denied"), "{way}");
         assert!(!run(&[], &succeeds, way).contains("codex: denied"), "{way}");
+        // A link that leads to nothing is made into a file where it leads.
+        scene.symlink(scene.path("outside/not-there"), "workspace/dangling");
+        let dangling = run(&[], "echo x > dangling", way);
+        assert!(dangling.contains("codex: denied: create dangling ("), "{way}: {dangling}");
+        std::fs::remove_file(scene.path("workspace/dangling")).expect("the link is there");
         // What only looks like it is none.
         let look_alike = run(&[], "cat nothing-here", way);
         assert!(
