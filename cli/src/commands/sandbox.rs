@@ -8,24 +8,24 @@ use codex_arg0::AliasDirectory;
 use codex_core::config::Explain;
 use codex_core::denial::{Denial, Operation};
 use codex_core::exec::{
-    Control, EarlyInit, ExecError, ExecRequest, ExecResult, Outcome, Overheard, Sandbox,
-    Signals as SignalsFor, Stdio, begin_early, process_exec_tool_call, watch,
+    Control, ExecError, ExecRequest, ExecResult, Outcome, Overheard, Sandbox, Signals as SignalsFor, Stdio,
+    process_exec_tool_call, watch,
 };
 use codex_core::output::OutputBudget;
-use codex_linux_sandbox::{Footing, Network};
-use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{SandboxArgs, behind_the_sandbox_verb};
+use crate::args::SandboxArgs;
 use crate::exit_code;
 use crate::meaning::{Meaning, MeaningError};
 use crate::render;
 use crate::render::screen::Passage;
 use crate::signals::{Shares, Signals};
 use crate::{last_failed, terminal, world};
+pub(crate) use begun::Begun;
 
+mod begun;
 mod session;
 
 /// How long a standard error that takes nothing is waited for, where we have something to say.
@@ -63,57 +63,6 @@ pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>, typed: &[OsStrin
             render::refusal(&error.to_string(), error.exit_code())
         }
     }
-}
-
-/// What is begun before anybody has read what was typed and configured.
-pub(crate) struct Begun {
-    signals: Signals,
-    /// Whether a shell waits for this process and the command together.
-    as_a_job: bool,
-    /// Namespaces take longer than all that, and are made meanwhile.
-    early: Option<EarlyInit>,
-    /// What hears the command that will stand on them.
-    overheard: Option<Overheard>,
-}
-
-impl Begun {
-    pub(super) fn begin(shares: Shares) -> Result<Self, Errno> {
-        let as_a_job = shares == Shares::Streams { as_a_job: true };
-        Ok(Self { signals: Signals::block(shares)?, as_a_job, early: None, overheard: None })
-    }
-
-    /// Begins to make namespaces where what was typed looks as if they will be needed. Where that proves wrong, or they
-    /// can't be had, the run finds out by itself.
-    pub(crate) fn early(arguments: &[OsString]) -> Option<Self> {
-        let footing = guess(arguments)?;
-        let mut begun = Self::begin(Shares::streams()).ok()?;
-        begun.overheard = Overheard::begin();
-        let early = || begin_early(footing, begun.signals.callers);
-        begun.early = match &begun.overheard {
-            Some(overheard) => overheard.lend(early),
-            None => early(),
-        };
-        Some(begun)
-    }
-}
-
-/// What a command will stand on, by the words before it. Nothing for other verbs, which would not take the signals that are
-/// blocked with it.
-fn guess(arguments: &[OsString]) -> Option<Footing> {
-    let words = behind_the_sandbox_verb(arguments)?.iter().map(|word| word.to_str().unwrap_or_default());
-    let mut footing = Footing { network: Network::Off, confined: true };
-    for word in words.take_while(|word| *word != "--") {
-        // What an option says may stand in the same word.
-        match word.rsplit('=').next().unwrap_or_default() {
-            "--network" => footing.network = Network::Full,
-            "--explain" | "--learn" | "--json" | "--pty" | "--tty" | "--print-plan" | "--help" | "-h"
-            | "landlock" | "danger-full-access" | "external-sandbox" => {
-                return None;
-            }
-            _ => {}
-        }
-    }
-    Some(footing)
 }
 
 /// A call, ready to be made.
@@ -302,7 +251,7 @@ fn tell(
             if printed == exit_code::SUCCESS { exit_code(result, ended_by) } else { printed }
         }
         // Whoever takes nothing would let us wait for ever.
-        Ok(result) if result.outcome.exit_code() != 0 && !terminal::takes_complaints(PATIENCE) => {
+        Ok(result) if has_words(result) && !terminal::takes_complaints(PATIENCE) => {
             exit_code(result, ended_by)
         }
         Ok(result) => {
@@ -332,6 +281,11 @@ fn tell(
         }
         Err(error) => render::refusal(&error.to_string(), exit_code::of_request(error)),
     }
+}
+
+/// Whether there may be something to say of a call.
+fn has_words(result: &ExecResult) -> bool {
+    result.outcome.exit_code() != 0 || !result.quarantined.is_empty() || !result.denials.is_empty()
 }
 
 /// What becomes of signals that we get.
@@ -390,32 +344,5 @@ fn unsaid(result: &ExecResult) -> Option<String> {
         | Outcome::SetupFailed { .. }
         | Outcome::NotExecuted { .. }) => Some(outcome.sentence()),
         Outcome::Exited { .. } | Outcome::Signalled { .. } | Outcome::Cancelled => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Footing, Network, OsString, guess};
-
-    #[test]
-    fn only_the_verb_that_runs_commands_begins_early() {
-        let guess = |line: &str| guess(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
-        let confined = |network| Some(Footing { network, confined: true });
-        for verb in ["sandbox", "debug sandbox", "debug landlock", "debug seatbelt"] {
-            assert_eq!(guess(&format!("codex {verb} -- ls")), confined(Network::Off));
-            assert_eq!(guess(&format!("codex {verb} --network -- ls --json")), confined(Network::Full));
-            assert_eq!(guess(&format!("codex {verb} --json -- ls")), None);
-        }
-        for line in [
-            "exec sandbox",
-            "debug remote unix:///s -- sleep 1",
-            "debug audit verify",
-            "debug policy",
-            "debug why",
-        ] {
-            assert_eq!(guess(&format!("codex {line}")), None, "{line}");
-        }
-        assert_eq!(guess("codex"), None);
-        assert_eq!(guess("codex debug"), None);
     }
 }

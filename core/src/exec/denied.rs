@@ -180,14 +180,7 @@ impl Said {
     ) -> Self {
         // Without a directory of its own, the command ran where we are.
         let here = || std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"));
-        let output = &result.output;
-        let mut text = Vec::with_capacity(output.head.len() + output.tail.len() + 1);
-        text.extend_from_slice(&output.head);
-        if !output.tail.is_empty() {
-            // What is missing in between ends a line.
-            text.push(b'\n');
-            text.extend_from_slice(&output.tail);
-        }
+        let mut text = result.output.both_ends();
         if let Some(hearing) = hearing {
             text.extend_from_slice(&hearing.said());
         }

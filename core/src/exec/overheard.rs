@@ -120,15 +120,19 @@ pub(super) struct WayIn {
 impl WayIn {
     /// As [`Overheard::lend`]. Where the streams can't be exchanged, the command has the caller's own.
     pub(super) fn lend<T>(&self, start: impl FnOnce() -> T) -> T {
-        let lent = surely(|| dup2_stderr(&self.end))
-            .and_then(|()| self.own_stdout.as_ref().map_or(Ok(()), |_own| surely(|| dup2_stdout(&self.end))));
+        exchange(&self.end, self.own_stdout.as_ref().map(|_own| &self.end));
         let started = start();
-        let back = surely(|| dup2_stderr(&self.own_stderr))
-            .and_then(|()| self.own_stdout.as_ref().map_or(Ok(()), |own| surely(|| dup2_stdout(own))));
-        if let Err(errno) = lent.and(back) {
-            tracing::warn!(%errno, "standard error can't be exchanged");
-        }
+        exchange(&self.own_stderr, self.own_stdout.as_ref());
         started
+    }
+}
+
+/// Puts these in the place of standard error and, where one is named, of standard output: each whatever becomes of the other.
+fn exchange(stderr: &OwnedFd, stdout: Option<&OwnedFd>) {
+    let errors = surely(|| dup2_stderr(stderr));
+    let output = stdout.map_or(Ok(()), |stdout| surely(|| dup2_stdout(stdout)));
+    if let Err(errno) = errors.and(output) {
+        tracing::warn!(%errno, "standard error can't be exchanged");
     }
 }
 

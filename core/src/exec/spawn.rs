@@ -401,6 +401,11 @@ pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), ExecError> {
     pipe2(OFlag::O_CLOEXEC).map_err(preparing("pipe2"))
 }
 
+/// What stands in the way of waiting for a descriptor.
+pub(super) fn watching(error: std::io::Error) -> ExecError {
+    preparing("epoll_ctl")(errno_of(&error))
+}
+
 pub(super) fn preparing(call: &'static str) -> impl Fn(Errno) -> ExecError {
     move |errno| ExecError::Prepare { call, errno }
 }

@@ -18,7 +18,7 @@ use crate::output::{
 /// How much is read from a stream at once. What a pipe holds by default.
 const CHUNK: usize = 64 * 1024;
 /// As much as a pipe holds where nobody asked for more: `/proc/sys/fs/pipe-max-size` bounds what the command can ask for.
-const MOST_IN_A_PIPE: usize = 1024 * 1024;
+pub(super) const MOST_IN_A_PIPE: usize = 1024 * 1024;
 
 thread_local! {
     /// Where a chunk is on its way from a pipe to what keeps it, which is one step without waiting: each run one of its own would

@@ -19,7 +19,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use codex_linux_sandbox::{PidFd, Record};
-use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
@@ -34,7 +33,7 @@ use super::outcome::Stop;
 use super::overheard::Hearing;
 use super::process::State;
 use super::request::{CallLimits, Control, Detach};
-use super::spawn::Streams as Ends;
+use super::spawn::{Streams as Ends, watching};
 use super::streams::{Sinks, Streams};
 use super::sys;
 use super::told::Told;
@@ -126,10 +125,6 @@ impl<'a> Run<'a> {
         warden: &'a mut Option<Warden>,
         meter: Option<Meter>,
     ) -> Result<Self, ExecError> {
-        let watching = |errno: std::io::Error| ExecError::Prepare {
-            call: "epoll_ctl",
-            errno: errno.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
-        };
         let pidfd = sys::watch_shared(child.pidfd()).map_err(watching)?;
         let told = Told::new(ends.status).map_err(watching)?;
         let watch_both = |end| sys::watch_both(end).map(Arc::new).map_err(watching);

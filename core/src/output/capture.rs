@@ -131,6 +131,13 @@ pub struct Captured {
 }
 
 impl Captured {
+    /// The beginning and the end as they came. What is missing in between ends a line.
+    #[must_use]
+    pub fn both_ends(&self) -> Vec<u8> {
+        let gap: &[u8] = if self.tail.is_empty() { b"" } else { b"\n" };
+        [self.head.as_slice(), gap, self.tail.as_slice()].concat()
+    }
+
     /// The text for a reader: see [`StreamText`].
     #[must_use]
     pub fn text(&self) -> StreamText {

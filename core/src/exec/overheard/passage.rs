@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{read, write};
 use tokio::io::Interest;
@@ -11,13 +10,13 @@ use tokio::io::unix::AsyncFd;
 
 use super::Onward;
 use crate::exec::error::ExecError;
+use crate::exec::spawn::watching;
+use crate::exec::streams::MOST_IN_A_PIPE;
 use crate::exec::sys;
 use crate::output::{Capture, OutputBudget};
 
 /// How much is taken at a time.
 const CHUNK: usize = 16 * 1024;
-/// As much as a pipe holds where nobody asked for more: `/proc/sys/fs/pipe-max-size` bounds what the command can ask for.
-const MOST_IN_A_PIPE: usize = 1024 * 1024;
 /// How much a pipe takes as a whole or not at all, whoever else writes to it: `PIPE_BUF` of `pipe(7)`.
 const WHOLE: usize = 4096;
 
@@ -38,10 +37,6 @@ pub(in crate::exec) struct Passage {
 
 impl Passage {
     pub(super) fn begin(tap: OwnedFd, onward: Onward) -> Result<Self, ExecError> {
-        let watching = |error: std::io::Error| ExecError::Prepare {
-            call: "epoll_ctl",
-            errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
-        };
         let (onward, is_socket) = match onward {
             Onward::Pipe(pipe) => (pipe, false),
             Onward::Socket(socket) => (socket, true),
@@ -95,24 +90,22 @@ impl Passage {
 
     /// The beginning and the end of what has come.
     pub(super) fn heard(&self) -> Vec<u8> {
-        let heard = self.heard.snapshot();
-        let mut said = heard.head;
-        if !heard.tail.is_empty() {
-            // What is missing in between ends a line.
-            said.push(b'\n');
-            said.extend_from_slice(&heard.tail);
-        }
-        said
+        self.heard.snapshot().both_ends()
     }
 
-    /// Takes a chunk. Says whether there was one.
+    /// Takes a chunk. Says whether there was one. Where nothing can come any more, nobody waits for it.
     fn take(&mut self, take: impl FnOnce(&AsyncFd<OwnedFd>, &mut [u8]) -> std::io::Result<usize>) -> bool {
         let Some(tap) = &self.tap else { return false };
         self.waiting.resize(CHUNK, 0);
-        let count = take(tap, &mut self.waiting).unwrap_or(0);
-        self.waiting.truncate(count);
+        let taken = take(tap, &mut self.waiting);
+        self.waiting.truncate(*taken.as_ref().unwrap_or(&0));
         self.heard.push(&self.waiting);
-        count > 0
+        match taken {
+            Ok(count) if count > 0 => return true,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Ok(_) | Err(_) => self.tap = None,
+        }
+        false
     }
 
     /// Hands on as much as is taken without waiting.
