@@ -73,8 +73,8 @@ pub(crate) fn note(
     kept.is_ok()
 }
 
-/// Whether it failed by itself, or by a limit. What a person ended did not.
-fn is_failure(outcome: &Outcome, sent: Option<Signal>) -> bool {
+/// Whether a call failed by itself, or by a limit. What a person ended (`sent`) did not.
+pub(crate) fn is_failure(outcome: &Outcome, sent: Option<Signal>) -> bool {
     match outcome {
         Outcome::Exited { code } => *code != 0,
         Outcome::Signalled { signal, .. } => {

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use codex_core::denial::{Denial, lines};
 use codex_core::enforcement::{Enforcement, ExplanationKind, Level};
+use codex_core::exec::ExecResult;
 
 use crate::exit_code;
 
@@ -90,8 +91,6 @@ pub(crate) fn json(value: &impl serde::Serialize) -> i32 {
 const MOST_DENIALS: usize = 8;
 
 /// What was refused, in a few lines on standard error. `untold` is [`ExecResult::denials_untold`].
-///
-/// [`ExecResult::denials_untold`]: codex_core::exec::ExecResult::denials_untold
 pub(crate) fn denials(denials: &[Denial], untold: u64) {
     for line in lines(denials).iter().take(MOST_DENIALS) {
         complaint(&format!("denied: {line}"));
@@ -101,6 +100,19 @@ pub(crate) fn denials(denials: &[Denial], untold: u64) {
     }
     if untold > 0 {
         complaint(&format!("{untold} more may have been denied, of which no more is known"));
+    }
+}
+
+/// What a command was refused that was run once more in views.
+pub(crate) fn replayed(replay: &ExecResult) {
+    if replay.denials.is_empty() && replay.denials_untold == 0 {
+        // The first run may have left what the second one found.
+        complaint(
+            "replayed in views, which are gone: nothing was seen to be refused (--explain sees a run itself)",
+        );
+    } else {
+        complaint("replayed in views, which are gone:");
+        denials(&replay.denials, replay.denials_untold);
     }
 }
 

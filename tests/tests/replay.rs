@@ -3,6 +3,8 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a suite reports by failing")]
 
+#[path = "replay/at_once.rs"]
+mod at_once;
 #[path = "replay/beneath.rs"]
 mod beneath;
 #[path = "replay/left.rs"]
@@ -14,6 +16,7 @@ mod remembered;
 
 use std::fs;
 
+use at_once::a_person_who_typed_it_is_told_at_once;
 use beneath::nobody_reaches_what_lies_beneath;
 use codex_tests::cases_at;
 use codex_tests::harness::{
@@ -38,6 +41,7 @@ cases_at!(
     a_view_that_is_full_is_told,
     nothing_is_left_and_an_interrupt_ends_it,
     the_last_command_that_failed_is_remembered,
+    a_person_who_typed_it_is_told_at_once,
 );
 
 const NO_SLASH_TMP: &str = "sandbox_workspace_write.exclude_slash_tmp=true";

@@ -1,5 +1,6 @@
 //! `codex debug explain`: a command once more, in views of what it may write, observed.
 
+use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -40,7 +41,7 @@ pub(crate) fn explain(args: ExplainArgs) -> i32 {
 
 /// Why nothing is run.
 #[derive(Debug, thiserror::Error)]
-enum ExplainError {
+pub(super) enum ExplainError {
     #[error(transparent)]
     Meaning(#[from] MeaningError),
     #[error(transparent)]
@@ -73,13 +74,44 @@ impl ExplainError {
     }
 }
 
-/// A run that is ready.
-struct Replay {
-    sandbox: Sandbox,
-    request: ExecRequest,
-    remembered: Option<LastFailed>,
+/// A run in views that is ready.
+pub(super) struct InViews {
+    pub(super) sandbox: Sandbox,
+    pub(super) request: ExecRequest,
     /// What the command can reach that is not undone.
     outside: Option<&'static str>,
+}
+
+impl InViews {
+    /// `bytes`: how much the command may write. `effects_outside`: whether it may reach what is not undone.
+    pub(super) fn prepare(
+        policy: &PolicyOptions,
+        command: Vec<OsString>,
+        bytes: NonZeroU64,
+        effects_outside: bool,
+    ) -> Result<Self, ExplainError> {
+        let meaning = Meaning::of(policy)?;
+        let isolation = &meaning.config.settings.sandbox.isolation;
+        if isolation.value == Isolation::Landlock {
+            return Err(ExplainError::Landlock(format!("sandbox.isolation ({})", isolation.origin)));
+        }
+        let mut options = meaning.running_options()?;
+        options.explain = Explain::Always;
+        options.view = Some(bytes);
+        let sandbox = meaning.sandbox_with(options)?;
+        let outside = outside(&meaning, &sandbox);
+        if let Some(what) = outside.filter(|_| !effects_outside) {
+            return Err(ExplainError::Effects { what });
+        }
+        let request = request(&meaning, command, "explain")?;
+        Ok(Self { sandbox, request, outside })
+    }
+}
+
+/// What was asked for.
+struct Replay {
+    run: InViews,
+    remembered: Option<LastFailed>,
     json: bool,
 }
 
@@ -93,26 +125,14 @@ impl Replay {
         } else {
             (policy, command, None)
         };
-        let meaning = Meaning::of(&policy)?;
-        let isolation = &meaning.config.settings.sandbox.isolation;
-        if isolation.value == Isolation::Landlock {
-            return Err(ExplainError::Landlock(format!("sandbox.isolation ({})", isolation.origin)));
-        }
-        let mut options = meaning.running_options()?;
-        options.explain = Explain::Always;
-        options.view = Some(view_size.and_then(NonZeroU64::new).unwrap_or(VIEW));
-        let sandbox = meaning.sandbox_with(options)?;
-        let outside = outside(&meaning, &sandbox);
-        if let Some(what) = outside.filter(|_| !effects_outside) {
-            return Err(ExplainError::Effects { what });
-        }
-        let mut request = request(&meaning, command, "explain").map_err(ExplainError::from)?;
-        request.limits.deadline = timeout;
-        Ok(Self { sandbox, request, remembered, outside, json })
+        let bytes = view_size.and_then(NonZeroU64::new).unwrap_or(VIEW);
+        let mut run = InViews::prepare(&policy, command, bytes, effects_outside)?;
+        run.request.limits.deadline = timeout;
+        Ok(Self { run, remembered, json })
     }
 
     fn run(self, signals: &Signals) -> i32 {
-        let Self { sandbox, request, remembered, outside, json } = self;
+        let Self { run: InViews { sandbox, request, outside }, remembered, json } = self;
         let runtime = match runtime() {
             Ok(runtime) => runtime,
             Err(code) => return code,

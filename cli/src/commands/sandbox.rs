@@ -25,6 +25,7 @@ use crate::signals::{Shares, Signals};
 use crate::{last_failed, terminal, world};
 pub(crate) use begun::Begun;
 
+mod again;
 mod begun;
 mod session;
 
@@ -162,7 +163,15 @@ fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun, typed: &[OsString])
     let (result, ended_by) = runtime.block_on(call(request, sandbox, &signals, &route));
     let remembered =
         result.as_ref().is_ok_and(|result| last_failed::note(typed, &args.command, result, ended_by));
-    let code = tell(args, &result, ended_by, remembered);
+    let code = tell(args, &result, ended_by, |first| {
+        let replay = || again::again(args, first, &signals, &runtime);
+        let is_asked = as_a_job && last_failed::is_failure(&first.outcome, ended_by);
+        match is_asked.then(replay).flatten() {
+            Some(replay) => render::replayed(&replay),
+            None if remembered => render::explainable(&first.enforcement),
+            None => {}
+        }
+    });
     // What is given back piece by piece is written to, and each page of it would be copied first: the helper, a fork, had
     // the same ones. The end of the process gives back all of them together.
     std::process::exit(code)
@@ -225,7 +234,11 @@ fn in_a_terminal(
             let answer = session.answer.as_ref();
             let failed = |result: &ExecResult| last_failed::note(typed, &args.command, result, ended_by);
             let remembered = answer.as_ref().is_ok_and(failed);
-            let code = tell(args, &session.answer, ended_by, remembered);
+            let code = tell(args, &session.answer, ended_by, |result| {
+                if remembered {
+                    render::explainable(&result.enforcement);
+                }
+            });
             match session.unwritten {
                 Some(why) => render::refusal(&why, exit_code::OUTPUT),
                 None => code,
@@ -235,12 +248,12 @@ fn in_a_terminal(
     }
 }
 
-/// Prints what there is to say of a call that has ended. `remembered`: it failed, and can be [explained](mod@super::explain).
+/// Prints what there is to say of a call that has ended. `explain` tells a person of one about which nothing is known.
 fn tell(
     args: &SandboxArgs,
     result: &Result<ExecResult, ExecError>,
     ended_by: Option<Signal>,
-    remembered: bool,
+    explain: impl FnOnce(&ExecResult),
 ) -> i32 {
     match result {
         Ok(result) if args.json => {
@@ -273,8 +286,8 @@ fn tell(
                 let unsaid: Vec<Denial> = result.denials.iter().filter(unsaid).cloned().collect();
                 render::denials(&unsaid, result.denials_untold);
                 // A script reads what it knows; a person may wonder whether it was the sandbox.
-                if remembered && unsaid.is_empty() && terminal::is_read() {
-                    render::explainable(&result.enforcement);
+                if unsaid.is_empty() && terminal::is_read() {
+                    explain(result);
                 }
             }
             exit_code(result, ended_by)
