@@ -29,6 +29,7 @@
 mod attempt;
 mod call;
 mod look;
+mod own;
 mod place;
 mod spared;
 

@@ -31,7 +31,8 @@ const FIELDS: usize = 10;
 pub struct Attempt {
     /// What was tried.
     pub act: Act,
-    /// On what: an absolute path as the process names it, links not followed; or what [`Act`] says.
+    /// On what: an absolute path as the process names it, links not followed but the kernel's own about the process; or what
+    /// [`Act`] says.
     pub target: OsString,
     /// The other path of a rename.
     pub second: Option<OsString>,

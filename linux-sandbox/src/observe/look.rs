@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use super::attempt::What;
 use super::call::{self, Act, Named, Object};
+use super::own::own;
 use super::place::place;
 use crate::sys::trace::Called;
 
@@ -77,15 +78,17 @@ impl Look {
     pub(super) fn resolve(self, thread: Pid, links_go: bool) -> Option<What> {
         let Self { act, seen } = self;
         let follow = !matches!(act, Act::Remove | Act::Rename);
+        // Whether looking goes to the link itself is not known.
+        let leads = follow && act != Act::Read;
         let placed = |path: &OsString| place(thread, Path::new(path), follow).map(PathBuf::into_os_string);
         let placed = |path: &OsString| links_go.then(|| placed(path)).flatten();
         Some(match seen {
             Seen::File(file) => {
-                let target = file.resolve(thread)?;
+                let target = file.resolve(thread, leads)?;
                 What { places: [placed(&target), None], ..What::new(act, target) }
             }
             Seen::Files(first, second) => {
-                let (target, second) = (first.resolve(thread)?, second.resolve(thread)?);
+                let (target, second) = (first.resolve(thread, leads)?, second.resolve(thread, leads)?);
                 let places = [placed(&target), placed(&second)];
                 What { second: Some(second), places, ..What::new(act, target) }
             }
@@ -111,11 +114,14 @@ impl File {
         })
     }
 
-    fn resolve(&self, thread: Pid) -> Option<OsString> {
+    /// `leads`: whether a link that stands last is followed.
+    fn resolve(&self, thread: Pid, leads: bool) -> Option<OsString> {
         match self {
             Self::Open(number) => link(thread, &format!("fd/{number}")).map(PathBuf::into_os_string),
             Self::Named { path, .. } if path.is_empty() => None,
-            Self::Named { directory, path } => Some(absolute(thread, *directory, path)?.into_os_string()),
+            Self::Named { directory, path } => {
+                Some(own(thread, absolute(thread, *directory, path)?, leads).into_os_string())
+            }
         }
     }
 

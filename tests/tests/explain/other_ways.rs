@@ -40,6 +40,14 @@ act("pinned", os.rename, ".git", "moved")
 act("pinned-back", os.rename, "moved", ".git")
 act("up-and-out", os.open, "sub/../../outside/file", W)
 act("beside", os.open, "file", W, dir_fd=there)
+number = os.open(outside + "/file", os.O_RDONLY)
+act("by-number", os.open, f"/proc/self/fd/{number}", W)
+act("by-device", os.open, f"/dev/fd/{number}", W)
+act("by-process", os.open, f"/proc/{os.getpid()}/fd/{number}", W)
+act("below-number", os.open, f"/proc/self/fd/{there}/file", W)
+os.chdir("sub")
+act("below-place", os.open, "/proc/self/cwd/../../outside/file", W)
+os.chdir("..")
 act("link-out", os.open, "link-out", W)
 act("link-out-truncated", os.truncate, "link-out", 2)
 act("dangling", os.open, "dangling", W | C)
@@ -81,7 +89,7 @@ const AT_NAMESPACES: [Told; 17] = [
     ("create", "workspace/.git/hooks/maybe", Errno::EROFS, 1),
     ("rename", "workspace/.git/config", Errno::EXDEV, 1),
     ("rename", "workspace/.git", Errno::EBUSY, 1),
-    ("write", "workspace/sub/../../outside/file", Errno::EROFS, 4),
+    ("write", "workspace/sub/../../outside/file", Errno::EROFS, 9),
     ("write", "workspace/through/dir/entry", Errno::EROFS, 2),
     ("create", "workspace/dangling", Errno::EROFS, 1),
     ("create", "workspace/through/made", Errno::EROFS, 1),
@@ -95,7 +103,7 @@ const AT_NAMESPACES: [Told; 17] = [
 ];
 
 const AT_LANDLOCK: [Told; 9] = [
-    ("write", "workspace/sub/../../outside/file", Errno::EACCES, 4),
+    ("write", "workspace/sub/../../outside/file", Errno::EACCES, 9),
     ("write", "workspace/through/dir/entry", Errno::EACCES, 2),
     ("create", "workspace/dangling", Errno::EACCES, 1),
     ("create", "workspace/through/made", Errno::EACCES, 1),
