@@ -1,8 +1,9 @@
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use codex_linux_sandbox::Act;
-use nix::sys::socket::{MsgFlags, recv, send, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
+use super::netlink::HEADER;
 use super::*;
 
 const RECORDED: &str = include_str!("../../denial/kernel_log/alone.txt");
