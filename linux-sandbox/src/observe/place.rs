@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 
 /// As many as the kernel follows.
 const MOST_LINKS: usize = 40;
+/// How often a way is looked up that others change meanwhile.
+const ATTEMPTS: u32 = 1000;
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 /// What is there depends on who looks, which would be us.
 const OWN: [&str; 2] = ["/proc", "/dev"];
@@ -49,13 +51,20 @@ fn reach<'p>(root: &OwnedFd, path: &'p Path) -> Option<(OwnedFd, &'p Path)> {
         .flags(DIRECTORY)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     for above in path.ancestors() {
-        match openat2(root, above, how) {
+        match again_where_names_change(|| openat2(root, above, how)) {
             Ok(directory) => return Some((directory, path.strip_prefix(above).ok()?)),
             Err(Errno::ENOENT | Errno::EACCES | Errno::ENOTDIR) => {}
             Err(_unknown) => return None,
         }
     }
     None
+}
+
+/// Looks once more where the kernel could not tell whether a way up leads out, since somebody was just changing a name or a
+/// mount anywhere (`EAGAIN`, `openat2(2)`).
+fn again_where_names_change(mut look: impl FnMut() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+    let mut answers = (0..ATTEMPTS).map(|_| look());
+    answers.find(|answer| !matches!(answer, Err(Errno::EAGAIN))).unwrap_or(Err(Errno::EAGAIN))
 }
 
 fn link(directory: &OwnedFd) -> Option<PathBuf> {
@@ -79,6 +88,31 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn names_that_others_change_are_looked_up_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let top = scratch.path().canonicalize().unwrap();
+        fs::create_dir_all(top.join("real/deep")).unwrap();
+        let way_up = top.join("real/deep/../deep/../deep/../deep/../deep/../new");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // A name that changes between two directories keeps the kernel from telling for all of the machine.
+                let (one, other) = (top.join("moving"), top.join("real/moving"));
+                fs::write(&one, "").unwrap();
+                while !done.load(relaxed) {
+                    fs::rename(&one, &other).unwrap();
+                    fs::rename(&other, &one).unwrap();
+                }
+            });
+            let found = || place(nix::unistd::gettid(), &way_up, true);
+            let lost = (0..20_000).map(|_| found()).find(|found| *found != Some(top.join("real/new")));
+            done.store(true, relaxed);
+            assert_eq!(lost, None);
+        });
+    }
 
     #[test]
     fn links_are_followed_as_the_kernel_does() {
