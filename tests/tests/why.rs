@@ -2,7 +2,9 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a suite reports by failing")]
 
-use codex_tests::harness::{Failures, Identity, Level, Listener, Policy, Run, Scene, Verdict, landlock_abi};
+use codex_tests::harness::{
+    Failures, Identity, Level, Listener, Policy, Run, Scene, Verdict, landlock_abi, require_tool,
+};
 use codex_tests::{cases, cases_by_level};
 use nix::errno::Errno;
 use serde_json::Value;
@@ -11,6 +13,7 @@ cases_by_level!(
     the_answer_is_what_a_probe_experiences,
     a_failed_command_names_what_was_refused,
     what_is_said_without_reason_is_no_denial,
+    a_closed_call_is_named_where_a_program_names_it,
 );
 cases!(
     the_rule_names_its_line,
@@ -265,6 +268,42 @@ fn what_is_said_without_reason_is_no_denial(scene: &Scene) {
     ] {
         let (found, run) = denials(scene, &script);
         failures.check(found.is_empty(), || format!("{script}: {found:?}\n{}", run.describe()));
+    }
+    failures.finish();
+}
+
+fn a_closed_call_is_named_where_a_program_names_it(scene: &Scene) {
+    furnish(scene);
+    let mut failures = Failures::new();
+    // What would not work outside either was not refused by us. At level landlock, nobody knows of a user's namespaces.
+    for (script, call, promise, of_a_user) in [
+        ("busybox unshare -r true", "unshare", "P6", scene.level() == Level::Namespaces),
+        ("dmesg", "syslog", "P6", false),
+        ("umount .", "umount2", "P6", false),
+    ] {
+        let tool = script.split(' ').next().unwrap_or_default();
+        if require_tool(tool).is_none() {
+            continue;
+        }
+        // What is not mounted can't be unmounted by anybody, and yet the sandbox answers first.
+        let control = scene.under(Policy::Bare).shell(script).run();
+        let works_outside = tool == "umount" || control.code() == Some(0);
+        let is_told =
+            if scene.identity() == Identity::Root { works_outside } else { of_a_user && works_outside };
+        let (found, run) = denials(scene, script);
+        let of_calls: Vec<_> = found
+            .iter()
+            .map(|denial| {
+                let text = |field: &str| denial[field].as_str().unwrap_or_default().to_owned();
+                (text("operation"), text("target"), text("promise"), text("certainty"))
+            })
+            .collect();
+        let expected = ["call", call, promise, "likely"].map(str::to_owned);
+        let [operation, target, promise, certainty] = expected;
+        let expected = if is_told { vec![(operation, target, promise, certainty)] } else { Vec::new() };
+        failures.check(of_calls == expected, || {
+            format!("{script}: {of_calls:?}, not {expected:?}\n{}\n{}", control.describe(), run.describe())
+        });
     }
     failures.finish();
 }

@@ -3,6 +3,7 @@
 //! A message alone proves nothing. It becomes a denial where, at the level that the command ran at, the policy refuses that
 //! operation on that object with that very error, and the user's own permissions would have let it happen.
 
+mod calls;
 mod hosts;
 pub mod message;
 
@@ -48,10 +49,14 @@ pub fn explain(ended: &Ended<'_>, judge: &Judge<'_>) -> Vec<Denial> {
     }
     let (_, tail) = ended.text.split_at(ended.text.len().saturating_sub(TAIL));
     let mut fold = Fold::default();
-    for said in message::read(&String::from_utf8_lossy(tail)).into_iter().take(MOST_SAID) {
+    let text = String::from_utf8_lossy(tail);
+    for said in message::read(&text).into_iter().take(MOST_SAID) {
         if let Some(denial) = confirm(&said, ended, judge) {
             fold.push(denial);
         }
+    }
+    for denial in calls::refused(&text, ended, judge).into_iter().take(MOST_SAID) {
+        fold.push(denial);
     }
     told_once(fold.finish())
 }

@@ -265,7 +265,7 @@ fn find_word(line: &str, text: &str) -> Option<usize> {
 }
 
 /// The program that a line begins with: `cp: cannot …`.
-fn program_of(line: &str) -> Option<String> {
+pub(super) fn program_of(line: &str) -> Option<String> {
     let (name, _) = line.split_once(':')?;
     let name = name.trim_start_matches('/').rsplit('/').next()?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
