@@ -1,22 +1,17 @@
 //! Starting the helper: descriptors in place, the command's environment in a file in memory, nothing else inherited.
 
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use codex_linux_sandbox::{
-    CallersSignals, EarlyInit, Environment, EnvironmentBlock, Footing, Invocation, PROGRAM, Proxy,
-    SetupError, wire,
+    CallersSignals, EarlyInit, Environment, EnvironmentBlock, Footing, Invocation, Proxy, SetupError, wire,
 };
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::SigSet;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, pipe2};
@@ -31,6 +26,9 @@ use super::request::{Signals, Stdio};
 use super::standby::Standby;
 use super::sys::{self, Fork};
 use super::terminal;
+use places::{Places, shown};
+
+mod places;
 
 /// The descriptor by which the helper reports. The first after the standard streams.
 const STATUS: RawFd = 3;
@@ -42,11 +40,6 @@ const MEMBERS: RawFd = 5;
 const OBSERVER: RawFd = 6;
 /// The descriptor over which the helper gives away where commands ask for hosts.
 const PROXY: RawFd = 7;
-/// Descriptors to be put in place are moved above all places first, so that no move overwrites another's source.
-const ABOVE_ALL_PLACES: RawFd = 10;
-/// `POSIX_SPAWN_SETSID` of `spawn.h` (glibc 2.26), which nix does not name.
-const SETSID: libc::c_int = 0x80;
-
 /// What to start, and how.
 pub(super) struct Spawn {
     pub(super) helper: Helper,
@@ -291,73 +284,6 @@ pub(super) fn observe(
     places.spawn(helper, arguments, Stdio::Capture, Signals::Default)
 }
 
-/// Descriptors on their way to the numbers at which the helper finds them.
-struct Places {
-    actions: PosixSpawnFileActions,
-    held: Vec<OwnedFd>,
-}
-
-impl Places {
-    fn new() -> Result<Self, ExecError> {
-        let actions = PosixSpawnFileActions::init().map_err(preparing("posix_spawn_file_actions"))?;
-        Ok(Self { actions, held: Vec::new() })
-    }
-
-    /// Executes the helper with everything in place.
-    fn spawn(
-        &self,
-        helper: &Helper,
-        words: Vec<OsString>,
-        stdio: Stdio,
-        signals: Signals,
-    ) -> Result<Pid, ExecError> {
-        let mut arguments = vec![c_string(PROGRAM.into())?];
-        for word in words {
-            arguments.push(c_string(word)?);
-        }
-        let attributes = attributes(stdio, signals).map_err(preparing("posix_spawnattr"))?;
-        // The helper's own environment is empty: nothing in the command's can influence it.
-        let no_environment: [&std::ffi::CStr; 0] = [];
-        let path = c_string(helper.path().as_os_str().to_owned())?;
-        posix_spawn(path.as_c_str(), &self.actions, &attributes, &arguments, &no_environment)
-            .map_err(|errno| ExecError::Helper { helper: shown(helper), errno })
-    }
-
-    fn put_nothing_in_the_streams(&mut self) -> Result<(), ExecError> {
-        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
-            .map_err(preparing("open /dev/null"))?;
-        for stream in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-            self.put(null.try_clone().map_err(|_full| preparing("fcntl")(Errno::EMFILE))?, stream)?;
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, descriptor: OwnedFd, place: RawFd) -> Result<(), ExecError> {
-        let moved = sys::duplicate_above(descriptor.as_fd(), ABOVE_ALL_PLACES).map_err(preparing("fcntl"))?;
-        self.actions.add_dup2(moved.as_raw_fd(), place).map_err(preparing("posix_spawn_file_actions"))?;
-        self.held.push(moved);
-        Ok(())
-    }
-}
-
-fn attributes(stdio: Stdio, signals: Signals) -> Result<PosixSpawnAttr, Errno> {
-    let mut attributes = PosixSpawnAttr::init()?;
-    let mut flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK;
-    match signals {
-        Signals::Default => {
-            flags |= PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF;
-            attributes.set_sigdefault(&SigSet::all())?;
-            attributes.set_sigmask(&SigSet::empty())?;
-        }
-        Signals::Inherit(signals) => attributes.set_sigmask(&signals.mask)?,
-    }
-    if stdio != Stdio::Inherit {
-        flags |= PosixSpawnFlags::from_bits_retain(SETSID);
-    }
-    attributes.set_flags(flags)?;
-    Ok(attributes)
-}
-
 fn environment(env: &[(OsString, OsString)]) -> Result<EnvironmentBlock, ExecError> {
     let mut block = EnvironmentBlock::default();
     for (name, value) in env {
@@ -408,18 +334,4 @@ pub(super) fn watching(error: std::io::Error) -> ExecError {
 
 pub(super) fn preparing(call: &'static str) -> impl Fn(Errno) -> ExecError {
     move |errno| ExecError::Prepare { call, errno }
-}
-
-fn c_string(text: OsString) -> Result<CString, ExecError> {
-    // The request was checked, and a plan holds no NUL bytes: this is for the helper's own path.
-    CString::new(text.into_vec())
-        .map_err(|_nul| ExecError::Prepare { call: "posix_spawn", errno: Errno::EINVAL })
-}
-
-/// The helper by the name that a person knows it by.
-fn shown(helper: &Helper) -> PathBuf {
-    match helper {
-        Helper::Program(path) => path.clone(),
-        Helper::ThisProgram => std::fs::read_link(helper.path()).unwrap_or_else(|_| helper.path().to_owned()),
-    }
 }
