@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use codex_core::denial::{Denial, lines};
 use codex_core::enforcement::{Enforcement, ExplanationKind, Level};
-use codex_core::exec::ExecResult;
 
 use crate::exit_code;
 
@@ -90,7 +89,7 @@ pub(crate) fn json(value: &impl serde::Serialize) -> i32 {
 /// How many denials are told after a command; all of them are in the JSON.
 const MOST_DENIALS: usize = 8;
 
-/// What was refused, in a few lines on standard error. `untold` is [`ExecResult::denials_untold`].
+/// What was refused, in a few lines on standard error. `untold`: how often there was more than is known.
 pub(crate) fn denials(denials: &[Denial], untold: u64) {
     for line in lines(denials).iter().take(MOST_DENIALS) {
         complaint(&format!("denied: {line}"));
@@ -103,24 +102,26 @@ pub(crate) fn denials(denials: &[Denial], untold: u64) {
     }
 }
 
-/// What a command was refused that was run once more in views.
-pub(crate) fn replayed(replay: &ExecResult) {
-    if replay.denials.is_empty() && replay.denials_untold == 0 {
+/// What a command was refused that was run once more in views, and without what else the policy opens.
+pub(crate) fn replayed(refused: &[Denial], untold: u64, without: Option<&str>) {
+    let without = without.map(|what| format!(", without {what}")).unwrap_or_default();
+    if refused.is_empty() && untold == 0 {
         // The first run may have left what the second one found.
-        complaint(
-            "replayed in views, which are gone: nothing was seen to be refused (--explain sees a run itself)",
-        );
+        complaint(&format!(
+            "replayed in views, which are gone{without}: nothing was seen to be refused (--explain sees a run itself)"
+        ));
     } else {
-        complaint("replayed in views, which are gone:");
-        denials(&replay.denials, replay.denials_untold);
+        complaint(&format!("replayed in views, which are gone{without}:"));
+        denials(refused, untold);
     }
 }
 
-/// How to learn what was refused, after a command that failed and that nobody has observed.
-pub(crate) fn explainable(enforcement: &Enforcement) {
+/// How to learn what was refused, after a command that failed and that nobody has observed. `undone`: whether all that it does can
+/// be undone.
+pub(crate) fn explainable(enforcement: &Enforcement, undone: bool) {
     match (enforcement.explanation.kind, enforcement.level) {
         (ExplanationKind::Exact, _) => {}
-        (_, Level::Namespaces) => complaint(
+        (_, Level::Namespaces) if undone => complaint(
             "`codex debug explain` replays the command, and tells what the sandbox refused, if anything",
         ),
         _ => complaint("with --explain before the command, what the sandbox refuses is told, if anything"),

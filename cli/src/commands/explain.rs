@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use codex_core::config::{Explain, Isolation};
 use codex_core::denial::LastFailed;
 use codex_core::exec::{ExecRequest, ExecResult, Outcome, Sandbox};
-use codex_core::policy::NetworkAccess;
 use codex_linux_sandbox::shown;
 
 use super::sandbox::{Route, call, exit_code as code_of_run, request, runtime};
@@ -78,31 +77,44 @@ impl ExplainError {
 pub(super) struct InViews {
     pub(super) sandbox: Sandbox,
     pub(super) request: ExecRequest,
-    /// What the command can reach that is not undone.
-    outside: Option<&'static str>,
+    /// What the policy opens that is no file.
+    pub(super) outside: Option<&'static str>,
+}
+
+/// What becomes of what a command can reach that is not undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outside {
+    /// Where there is anything, nothing is run.
+    Refused,
+    /// It is reached.
+    Reached,
+    /// It is closed, whatever the policy says.
+    Closed,
 }
 
 impl InViews {
-    /// `bytes`: how much the command may write. `effects_outside`: whether it may reach what is not undone.
+    /// `bytes`: how much the command may write.
     pub(super) fn prepare(
         policy: &PolicyOptions,
         command: Vec<OsString>,
         bytes: NonZeroU64,
-        effects_outside: bool,
+        what_is_outside: Outside,
     ) -> Result<Self, ExplainError> {
-        let meaning = Meaning::of(policy)?;
+        let mut meaning = Meaning::of(policy)?;
         let isolation = &meaning.config.settings.sandbox.isolation;
         if isolation.value == Isolation::Landlock {
             return Err(ExplainError::Landlock(format!("sandbox.isolation ({})", isolation.origin)));
+        }
+        let outside = outside(&meaning);
+        match (outside, what_is_outside) {
+            (Some(what), Outside::Refused) => return Err(ExplainError::Effects { what }),
+            (Some(_), Outside::Closed) => meaning.config.settings.close_outside(),
+            _ => {}
         }
         let mut options = meaning.running_options()?;
         options.explain = Explain::Always;
         options.view = Some(bytes);
         let sandbox = meaning.sandbox_with(options)?;
-        let outside = outside(&meaning, &sandbox);
-        if let Some(what) = outside.filter(|_| !effects_outside) {
-            return Err(ExplainError::Effects { what });
-        }
         let request = request(&meaning, command, "explain")?;
         Ok(Self { sandbox, request, outside })
     }
@@ -126,7 +138,8 @@ impl Replay {
             (policy, command, None)
         };
         let bytes = view_size.and_then(NonZeroU64::new).unwrap_or(VIEW);
-        let mut run = InViews::prepare(&policy, command, bytes, effects_outside)?;
+        let what_is_outside = if effects_outside { Outside::Reached } else { Outside::Refused };
+        let mut run = InViews::prepare(&policy, command, bytes, what_is_outside)?;
         run.request.limits.deadline = timeout;
         Ok(Self { run, remembered, json })
     }
@@ -174,17 +187,17 @@ const fn code(result: &ExecResult, of_run: i32) -> i32 {
 }
 
 /// What the policy opens that is no file.
-pub(super) fn outside(meaning: &Meaning, sandbox: &Sandbox) -> Option<&'static str> {
-    let sandbox_settings = &meaning.config.settings.sandbox;
-    let sockets = !sandbox_settings.allow_unix_sockets.is_empty();
-    let hosts = !sandbox_settings.allow_hosts.is_empty();
-    match (sandbox.policy().network, sockets, hosts) {
-        (NetworkAccess::Enabled, false, _) => Some("the network"),
-        (NetworkAccess::Enabled, true, _) => Some("the network and sockets of the host"),
-        (NetworkAccess::Restricted, true, true) => Some("sockets of the host and hosts on the network"),
-        (NetworkAccess::Restricted, true, false) => Some("sockets of the host"),
-        (NetworkAccess::Restricted, false, true) => Some("hosts on the network"),
-        (NetworkAccess::Restricted, false, false) => None,
+pub(super) fn outside(meaning: &Meaning) -> Option<&'static str> {
+    let settings = &meaning.config.settings;
+    let sockets = !settings.sandbox.allow_unix_sockets.is_empty();
+    let hosts = !settings.sandbox.allow_hosts.is_empty();
+    match (settings.policy().has_full_network_access(), sockets, hosts) {
+        (true, false, _) => Some("the network"),
+        (true, true, _) => Some("the network and sockets of the host"),
+        (false, true, true) => Some("sockets of the host and hosts on the network"),
+        (false, true, false) => Some("sockets of the host"),
+        (false, false, true) => Some("hosts on the network"),
+        (false, false, false) => None,
     }
 }
 

@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
+use super::explain::outside;
 use crate::args::SandboxArgs;
 use crate::exit_code;
 use crate::meaning::{Meaning, MeaningError};
@@ -23,6 +24,7 @@ use crate::render;
 use crate::render::screen::Passage;
 use crate::signals::{Shares, Signals};
 use crate::{last_failed, terminal, world};
+use again::Again;
 pub(crate) use begun::Begun;
 
 mod again;
@@ -39,7 +41,7 @@ pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>, typed: &[OsStrin
     }
     if args.print_plan {
         return match prepare(args) {
-            Ok(Prepared { sandbox, request }) => match sandbox.command_line(&request) {
+            Ok(Prepared { sandbox, request, .. }) => match sandbox.command_line(&request) {
                 Ok(line) => render::command_line(&line),
                 Err(error) => render::refusal(&error.to_string(), exit_code::REFUSED),
             },
@@ -70,6 +72,8 @@ pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>, typed: &[OsStrin
 struct Prepared {
     sandbox: Sandbox,
     request: ExecRequest,
+    /// What the policy opens that is no file, and that no replay could undo.
+    outside: Option<&'static str>,
 }
 
 fn prepare(args: &SandboxArgs) -> Result<Prepared, MeaningError> {
@@ -94,7 +98,7 @@ fn prepare(args: &SandboxArgs) -> Result<Prepared, MeaningError> {
     if !args.json {
         request.budget = OutputBudget { bytes: 0, lines: 0 };
     }
-    Ok(Prepared { sandbox, request })
+    Ok(Prepared { sandbox, request, outside: outside(&meaning) })
 }
 
 /// A command as everything around it has it, with the binary's other names on its `PATH`. `by`: who asks, for the audit log.
@@ -137,17 +141,18 @@ pub(super) fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString
 }
 
 fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun, typed: &[OsString]) -> i32 {
-    let Prepared { sandbox, mut request } = prepared;
+    let Prepared { sandbox, mut request, outside } = prepared;
     let sandbox = &sandbox;
     let Begun { signals, as_a_job, early, mut overheard } = begun;
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,
     };
+    let explainable = |result: &ExecResult| render::explainable(&result.enforcement, outside.is_none());
     request.stops_with_the_command = as_a_job;
     request.signals = SignalsFor::Inherit(signals.callers);
     if args.pty {
-        return in_a_terminal(args, sandbox, request, &signals, &runtime, typed);
+        return in_a_terminal(args, sandbox, request, &signals, &runtime, typed, explainable);
     }
     if request.stdio == Stdio::Inherit && early.is_none() {
         let is_asked = sandbox.is_restricted() && sandbox.explain() != Explain::Never;
@@ -167,8 +172,8 @@ fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun, typed: &[OsString])
         let replay = || again::again(args, first, &signals, &runtime);
         let is_asked = as_a_job && last_failed::is_failure(&first.outcome, ended_by);
         match is_asked.then(replay).flatten() {
-            Some(replay) => render::replayed(&replay),
-            None if remembered => render::explainable(&first.enforcement),
+            Some(Again { denials, untold, without }) => render::replayed(&denials, untold, without),
+            None if remembered => explainable(first),
             None => {}
         }
     });
@@ -215,6 +220,7 @@ fn in_a_terminal(
     signals: &Signals,
     runtime: &tokio::runtime::Runtime,
     typed: &[OsString],
+    explainable: impl FnOnce(&ExecResult),
 ) -> i32 {
     let passage = match (args.json, args.passthrough) {
         (true, _) => None,
@@ -236,7 +242,7 @@ fn in_a_terminal(
             let remembered = answer.as_ref().is_ok_and(failed);
             let code = tell(args, &session.answer, ended_by, |result| {
                 if remembered {
-                    render::explainable(&result.enforcement);
+                    explainable(result);
                 }
             });
             match session.unwritten {

@@ -324,6 +324,14 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Closes all that leads to the outside and is no file: the network, hosts, sockets of the host.
+    pub fn close_outside(&mut self) {
+        self.network.value = false;
+        self.workspace_write.network_access.value = false;
+        self.sandbox.allow_hosts = SourcedList::default();
+        self.sandbox.allow_unix_sockets = SourcedList::default();
+    }
+
     /// The policy that these settings ask for.
     ///
     /// `network_access` belongs to `workspace-write`, as its table says: a user who allowed the network there and then

@@ -9,6 +9,8 @@ const NOTHING: &str =
     "codex: replayed in views, which are gone: nothing was seen to be refused (--explain sees a run itself)";
 const HINT: &str =
     "codex: `codex debug explain` replays the command, and tells what the sandbox refused, if anything";
+const HINT_TO_OBSERVE: &str =
+    "codex: with --explain before the command, what the sandbox refuses is told, if anything";
 
 /// The words of a run at a terminal that are `codex`'s own. As a job of an interactive shell's, or as a script's command.
 fn told(scene: &Scene, script: &str, options: &[&str], job: bool, words: &str) -> (Run, Vec<String>) {
@@ -63,16 +65,28 @@ pub(super) fn a_person_who_typed_it_is_told_at_once(scene: &Scene) {
         let (run, lines) = told(scene, &script, options, true, words);
         assert_eq!(lines, [""; 0], "{}", run.describe());
     }
-    // Whoever reads is no person, the first run took long, more would be sent to the network, or the second run does not end as the
-    // first did, or at all: who can tell is named.
+    // What the policy opens that is no file is closed to the second run, which tells of files alone.
+    for (options, without) in [
+        (&["--network"][..], "the network"),
+        (&["--allow-host", "host.example"], "hosts on the network"),
+        (&["-c", "sandbox.allow_unix_sockets=[\"/run/some.sock\"]"], "sockets of the host"),
+    ] {
+        let attempts = (0..20).map(|_| told(scene, &script, options, true, &refused));
+        let (run, lines) =
+            attempts.into_iter().find(|(_, lines)| *lines != [HINT_TO_OBSERVE]).expect("it is told");
+        assert_eq!(lines.len(), 2, "{}", run.describe());
+        assert_eq!(lines[0], format!("codex: replayed in views, which are gone, without {without}:"));
+        assert!(lines[1].starts_with(&denied), "{}", run.describe());
+        let (run, lines) = told(scene, &script, options, true, "exit 3");
+        assert_eq!(lines, [HINT_TO_OBSERVE], "{}", run.describe());
+    }
+    // Whoever reads is no person, the first run took long, or the second run does not end as the first did, or at all: who can tell
+    // is named.
     let waits = "test -e mark && exec sleep 1000; touch mark; exit 3";
     let differs = "test -e other && exit 4; touch other; exit 3";
     for (options, job, words) in [
         (&[][..], false, refused.as_str()),
         (&[], true, "sleep 1.1; exit 3"),
-        (&["--network"], true, refused.as_str()),
-        (&["--allow-host", "host.example"], true, refused.as_str()),
-        (&["-c", "sandbox.allow_unix_sockets=[\"/run/some.sock\"]"], true, refused.as_str()),
         (&[], true, waits),
         (&[], true, differs),
     ] {
