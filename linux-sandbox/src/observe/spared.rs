@@ -200,11 +200,12 @@ fn leads_within(directory: &OwnedFd, bounds: ResolveFlag, rest: &Path, reach: Re
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::{AsFd, AsRawFd as _};
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::symlink;
 
-    use nix::fcntl::AT_FDCWD;
-    use nix::sys::stat::{Mode, UtimensatFlags, utimensat};
+    use nix::fcntl::{AT_FDCWD, AtFlags};
+    use nix::sys::stat::{Mode, UtimensatFlags, fstatat, utimensat};
     use nix::sys::time::TimeSpec;
     use nix::unistd::gettid;
 
@@ -218,23 +219,34 @@ mod tests {
     fn follows_links(link: &Path) -> bool {
         let (accessed, changed) = (TimeSpec::from_duration(FAR), TimeSpec::from_duration(Duration::ZERO));
         utimensat(AT_FDCWD, link, &accessed, &changed, UtimensatFlags::NoFollowSymlink).unwrap();
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(CACHED);
-        (0..10_000).any(|_| openat2(AT_FDCWD, link, how).is_ok())
+        is_known(link, CACHED)
+    }
+
+    /// Goes from the root to a directory by what is known already, and over no mount. The kernel does not where there is one on
+    /// the way, in whosoever's namespace: `/tmp` has one in each sandbox that may write there.
+    fn goes_from_the_root(directory: &Path) -> bool {
+        is_known(directory, CACHED | ResolveFlag::RESOLVE_NO_XDEV)
+    }
+
+    fn is_known(path: &Path, resolve: ResolveFlag) -> bool {
+        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve);
+        (0..10_000).any(|_| path.metadata().is_ok() && openat2(AT_FDCWD, path, how).is_ok())
     }
 
     /// Whether a call goes to a name in trees without leaving them, from a directory of this thread's. What is so is not so while
-    /// somebody else changes names anywhere, and then again.
-    fn holds(spared: &mut Spared, reach: Reach, directory: i32, path: &Path, expected: bool) -> bool {
-        let file = File::Named { directory, path: path.as_os_str().as_bytes().to_vec() };
-        let mut answers =
-            (0..if expected { 10_000 } else { 3 }).map(|_| spared.leads(gettid(), reach, &file));
+    /// somebody else changes names anywhere, and then again. What the kernel has forgotten, short of memory, it is told again.
+    fn holds(spared: &mut Spared, reach: Reach, directory: &impl AsFd, path: &Path, expected: bool) -> bool {
+        let number = directory.as_fd().as_raw_fd();
+        let file = File::Named { directory: number, path: path.as_os_str().as_bytes().to_vec() };
+        let mut answers = (0..if expected { 10_000 } else { 3 }).map(|_| {
+            let _status = fstatat(directory, path, AtFlags::empty());
+            spared.leads(gettid(), reach, &file)
+        });
         answers.any(|holds| holds)
     }
 
     #[test]
     fn only_what_stays_in_a_tree_is_spared() {
-        use std::os::fd::AsRawFd as _;
-
         use Reach::{Looks, Makes, Moves, Takes, Writes};
         const LOOKS: Reach = Looks { open: false };
 
@@ -259,8 +271,8 @@ mod tests {
             symlink(target, top.join(name)).unwrap();
         }
         symlink(top.join("tree/file"), top.join("tree/absolute")).unwrap();
-        let (follows, follows_at_root) =
-            (follows_links(&top.join("tree/in")), follows_links(&top.join("way")));
+        let (follows, at_root) = (follows_links(&top.join("tree/in")), goes_from_the_root(&top));
+        let follows_at_root = at_root && follows_links(&top.join("way"));
         let mut spared =
             Spared::find(gettid(), vec![top.join("tree"), top.join("tree/moved"), top.join("none")]).unwrap();
         for (reach, name, expected) in [
@@ -282,7 +294,7 @@ mod tests {
             (Writes, "tree/../outside/file", false),
             (Writes, "tree/own/file", false),
             (Writes, "outside/file", false),
-            (LOOKS, "outside/file", true),
+            (LOOKS, "outside/file", at_root),
             (LOOKS, "way/file", follows_at_root),
             (LOOKS, "tree/file-out", false),
             // Whether there is such a tree is known by its own name alone.
@@ -293,12 +305,12 @@ mod tests {
             (Makes, "tree/new/", false),
             (Makes, "none/new", false),
         ] {
-            let held = holds(&mut spared, reach, libc::AT_FDCWD, &top.join(name), expected);
+            let held = holds(&mut spared, reach, &AT_FDCWD, &top.join(name), expected);
             assert_eq!(held, expected, "{reach:?} {name}");
         }
         for unknown in ["/proc/self/root", "/proc/self/cwd", "/dev/fd"] {
             let path = Path::new(unknown).join(top.join("tree/file").strip_prefix("/").unwrap());
-            assert!(!holds(&mut spared, Writes, libc::AT_FDCWD, &path, false), "{unknown}");
+            assert!(!holds(&mut spared, Writes, &AT_FDCWD, &path, false), "{unknown}");
         }
         let deep = open(&top.join("tree/deep"), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
         let outside = open(&top.join("outside"), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
@@ -308,16 +320,16 @@ mod tests {
             (&deep, "../../outside/file", false),
             (&outside, "file", false),
         ] {
-            let held = holds(&mut spared, Writes, directory.as_raw_fd(), Path::new(name), expected);
+            let held = holds(&mut spared, Writes, directory, Path::new(name), expected);
             assert_eq!(held, expected, "{name} from a directory");
         }
         // A tree that is not where it was is none, whatever is there now.
         fs::rename(top.join("tree/moved"), top.join("gone")).unwrap();
         symlink(top.join("outside"), top.join("tree/moved")).unwrap();
-        assert!(!holds(&mut spared, Writes, libc::AT_FDCWD, &top.join("tree/moved/file"), false));
+        assert!(!holds(&mut spared, Writes, &AT_FDCWD, &top.join("tree/moved/file"), false));
         fs::remove_file(top.join("tree/moved")).unwrap();
         fs::create_dir(top.join("tree/moved")).unwrap();
         fs::write(top.join("tree/moved/file"), "").unwrap();
-        assert!(!holds(&mut spared, Writes, libc::AT_FDCWD, &top.join("tree/moved/file"), false));
+        assert!(!holds(&mut spared, Writes, &AT_FDCWD, &top.join("tree/moved/file"), false));
     }
 }
