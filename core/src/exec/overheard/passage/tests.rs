@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -118,6 +119,14 @@ proptest! {
     }
 }
 
+/// Waits until nobody has the other end any more: what another test starts just then has all that is open here, until it is executed.
+fn other_end_is_gone(end: impl AsFd) {
+    let mut ends = [PollFd::new(end.as_fd(), PollFlags::empty())];
+    poll(&mut ends, PollTimeout::NONE).expect("an end is waited for");
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+    assert!(ends[0].revents().is_some_and(|events| events.intersects(gone)), "{ends:?}");
+}
+
 #[test]
 fn a_reader_that_has_gone_is_the_commands_business() {
     for to in [To::Pipe, To::Socket] {
@@ -125,11 +134,13 @@ fn a_reader_that_has_gone_is_the_commands_business() {
             let Ends { mut passage, mut writer, reader } = ends(to);
             writer.write_all(b"heard\n").expect("the passage takes it");
             drop(reader);
+            other_end_is_gone(passage.onward.get_ref());
             // As long as it takes to notice, and then nothing more is waited for.
             while passage.tap.is_some() {
                 passage.tend().await;
             }
             passage.rest().await;
+            other_end_is_gone(&writer);
             let error = writer.write_all(b"not heard\n").expect_err("nobody reads");
             assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe, "{to:?}");
             assert_eq!(passage.heard(), b"heard\n", "{to:?}");
