@@ -106,6 +106,7 @@ fn furnish(scene: &Scene) {
         scene.file(file, "x\n");
     }
     scene.symlink(scene.path("outside/file"), "workspace/link-out");
+    scene.symlink(scene.path("workspace/file"), "outside/link-in");
 }
 
 /// An act of the probe, what it is told as, and the errors at the two levels. `{}` is a path in the scene.
@@ -141,7 +142,7 @@ const fn protected(
 const EACCES: Option<Errno> = Some(Errno::EACCES);
 use Errno::{EBUSY, EROFS, EXDEV};
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 18] = [
     row(&["write", "{}", "WRONLY"], "outside/file", "write", EACCES, EROFS),
     row(&["write", "{}", "WRONLY"], "workspace/link-out", "write", EACCES, EROFS),
     row(&["open", "{}", "RDWR"], "outside/file", "write", EACCES, EROFS),
@@ -152,6 +153,8 @@ const ROWS: [Row; 17] = [
     row(&["rename", "{}", "{}-moved"], "outside/file", "rename", EACCES, EROFS),
     row(&["rename", "workspace/file", "{}"], "outside/new", "create", EACCES, EXDEV),
     row(&["syscall", "fchmodat", "-100", "text:{}", "384"], "outside/file", "metadata", None, EROFS),
+    // The link itself, wherever it leads.
+    row(&["syscall", "utimensat", "-100", "text:{}", "0", "256"], "outside/link-in", "metadata", None, EROFS),
     row(&["syscall", "truncate", "text:{}", "0"], "outside/file", "write", EACCES, EROFS),
     row(&["syscall", "faccessat", "-100", "text:{}", "2"], "outside/file", "write", None, EROFS),
     protected(&["write", "{}", "WRONLY"], "workspace/.git/config", "write", EROFS),
@@ -165,6 +168,7 @@ const ROWS: [Row; 17] = [
 fn words(scene: &Scene, act: &[&str], path: &str) -> Vec<String> {
     let numbers = [
         ("fchmodat", libc::SYS_fchmodat),
+        ("utimensat", libc::SYS_utimensat),
         ("truncate", libc::SYS_truncate),
         ("faccessat", libc::SYS_faccessat),
     ];
@@ -275,6 +279,7 @@ fn look_alikes_have_none(scene: &Scene) {
     furnish(scene);
     let locked = scene.file_with_mode("workspace/locked", "x", 0o444).display().to_string();
     let missing = scene.path("workspace/missing/file").display().to_string();
+    let outside = scene.path("outside/file").display().to_string();
     let mut failures = Failures::new();
     for script in [
         "exit 3".to_owned(),
@@ -287,6 +292,8 @@ fn look_alikes_have_none(scene: &Scene) {
         "exec 3<> /dev/tcp/127.0.0.1/1".to_owned(),
         // Files that its own user may not change, wherever root may.
         format!("echo x > {locked}; exit 1"),
+        // A link of the kernel's is changed, and not what it leads to.
+        format!("touch -h /dev/fd/3 3< {outside}; exit 1"),
         "rmdir /proc/self; echo > /proc/version; exit 1".to_owned(),
     ] {
         if scene.level() == Level::Landlock && (script.contains("/dev/tcp") || script.contains("/proc/")) {

@@ -66,6 +66,7 @@ impl Operation {
     }
 }
 
+pub(super) use files::locate;
 pub(crate) use network::DOMAIN;
 pub use network::is_kept_from_grants;
 

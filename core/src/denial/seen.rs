@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, Pid, access};
 
 use super::grant::on_the_way;
-use super::judge::{Judge, Operation, Refusal, Verdict};
+use super::judge::{Judge, Operation, Refusal, Verdict, locate};
 use super::oracle::{THE_NETWORK, leads_to_nothing, listens_outside};
 use super::record::Denial;
 
@@ -43,6 +43,7 @@ pub fn confirm(seen: &Seen, judge: &Judge<'_>, plan: &Plan, argv: &[OsString]) -
         Act::RemoveIn => in_directory(judge, Operation::Remove, named, attempt.errno),
         Act::RenameIn => in_directory(judge, Operation::Rename, named, attempt.errno),
         Act::Metadata => file(judge, Operation::Metadata, named, attempt.errno),
+        Act::MetadataOfLink => link(judge, named, attempt.errno),
         Act::Rename => {
             let to = File { path: Path::new(attempt.second.as_ref()?), place: second_place };
             rename(judge, named, to, attempt.errno)
@@ -100,6 +101,16 @@ fn file(judge: &Judge<'_>, operation: Operation, file: File<'_>, errno: Errno) -
         _ if file.place.is_none() => by_a_way_that_is_gone(judge, operation, file.path, errno),
         _ => None,
     }
+}
+
+/// What has a name was to be changed, and nothing that it leads to.
+fn link(judge: &Judge<'_>, named: File<'_>, errno: Errno) -> Option<Denial> {
+    let found = named.place.is_none().then(|| locate(named.path, false)).transpose().ok()?;
+    let place = named.place.or(found.as_deref())?;
+    // The kernel's own links are none of the policy's, and those of whoever looks are others.
+    let is_the_kernels = place.starts_with("/proc");
+    let denial = file(judge, Operation::Metadata, File { place: Some(place), ..named }, errno);
+    denial.filter(|_| !is_the_kernels)
 }
 
 /// In a view, a command has made a link where nothing is, or something else: where that led is gone with the view, and could

@@ -76,7 +76,7 @@ fn of(attempt: &Attempt, plan: &Plan) -> Option<OnlyHere> {
         Act::Create | Act::CreateIn => Operation::Create,
         Act::Remove | Act::RemoveIn => Operation::Remove,
         Act::Rename | Act::RenameIn => Operation::Rename,
-        Act::Metadata => Operation::Metadata,
+        Act::Metadata | Act::MetadataOfLink => Operation::Metadata,
         Act::Connect | Act::Unix | Act::Signal | Act::Call => return None,
     };
     let target = attempt.target.to_string_lossy().into_owned();

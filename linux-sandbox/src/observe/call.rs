@@ -25,6 +25,8 @@ pub enum Act {
     RenameIn,
     /// Changing mode, owner, times or attributes.
     Metadata,
+    /// The same of what has the name itself, be it a link.
+    MetadataOfLink,
     /// Connecting to a host, or sending it something: the target is `ADDRESS:PORT`.
     Connect,
     /// Connecting to a unix socket by its path.
@@ -37,7 +39,7 @@ pub enum Act {
 
 impl Act {
     /// Every act.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Read,
         Self::Write,
         Self::WriteOrCreate,
@@ -48,6 +50,7 @@ impl Act {
         Self::Rename,
         Self::RenameIn,
         Self::Metadata,
+        Self::MetadataOfLink,
         Self::Connect,
         Self::Unix,
         Self::Signal,
@@ -68,6 +71,7 @@ impl Act {
             Self::Rename => "rename",
             Self::RenameIn => "rename-in",
             Self::Metadata => "metadata",
+            Self::MetadataOfLink => "metadata-of-link",
             Self::Connect => "connect",
             Self::Unix => "unix",
             Self::Signal => "signal",
@@ -112,6 +116,8 @@ pub(super) fn of(called: &Called) -> Option<(Act, Object)> {
     let path_in = |directory, at| Named::PathIn { directory: lower(directory), at };
     let open = |directory: Named, flags: u64| (opening(flags), File(directory));
     let looks_or_writes = |mode: u64| if mode & W_OK == 0 { Act::Read } else { Act::Write };
+    let changes =
+        |flags: u64| if flags & AT_SYMLINK_NOFOLLOW == 0 { Act::Metadata } else { Act::MetadataOfLink };
     #[cfg(target_arch = "x86_64")]
     match number {
         libc::SYS_open => return Some(open(path(a), b)),
@@ -121,9 +127,10 @@ pub(super) fn of(called: &Called) -> Option<(Act, Object)> {
         libc::SYS_rmdir | libc::SYS_unlink => return Some((Act::Remove, File(path(a)))),
         libc::SYS_rename => return Some((Act::Rename, Files(path(a), path(b)))),
         libc::SYS_link | libc::SYS_symlink => return Some((Act::Create, File(path(b)))),
-        libc::SYS_chmod | libc::SYS_chown | libc::SYS_lchown | libc::SYS_utime | libc::SYS_utimes => {
+        libc::SYS_chmod | libc::SYS_chown | libc::SYS_utime | libc::SYS_utimes => {
             return Some((Act::Metadata, File(path(a))));
         }
+        libc::SYS_lchown => return Some((Act::MetadataOfLink, File(path(a)))),
         libc::SYS_futimesat => return Some((Act::Metadata, File(path_in(a, b)))),
         libc::SYS_stat | libc::SYS_lstat | libc::SYS_readlink => return Some((Act::Read, File(path(a)))),
         _ => {}
@@ -136,23 +143,21 @@ pub(super) fn of(called: &Called) -> Option<(Act, Object)> {
         libc::SYS_renameat | libc::SYS_renameat2 => (Act::Rename, Files(path_in(a, b), path_in(c, d))),
         libc::SYS_linkat => (Act::Create, File(path_in(c, d))),
         libc::SYS_symlinkat => (Act::Create, File(path_in(b, c))),
-        libc::SYS_fchmodat
-        | libc::SYS_fchownat
-        | SYS_FCHMODAT2
-        | SYS_SETXATTRAT
-        | SYS_REMOVEXATTRAT
-        | SYS_FILE_SETATTR => (Act::Metadata, File(path_in(a, b))),
+        // It has no flags.
+        libc::SYS_fchmodat => (Act::Metadata, File(path_in(a, b))),
+        SYS_FCHMODAT2 => (changes(d), File(path_in(a, b))),
+        libc::SYS_fchownat | SYS_FILE_SETATTR => (changes(e), File(path_in(a, b))),
+        SYS_SETXATTRAT | SYS_REMOVEXATTRAT => (changes(c), File(path_in(a, b))),
         // Without a path, the times are those of what is open.
         libc::SYS_utimensat if b == 0 => (Act::Metadata, File(Named::Descriptor(lower(a)))),
-        libc::SYS_utimensat => (Act::Metadata, File(path_in(a, b))),
+        libc::SYS_utimensat => (changes(d), File(path_in(a, b))),
         libc::SYS_fchmod
         | libc::SYS_fchown
         | libc::SYS_fsetxattr
         | libc::SYS_fremovexattr
         | libc::SYS_ioctl => (Act::Metadata, File(Named::Descriptor(lower(a)))),
-        libc::SYS_setxattr | libc::SYS_lsetxattr | libc::SYS_removexattr | libc::SYS_lremovexattr => {
-            (Act::Metadata, File(path(a)))
-        }
+        libc::SYS_setxattr | libc::SYS_removexattr => (Act::Metadata, File(path(a))),
+        libc::SYS_lsetxattr | libc::SYS_lremovexattr => (Act::MetadataOfLink, File(path(a))),
         libc::SYS_truncate => (Act::Write, File(path(a))),
         libc::SYS_newfstatat | libc::SYS_statx | libc::SYS_readlinkat => (Act::Read, File(path_in(a, b))),
         libc::SYS_execve
@@ -248,6 +253,8 @@ fn opened(flags: u64) -> Reach {
 /// Of `linux/fs.h`.
 const RENAME_NOREPLACE: i32 = 1;
 const W_OK: u64 = 2;
+/// Of `linux/fcntl.h`.
+const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
 const SYS_FCHMODAT2: i64 = 452;
 const SYS_SETXATTRAT: i64 = 463;
 const SYS_GETXATTRAT: i64 = 464;

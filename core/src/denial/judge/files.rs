@@ -269,7 +269,7 @@ impl Judge<'_> {
 }
 
 /// Where a path leads as the kernel resolves it: the last link followed, or not.
-pub(super) fn locate(path: &Path, follow: bool) -> Result<PathBuf, Errno> {
+pub(in super::super) fn locate(path: &Path, follow: bool) -> Result<PathBuf, Errno> {
     if !path.is_absolute() {
         return Err(Errno::EINVAL);
     }
