@@ -36,7 +36,8 @@ use nix::errno::Errno;
 use other_ways::every_way_is_seen;
 use overheard::{
     at_a_terminal_arguments_name_the_host, it_arrives_as_it_was_written,
-    what_a_command_says_is_told_to_whoever_reads_it, who_never_reads_is_not_waited_for_without_end,
+    what_a_command_says_is_told_to_whoever_reads_it, who_can_tell_has_the_stream_itself,
+    who_never_reads_is_not_waited_for_without_end,
 };
 use projects::{cargo, npm, pip};
 use serde_json::Value;
@@ -72,6 +73,7 @@ cases_by_level!(
     what_a_command_says_is_told_to_whoever_reads_it,
     it_arrives_as_it_was_written,
     who_never_reads_is_not_waited_for_without_end,
+    who_can_tell_has_the_stream_itself,
 );
 cases_at!(Namespaces; at_a_terminal_arguments_name_the_host, the_network_and_sockets_take_words, a_profile_is_written_beside_the_rest, cargo, npm, pip);
 cases!(

@@ -10,13 +10,13 @@
 
 mod passage;
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
-use nix::sys::socket::{SockType, getsockopt, sockopt};
+use nix::sys::socket::{SockType, SockaddrStorage, getpeername, getsockopt, sockopt};
 use nix::sys::stat::{FileStat, Mode, fstat};
 use nix::sys::uio::pread;
 use nix::unistd::{Whence, dup2_stderr, dup2_stdout, lseek};
@@ -54,7 +54,8 @@ enum Onward {
 
 impl Overheard {
     /// Looks at this process's standard error, and at its standard output, which goes the same way where both are one pipe:
-    /// their order is kept. Nothing where it is neither a pipe, a stream socket nor a file, or can't be had a second time.
+    /// their order is kept. Nothing where it is neither a pipe, a stream socket nor a file, or can't be had a second time; nor where
+    /// a command can read from it as well: a pipe that is open for that, a socket that is its standard input too.
     ///
     /// To be called before a command is started that shares the streams, and where no other thread writes to them. Blocks
     /// `SIGPIPE` for this thread: that nobody reads any more is the command's business.
@@ -62,18 +63,22 @@ impl Overheard {
     pub fn begin() -> Option<Self> {
         let (stderr, stdout) = (std::io::stderr(), std::io::stdout());
         let found = fstat(&stderr).ok()?;
+        let is_the_same = |other: FileStat| (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino);
         let onward = match found.st_mode & libc::S_IFMT {
             libc::S_IFREG => return Some(Self(Way::Into { from: end_of_what_is_there(&found)? })),
-            libc::S_IFIFO => {
+            libc::S_IFIFO if is_only_written(stderr.as_fd()) => {
                 let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
                 Onward::Pipe(open(STANDARD_ERROR, flags, Mode::empty()).ok()?)
             }
-            libc::S_IFSOCK if getsockopt(&stderr, sockopt::SockType) == Ok(SockType::Stream) => {
+            libc::S_IFSOCK
+                if getsockopt(&stderr, sockopt::SockType) == Ok(SockType::Stream)
+                    && has_a_peer(stderr.as_fd())
+                    && !fstat(std::io::stdin()).is_ok_and(is_the_same) =>
+            {
                 Onward::Socket(stderr.as_fd().try_clone_to_owned().ok()?)
             }
             _ => return None,
         };
-        let is_the_same = |other: FileStat| (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino);
         let both = fstat(&stdout).is_ok_and(is_the_same);
         let own_stdout = if both { Some(stdout.as_fd().try_clone_to_owned().ok()?) } else { None };
         let (tap, end) = spawn::status_pipe().ok()?;
@@ -99,6 +104,17 @@ impl Overheard {
             Way::Into { from } => Ok(Hearing::Written { from }),
         }
     }
+}
+
+/// Whether a descriptor can be written to and not read from.
+fn is_only_written(descriptor: BorrowedFd<'_>) -> bool {
+    let flags = fcntl(descriptor, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+    flags.is_ok_and(|flags| flags & OFlag::O_ACCMODE == OFlag::O_WRONLY)
+}
+
+/// Whether a socket is connected: one that listens takes nothing, and never says so to who waits.
+fn has_a_peer(socket: BorrowedFd<'_>) -> bool {
+    getpeername::<SockaddrStorage>(socket.as_raw_fd()).is_ok()
 }
 
 /// Where what is written to a file now will stand.

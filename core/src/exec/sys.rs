@@ -42,6 +42,15 @@ pub(super) fn open_terminal_peer(master: BorrowedFd<'_>, flags: OFlag) -> Result
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// How many bytes there are to be read: `FIONREAD` of `pipe(7)`.
+pub(super) fn bytes_there(reader: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut count: libc::c_int = 0;
+    // JUSTIFICATION: no wrapper exists.
+    // SAFETY: the kernel fills one number, which lives until the call returns.
+    Errno::result(unsafe { libc::ioctl(reader.as_raw_fd(), libc::FIONREAD as _, &raw mut count) })?;
+    usize::try_from(count).map_err(|_negative| Errno::EOVERFLOW)
+}
+
 /// Sets the size of a terminal, of which the processes in its foreground are told by SIGWINCH: `TIOCSWINSZ` of
 /// `ioctl_tty(2)`.
 pub(super) fn set_terminal_size(master: BorrowedFd<'_>, size: TerminalSize) -> Result<(), Errno> {

@@ -82,6 +82,32 @@ pub(super) fn it_arrives_as_it_was_written(scene: &Scene) {
     }
 }
 
+/// What a command can read from is its own, what takes nothing is waited for by nobody, and nothing is lost of what a pipe holds.
+pub(super) fn who_can_tell_has_the_stream_itself(scene: &Scene) {
+    let Some(python) = require_tool("python3") else { return };
+    let told = |policy, name: &str| {
+        let place = scene.directory(&format!("workspace/{name}"));
+        let program = scene.file(&format!("workspace/{name}/spoken.py"), include_str!("spoken.py"));
+        let command = scene.under(policy).command(&python, [program]).shell_line();
+        let (place, python) = (place.display(), python.display());
+        let words = format!("cd {place} && exec {python} -c '{}' {command}", include_str!("streams.py"));
+        scene.under(Policy::Bare).shell(&words).run()
+    };
+    let control = told(Policy::Bare, "bare");
+    assert_eq!(
+        control.text(),
+        "conversation: b'read question\\n' 0\n\
+         fifo: b'read question\\n' 0\n\
+         reader: b\"wrote b'EBADF'\\n\" 0 b''\n\
+         listens: b\"wrote b'ENOTCONN'\\n\" 0\n\
+         spliced: 0 True True\n",
+        "{}",
+        control.describe()
+    );
+    let run = told(Policy::ReadOnly, "confined");
+    assert_eq!(run.text(), control.text(), "{}", run.describe());
+}
+
 /// A reader that never reads holds up the command, and neither its deadline nor who waits for it.
 pub(super) fn who_never_reads_is_not_waited_for_without_end(scene: &Scene) {
     // The shell holds the other end, and reads nothing.

@@ -1,7 +1,7 @@
 //! A pipe of ours, and where what comes from it goes.
 
 use std::io::ErrorKind;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{read, write};
@@ -11,7 +11,6 @@ use tokio::io::unix::AsyncFd;
 use super::Onward;
 use crate::exec::error::ExecError;
 use crate::exec::spawn::watching;
-use crate::exec::streams::MOST_IN_A_PIPE;
 use crate::exec::sys;
 use crate::output::{Capture, OutputBudget};
 
@@ -68,7 +67,9 @@ impl Passage {
 
     /// Hands on what is in the pipe at this moment, for as long as it takes. To be called when nobody writes to it any more.
     pub(super) async fn rest(&mut self) {
-        let mut come = 0;
+        // How much that can be depends on how it was put there: one piece that was spliced can be longer than a page.
+        let there = self.tap.as_ref().and_then(|tap| sys::bytes_there(tap.get_ref().as_fd()).ok());
+        let mut left = there.unwrap_or_default();
         loop {
             self.hand_on();
             if self.tap.is_none() {
@@ -80,11 +81,11 @@ impl Passage {
                 }
                 continue;
             }
-            // Past the runtime, which only knows of what it was told before. Not more than there can be, should somebody write on.
-            if come >= MOST_IN_A_PIPE || !self.take(|tap, chunk| Ok(read(tap.get_ref(), chunk)?)) {
+            // Past the runtime, which only knows of what it was told before. Not more than there was, should somebody write on.
+            if left == 0 || !self.take(|tap, chunk| Ok(read(tap.get_ref(), chunk)?)) {
                 return;
             }
-            come += self.waiting.len();
+            left = left.saturating_sub(self.waiting.len());
         }
     }
 
