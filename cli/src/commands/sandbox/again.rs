@@ -46,7 +46,9 @@ pub(super) fn again(
     let prepared = InViews::prepare(&args.policy, args.command.clone(), VIEW, Outside::Closed);
     let InViews { sandbox, mut request, outside: without } =
         prepared.inspect_err(|error| tracing::debug!("it is not run again: {error}")).ok()?;
-    request.limits = CallLimits { deadline: Some(LONGEST), ..args.limits() };
+    // What is left in a view is nothing to clean up, and nobody waits for the last words of what it has started.
+    let none = Duration::ZERO;
+    request.limits = CallLimits { deadline: Some(LONGEST), grace: none, drain: none, ..args.limits() };
     request.signals = SignalsFor::Inherit(signals.callers);
     // Whoever sends a signal has waited for long enough.
     let route = Route::Cancel(request.cancellation.clone());
