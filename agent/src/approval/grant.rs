@@ -70,6 +70,11 @@ impl Grant {
                 }
                 Opens::Network => grant.network = true,
                 Opens::Host(host) if !grant.hosts.contains(host) => grant.hosts.push(host.clone()),
+                Opens::Hosts(hosts) => {
+                    let new = hosts.iter().filter(|host| !grant.hosts.contains(host));
+                    let new: Vec<_> = new.cloned().collect();
+                    grant.hosts.extend(new);
+                }
                 // A socket of the host is a setting's matter: whatever listens there works outside of the sandbox.
                 Opens::Write(_) | Opens::Host(_) | Opens::UnixSocket(_) => continue,
             }

@@ -307,6 +307,9 @@ fn named(opens: &Opens) -> String {
         Opens::Write(directory) => format!("write below {}", shown(directory)),
         Opens::Network => "reach the network".to_owned(),
         Opens::Host(host) => format!("reach {host}"),
+        Opens::Hosts(hosts) => {
+            format!("reach {}", hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        }
         Opens::UnixSocket(socket) => format!("reach the socket {}", shown(socket)),
     }
 }

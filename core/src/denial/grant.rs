@@ -19,7 +19,7 @@ const SYSTEM: [&str; 14] = [
     "/var/lib", "/var/run",
 ];
 /// What can't be granted as a whole, though something below it can.
-const TOO_WIDE: [&str; 6] = ["/", "/home", "/media", "/mnt", "/srv", "/var"];
+const TOO_WIDE: [&str; 7] = ["/", "/home", "/media", "/mnt", "/root", "/srv", "/var"];
 pub(super) const WRITING: &str = "sandbox_mode = \"workspace-write\"";
 const ROOTS: &str = "sandbox_workspace_write.writable_roots";
 
@@ -95,13 +95,15 @@ fn make_first(directory: &Path) -> String {
 /// be granted, where the words of the command, or its name, say which tool it is. Else it is said that the way is missing.
 pub(super) fn on_the_way(judge: &Judge<'_>, denial: Denial, argv: &[OsString]) -> Denial {
     let place = match &denial.resolved_target {
-        Some(place) if denial.operation == Operation::Create && denial.allow.is_none() => {
-            PathBuf::from(place)
-        }
+        Some(place) if denial.operation == Operation::Create => PathBuf::from(place),
         _ => return denial,
     };
     let leads_to = |directory: &Path| directory != place && directory.starts_with(&place);
-    let beyond: Vec<_> = judge.dwelling.tools().filter(|(directory, _)| leads_to(directory)).collect();
+    let mut beyond: Vec<_> = judge.dwelling.tools().filter(|(directory, _)| leads_to(directory)).collect();
+    // A tool's place that holds programs can be granted. What the tool keeps deeper, to read it again, is narrower.
+    if denial.allow.is_some() {
+        beyond.retain(|(_, tool)| !tool.holds_programs);
+    }
     let Some(word) = place.to_str().and_then(shell_word) else { return denial };
     if beyond.is_empty() || place.symlink_metadata().is_ok() {
         return denial;
@@ -115,6 +117,9 @@ pub(super) fn on_the_way(judge: &Judge<'_>, denial: Denial, argv: &[OsString]) -
         .find(|granted| granted.allow.is_some());
     if let Some(Refusal { allow, risk, .. }) = granted {
         return Denial { allow, risk, ..denial };
+    }
+    if denial.allow.is_some() {
+        return denial;
     }
     let why = format!(
         "leads to what tools keep, and is not there; the next run after that tells which directory to grant{MADE_FIRST}{word}"
@@ -137,6 +142,8 @@ fn is_too_wide(judge: &Judge<'_>, directory: &Path) -> bool {
     let codex_home = judge.surroundings.codex_home;
     let behind_links = codex_home.and_then(followed);
     TOO_WIDE.iter().any(|wide| directory == Path::new(wide))
+        // Somebody's home, whoever runs this.
+        || directory.parent() == Some(Path::new("/home"))
         || holds(judge.dwelling.home())
         || [codex_home, behind_links.as_deref()]
             .into_iter()
@@ -215,13 +222,17 @@ pub(super) fn list_toml<'p>(
 ) -> Option<String> {
     let text = |path: &Path| path.to_str().map(str::to_owned);
     let known: Option<Vec<String>> = known.map(text).collect();
-    Some(list_line(key, known?.into_iter(), text(more)?))
+    Some(list_line(key, known?.into_iter(), std::iter::once(text(more)?)))
 }
 
-/// A list with one item more, at its end, as a line of TOML.
-pub(super) fn list_line(key: &str, known: impl Iterator<Item = String>, more: String) -> String {
-    let mut items: Vec<String> = known.filter(|item| *item != more).collect();
-    items.push(more);
+/// A list with more items, at its end, as a line of TOML.
+pub(super) fn list_line(
+    key: &str,
+    known: impl Iterator<Item = String>,
+    more: impl Iterator<Item = String> + Clone,
+) -> String {
+    let mut items: Vec<String> = known.filter(|item| !more.clone().any(|more| more == *item)).collect();
+    items.extend(more);
     let items: Vec<String> = items.iter().map(|item| toml_string(item)).collect();
     format!("{key} = [{}]", items.join(", "))
 }

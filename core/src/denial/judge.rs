@@ -16,7 +16,7 @@ use super::dwelling::Dwelling;
 use super::record::{Allow, Rule};
 use crate::config::Settings;
 use crate::enforcement::Level;
-use crate::policy::{Protection, ResolvedPlaces, ResolvedPolicy, Surroundings};
+use crate::policy::{HostGrant, Protection, ResolvedPlaces, ResolvedPolicy, Surroundings};
 
 /// What can be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -150,6 +150,17 @@ impl Judge<'_> {
     #[must_use]
     pub fn connect(&self, host: &str, port: Option<u16>) -> Verdict {
         network::connect(self, host, port)
+    }
+
+    /// The same for a program that knows of no proxies.
+    #[must_use]
+    pub(super) fn connect_directly(&self, host: &str, port: Option<u16>) -> Verdict {
+        network::connect_directly(self, host, port)
+    }
+
+    /// What a grant of several hosts looks like.
+    pub(super) fn allow_hosts(&self, grants: &[HostGrant]) -> Allow {
+        network::allow_hosts(self, grants)
     }
 
     /// The same of a host that a command has asked for at the proxy: whoever comes there can come there again, whatever host and port

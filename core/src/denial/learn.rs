@@ -266,7 +266,9 @@ impl Learner {
                 Some(Opens::Write(directory.clone()))
             }
             (None, Some(Opens::Host(host))) if self.words.hosts => Some(Opens::Host(host.clone())),
-            (None, Some(Opens::Network | Opens::Host(_))) if self.words.network => Some(Opens::Network),
+            (None, Some(Opens::Network | Opens::Host(_) | Opens::Hosts(_))) if self.words.network => {
+                Some(Opens::Network)
+            }
             (None, _) => None,
         }?;
         // Of these only workspace-write has settings, and that mode is the user's to choose.
@@ -315,7 +317,7 @@ impl Learner {
         let word = match denial.allow.as_ref().map(|allow| &allow.opens) {
             _ if denial.certainty != Certainty::Exact || self.grant(denial).is_some() => None,
             Some(Opens::Network) => Some("network".to_owned()),
-            Some(Opens::Host(_)) => Some("hosts".to_owned()),
+            Some(Opens::Host(_) | Opens::Hosts(_)) => Some("hosts".to_owned()),
             Some(Opens::Write(place) | Opens::UnixSocket(place)) => place.to_str().and_then(shell_word),
             None => None,
         };
@@ -403,7 +405,7 @@ impl Learner {
 const fn belongs_to_the_mode(opens: &Opens) -> bool {
     match opens {
         Opens::Write(_) | Opens::Network => true,
-        Opens::UnixSocket(_) | Opens::Host(_) => false,
+        Opens::UnixSocket(_) | Opens::Host(_) | Opens::Hosts(_) => false,
     }
 }
 

@@ -6,6 +6,7 @@
 mod calls;
 mod hosts;
 pub mod message;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use super::fold::Fold;
 use super::grant::on_the_way;
 use super::judge::{Judge, Operation, Verdict};
 use super::record::Denial;
+use super::tools::is_without_proxy;
 use crate::exec::Outcome;
 use crate::policy::NetworkAccess;
 use message::{Said, Target};
@@ -50,18 +52,26 @@ pub fn explain(ended: &Ended<'_>, judge: &Judge<'_>) -> Vec<Denial> {
     let (_, tail) = ended.text.split_at(ended.text.len().saturating_sub(TAIL));
     let mut fold = Fold::default();
     let text = String::from_utf8_lossy(tail);
-    for said in message::read(&text).into_iter().take(MOST_SAID) {
-        if let Some(denial) = confirm(&said, ended, judge) {
+    let said = message::read(&text);
+    // What only the arguments can name is asked where nothing was named.
+    let (typed, named): (Vec<Said>, Vec<Said>) =
+        said.into_iter().take(MOST_SAID).partition(|said| matches!(said.target, Target::Typed(_)));
+    for said in &named {
+        if let Some(denial) = confirm(said, ended, judge) {
             fold.push(denial);
         }
     }
     for denial in calls::refused(&text, ended, judge).into_iter().take(MOST_SAID) {
         fold.push(denial);
     }
-    told_once(fold.finish())
+    let found = told_once(fold.finish());
+    if !found.is_empty() {
+        return found;
+    }
+    typed.iter().find_map(|said| confirm(said, ended, judge)).into_iter().collect()
 }
 
-/// Without what says less than another: the network beside a host, a host beside its port.
+/// Without what says less than another: the network beside a host, a host beside its port, the way beside what it leads to.
 fn told_once(denials: Vec<Denial>) -> Vec<Denial> {
     let says_more = |denial: &Denial| {
         denials.iter().any(|other| match (denial.operation, other.operation) {
@@ -70,6 +80,12 @@ fn told_once(denials: Vec<Denial>) -> Vec<Denial> {
             }
             (Operation::Connect, Operation::Connect) => {
                 other.target.strip_prefix(&denial.target).is_some_and(|rest| rest.starts_with(':'))
+            }
+            (Operation::Create, Operation::Create)
+                if denial.allow.is_some() && denial.allow == other.allow =>
+            {
+                let place = |denial: &Denial| denial.resolved_target.clone().map(PathBuf::from);
+                place(denial).zip(place(other)).is_some_and(|(way, end)| end != way && end.starts_with(way))
             }
             _ => false,
         })
@@ -98,6 +114,7 @@ const fn ended_badly(outcome: &Outcome) -> bool {
 fn confirm(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
     match &said.target {
         Target::Path(path) => confirm_path(said, path, ended, judge),
+        Target::Typed(options) => confirm_typed(said, options, ended, judge),
         Target::Host { host, port } => match socket_named(ended) {
             // The host is only what is told to whoever listens there.
             Some(path) => confirm_socket(said, path, ended, judge),
@@ -108,8 +125,7 @@ fn confirm(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> 
 }
 
 fn confirm_path(said: &Said, path: &str, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
-    let errno = said.errno?;
-    directories(ended).into_iter().find_map(|directory| {
+    directories(ended).into_iter().enumerate().find_map(|(index, directory)| {
         let absolute = plainly(&directory.join(path));
         said.operations().iter().find_map(|operation| {
             // A directory is not written: something was to be made in it.
@@ -124,15 +140,44 @@ fn confirm_path(said: &Said, path: &str, ended: &Ended<'_>, judge: &Judge<'_>) -
             if in_it {
                 refusal.resolved = refusal.resolved.and_then(|place| place.parent().map(Path::to_owned));
             }
-            (refusal.errno == Some(errno)
+            (agrees(said, refusal.errno, &object, judge)
                 && fits(operation, &object)
                 && judge.possible_outside(operation, &object))
             .then(|| {
-                let denial = Denial::likely(operation, path.to_owned(), *refusal, said.program.clone());
+                // What is named from elsewhere would be taken for something here.
+                let named = if index == 0 { path.into() } else { absolute.to_string_lossy() };
+                let denial = Denial::likely(operation, named.into_owned(), *refusal, said.program.clone());
                 on_the_way(judge, denial, ended.argv)
             })
         })
     })
+}
+
+/// Whether what was said is what the sandbox would have answered.
+fn agrees(said: &Said, refused: Option<Errno>, path: &Path, judge: &Judge<'_>) -> bool {
+    let parent_is_there = || path.parent().is_some_and(Path::is_dir);
+    match said.errno {
+        // What node says of any error but a few. With the parent there, nothing is missing.
+        Some(Errno::ENOENT) => refused == Some(Errno::EROFS) && parent_is_there(),
+        Some(errno) => refused == Some(errno),
+        // What a way lacks is no denial, but for a tool that makes the way to its own place.
+        None => parent_is_there() || judge.dwelling.tools().any(|(place, _)| path.starts_with(place)),
+    }
+}
+
+/// The one file of the arguments that it can be about: refused, and with a grant. Of several, nobody knows which.
+fn confirm_typed(said: &Said, options: &[&str], ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
+    let words = words_of(ended);
+    let mut found: Vec<Denial> = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|index| words.get(index)).copied().unwrap_or_default();
+        if !word.starts_with('/') || !(options.is_empty() || options.contains(&before)) {
+            continue;
+        }
+        let denial = confirm_path(said, word, ended, judge).filter(|denial| denial.allow.is_some());
+        found.extend(denial.filter(|denial| found.iter().all(|known| known.target != denial.target)));
+    }
+    found.pop().filter(|_| found.is_empty())
 }
 
 /// Whether there is something to do this to.
@@ -178,13 +223,22 @@ fn port_typed(host: &str, ended: &Ended<'_>) -> Option<u16> {
 
 /// What looks like URLs in the arguments.
 fn urls<'a>(ended: &Ended<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
+    words_of(ended).into_iter().filter(|part| part.contains("://"))
+}
+
+/// The words of the arguments, and of scripts in them.
+fn words_of<'a>(ended: &Ended<'a>) -> Vec<&'a str> {
     let words = ended.argv.iter().filter_map(|word| word.to_str());
     let parts = words.flat_map(|word| word.split(|c: char| c.is_whitespace() || "'\"()<>;,".contains(c)));
-    parts.filter(|part| part.contains("://"))
+    parts.filter(|part| !part.is_empty()).collect()
 }
 
 fn confirm_host(said: &Said, host: &str, port: Option<u16>, judge: &Judge<'_>) -> Option<Denial> {
-    let Verdict::Denied(refusal) = judge.connect(host, port) else { return None };
+    let verdict = match &said.program {
+        Some(program) if is_without_proxy(program) => judge.connect_directly(host, port),
+        _ => judge.connect(host, port),
+    };
+    let Verdict::Denied(refusal) = verdict else { return None };
     let agrees = match (refusal.errno, said.errno) {
         // On a loopback of its own, nobody listening is an answer like any other, unless somebody does outside.
         (Some(Errno::ECONNREFUSED), Some(Errno::ECONNREFUSED) | None) => port.is_some_and(listens_outside),

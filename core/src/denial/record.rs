@@ -56,6 +56,8 @@ pub enum Opens {
     Network,
     /// A host, at one port or at all.
     Host(HostGrant),
+    /// Several hosts, of which one is of no use without the others: where a tool fetches packages.
+    Hosts(Vec<HostGrant>),
     /// A unix socket of the host.
     UnixSocket(PathBuf),
 }
@@ -64,21 +66,21 @@ impl Opens {
     pub(super) fn directory(&self) -> Option<&PathBuf> {
         match self {
             Self::Write(directory) => Some(directory),
-            Self::Network | Self::Host(_) | Self::UnixSocket(_) => None,
+            Self::Network | Self::Host(_) | Self::Hosts(_) | Self::UnixSocket(_) => None,
         }
     }
 
     pub(super) fn socket(&self) -> Option<&PathBuf> {
         match self {
             Self::UnixSocket(socket) => Some(socket),
-            Self::Network | Self::Host(_) | Self::Write(_) => None,
+            Self::Network | Self::Host(_) | Self::Hosts(_) | Self::Write(_) => None,
         }
     }
 
     pub(super) fn host(&self) -> Option<&HostGrant> {
         match self {
             Self::Host(host) => Some(host),
-            Self::Network | Self::Write(_) | Self::UnixSocket(_) => None,
+            Self::Network | Self::Hosts(_) | Self::Write(_) | Self::UnixSocket(_) => None,
         }
     }
 }
@@ -162,6 +164,11 @@ impl Denial {
     /// In one line: what, on what, why, and what would allow it.
     #[must_use]
     pub fn line(&self) -> String {
+        self.line_after(None)
+    }
+
+    /// The same behind another one, whose grant is not told twice.
+    fn line_after(&self, before: Option<&Self>) -> String {
         let mut line = format!("{} {}", self.operation.name(), shown(&self.target));
         let facts: Vec<String> = [
             self.errno.map(|errno| format!("{errno:?}")),
@@ -175,6 +182,12 @@ impl Denial {
         line.push_str(&format!(" ({})", facts.join(", ")));
         if let Some(rule) = &self.rule {
             line.push_str(&format!(": by {} ({})", rule.setting, rule.origin));
+        }
+        if self.allow.is_some()
+            && before.is_some_and(|before| before.allow == self.allow && before.risk == self.risk)
+        {
+            line.push_str("; the same would allow it");
+            return line;
         }
         match &self.allow {
             Some(Allow { flag: Some(flag), .. }) => line.push_str(&format!("; {flag} would allow it")),
@@ -191,12 +204,13 @@ impl Denial {
 }
 
 /// Denials as lines for [`CallReport::denials`](crate::output::CallReport::denials), the most telling first: what is sure before
-/// what is likely, what can be allowed before what can't.
+/// what is likely, what can be allowed before what can't. What the line above would allow as well says no more than that.
 #[must_use]
 pub fn lines(denials: &[Denial]) -> Vec<String> {
     let mut sorted: Vec<&Denial> = denials.iter().collect();
     sorted.sort_by_key(|denial| (denial.certainty == Certainty::Likely, denial.allow.is_none()));
-    sorted.into_iter().map(Denial::line).collect()
+    let before = std::iter::once(None).chain(sorted.iter().copied().map(Some));
+    sorted.iter().zip(before).map(|(denial, before)| denial.line_after(before)).collect()
 }
 
 fn text<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -71,6 +71,53 @@ pub const TOOLS: &[ToolPlace] = &[
     place("fontconfig", ".cache/fontconfig", "a cache of fonts"),
 ];
 
+/// Where a tool fetches packages, unless it was told of another place. Only of tools that go through a proxy which variables name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Registry {
+    pub(super) tool: &'static str,
+    /// What it asks, and what it fetches from: one is of no use without the other.
+    pub(super) hosts: &'static [&'static str],
+}
+
+const PYPI: &[&str] = &["pypi.org", "files.pythonhosted.org"];
+const NPM: &[&str] = &["registry.npmjs.org"];
+
+/// The registries, as the tools come.
+pub(super) const REGISTRIES: &[Registry] = &[
+    Registry { tool: "cargo", hosts: &["index.crates.io", "static.crates.io"] },
+    Registry { tool: "npm", hosts: NPM },
+    Registry { tool: "pnpm", hosts: NPM },
+    Registry { tool: "yarn", hosts: &["registry.yarnpkg.com"] },
+    Registry { tool: "pip", hosts: PYPI },
+    Registry { tool: "uv", hosts: PYPI },
+    Registry { tool: "poetry", hosts: PYPI },
+    Registry { tool: "go", hosts: &["proxy.golang.org", "sum.golang.org"] },
+    Registry { tool: "bundler", hosts: &["rubygems.org", "index.rubygems.org"] },
+];
+
+/// Programs that speak to no HTTP proxy, whatever port it is: a grant of the host would open nothing.
+const WITHOUT_PROXY: &[&str] = &[
+    "ssh",
+    "scp",
+    "sftp",
+    "psql",
+    "pg_dump",
+    "mysql",
+    "mysqldump",
+    "mariadb",
+    "redis-cli",
+    "nc",
+    "ncat",
+    "telnet",
+    "ping",
+    "dig",
+];
+
+/// Whether a program is one that speaks to no HTTP proxy.
+pub(super) fn is_without_proxy(program: &str) -> bool {
+    WITHOUT_PROXY.contains(&named_by(program))
+}
+
 /// A variable by which a user puts a tool's things elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Variable {
@@ -135,6 +182,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("gradlew", "gradle"),
     ("mvn", "maven"),
     ("mvnw", "maven"),
+    ("gem", "bundler"),
     ("npx", "npm"),
     ("uvx", "uv"),
 ];

@@ -1,7 +1,6 @@
 //! The denials of a call that has ended: what our own code decided, and what the command spoke of.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,8 +19,8 @@ use super::request::{ExecRequest, Stdio};
 use super::sandbox::Sandbox;
 use crate::config::{Explain, Origin, Settings, limit_key};
 use crate::denial::{
-    Certainty, DOMAIN, Denial, Ended, Fold, Judge, Operation, Rule, Seen, THE_NETWORK, Verdict, confirm,
-    explain,
+    Certainty, Denial, Ended, Fold, Judge, Operation, Rule, Seen, THE_NETWORK, Verdict, at_a_registry,
+    confirm, explain, is_of_a_name_server,
 };
 use crate::enforcement::Level;
 use crate::limits::Limit;
@@ -227,21 +226,21 @@ impl Said {
                 let is_a_name = likely.operation == Operation::Connect && likely.target != THE_NETWORK;
                 (is_a_name || (speaks && !tried.whole)) && !denials.iter().any(same)
             };
-            let likely: Vec<Denial> = explain(&ended, &judge).into_iter().filter(says_more).collect();
+            let mut found = explain(&ended, &judge);
+            // Who is told to be quiet says nothing of a name.
+            if looked_up && !found.iter().any(|denial| denial.operation == Operation::Connect) {
+                found.extend(explain(&Ended { text: NO_NAME_SERVER, ..ended }, &judge));
+                found.retain(|denial| denial.target != THE_NETWORK);
+            }
+            let likely: Vec<Denial> = found.into_iter().filter(says_more).collect();
             // Whom a name server was asked for in vain is told by name, and opening the network is no answer to it.
             if !tried.whole && likely.iter().any(|denial| denial.operation == Operation::Connect) {
                 denials.retain(|denial| !is_of_a_name_server(denial));
             }
             denials.extend(likely);
         }
-        denials
+        denials.into_iter().map(|denial| at_a_registry(&judge, denial, &self.argv)).collect()
     }
-}
-
-/// Whether a name server was asked, and could not be.
-fn is_of_a_name_server(denial: &Denial) -> bool {
-    denial.operation == Operation::Connect
-        && denial.target.parse().is_ok_and(|address: SocketAddr| address.port() == DOMAIN)
 }
 
 /// What was asked for at the proxy, and refused.

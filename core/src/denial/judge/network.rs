@@ -28,11 +28,26 @@ const BY_PROXY: &str = "only through the proxy that HTTP_PROXY and HTTPS_PROXY n
                         address that is kept from names";
 
 pub(super) fn connect(judge: &Judge<'_>, host: &str, port: Option<u16>) -> Verdict {
-    judged(judge, host, port, false)
+    judged(judge, host, port, By::Itself)
+}
+
+pub(super) fn connect_directly(judge: &Judge<'_>, host: &str, port: Option<u16>) -> Verdict {
+    judged(judge, host, port, By::NoProxy)
 }
 
 pub(super) fn connect_by_proxy(judge: &Judge<'_>, host: &str, port: u16) -> Verdict {
-    judged(judge, host, Some(port), true)
+    judged(judge, host, Some(port), By::Proxy)
+}
+
+/// How somebody wants to get to a host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Nobody has seen it: by a proxy, if there is one.
+    Itself,
+    /// It asked a proxy for it.
+    Proxy,
+    /// It knows of no proxies.
+    NoProxy,
 }
 
 /// The network as a whole, where nobody says whom.
@@ -48,7 +63,7 @@ fn is_open(judge: &Judge<'_>) -> bool {
     judge.level == Level::None || judge.policy.network == NetworkAccess::Enabled
 }
 
-fn judged(judge: &Judge<'_>, host: &str, port: Option<u16>, is_by_proxy: bool) -> Verdict {
+fn judged(judge: &Judge<'_>, host: &str, port: Option<u16>, by: By) -> Verdict {
     if is_open(judge) {
         return allowed();
     }
@@ -72,7 +87,7 @@ fn judged(judge: &Judge<'_>, host: &str, port: Option<u16>, is_by_proxy: bool) -
         let why = "clouds give out credentials there, or nobody is: no grant is proposed";
         return denied(judge, errno, None, why.to_owned());
     }
-    if let Some(grant) = host_grant(judge, named, port, is_by_proxy) {
+    if let Some(grant) = host_grant(judge, named, port, by) {
         let risk = match grant.port {
             _ if grant.host.is_loopback() => {
                 "whatever answers there on this machine, outside of the sandbox".to_owned()
@@ -128,28 +143,36 @@ pub fn is_kept_from_grants(host: &Host) -> bool {
 }
 
 /// The grant of one host that would do, where commands come there through a proxy.
-fn host_grant(
-    judge: &Judge<'_>,
-    host: Option<Host>,
-    port: Option<u16>,
-    is_by_proxy: bool,
-) -> Option<HostGrant> {
+fn host_grant(judge: &Judge<'_>, host: Option<Host>, port: Option<u16>, by: By) -> Option<HostGrant> {
     let host = host.filter(|host| judge.level == Level::Namespaces && !matches!(host, Host::Below(_)))?;
     // Loopback is the sandbox's own, and asked for at the proxy by nobody who was not told to.
-    let is_inside = host.is_loopback() && !is_by_proxy;
-    let has_a_proxy = is_by_proxy || port.is_none_or(|port| !NO_PROXY_LEADS_TO.contains(&port));
+    let is_inside = host.is_loopback() && by != By::Proxy;
+    let has_a_proxy = match by {
+        By::Proxy => true,
+        By::NoProxy => false,
+        By::Itself => port.is_none_or(|port| !NO_PROXY_LEADS_TO.contains(&port)),
+    };
     (!is_inside && has_a_proxy && port != Some(0)).then_some(HostGrant { host, port })
 }
 
 /// What a grant of a host looks like.
 fn allow_host(judge: &Judge<'_>, grant: &HostGrant) -> Allow {
+    Allow { opens: Opens::Host(grant.clone()), ..allow_hosts(judge, std::slice::from_ref(grant)) }
+}
+
+/// The same of several.
+pub(super) fn allow_hosts(judge: &Judge<'_>, grants: &[HostGrant]) -> Allow {
     let key = "sandbox.allow_hosts";
-    let known = grant::in_files(&judge.settings.sandbox.allow_hosts).map(|host| host.value.to_string());
+    let known: Vec<String> =
+        grant::in_files(&judge.settings.sandbox.allow_hosts).map(|host| host.value.to_string()).collect();
+    let more = grants.iter().map(ToString::to_string);
+    let flags: Option<Vec<String>> =
+        more.clone().map(|host| Some(format!("--allow-host {}", grant::shell_word(&host)?))).collect();
     Allow {
         setting: Some(key),
-        toml: Some(grant::list_line(key, known, grant.to_string())),
-        flag: grant::shell_word(&grant.to_string()).map(|word| format!("--allow-host {word}")),
-        opens: Opens::Host(grant.clone()),
+        toml: Some(grant::list_line(key, known.into_iter(), more)),
+        flag: flags.map(|flags| flags.join(" ")),
+        opens: Opens::Hosts(grants.to_vec()),
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) fn is_about(denial: &Denial, opens: &Opens) -> bool {
         }
         Opens::UnixSocket(socket) => denial.operation == Op::Unix && std::path::Path::new(place) == socket,
         Opens::Network => denial.operation == Op::Connect,
-        Opens::Host(_) => denial.allow.as_ref().is_some_and(|allow| allow.opens == *opens),
+        Opens::Host(_) | Opens::Hosts(_) => denial.allow.as_ref().is_some_and(|allow| allow.opens == *opens),
     }
 }
 
@@ -131,6 +131,9 @@ pub(super) fn unused(line: &Line) -> String {
         Opens::Write(directory) => format!("writing below {}", shown(directory)),
         Opens::Network => "the network".to_owned(),
         Opens::Host(host) => format!("the host {host}"),
+        Opens::Hosts(hosts) => {
+            format!("the hosts {}", hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        }
         Opens::UnixSocket(socket) => format!("the socket {}", shown(socket)),
     };
     match &line.origin {

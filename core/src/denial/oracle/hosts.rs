@@ -6,8 +6,11 @@ pub(super) fn hosts_of(line: &str, behind: &str) -> Option<(String, Option<u16>)
         let lower = line.to_ascii_lowercase();
         let after = lower.find(behind).and_then(|at| line.get(at + behind.len()..)).unwrap_or_default();
         let first = after.trim_start_matches([':', ' ', '(']).split_whitespace().next().unwrap_or_default();
-        if let Some(host) = host_of(first.trim_matches(MARKS)).filter(|(host, _)| host.contains('.')) {
-            return Some(host);
+        if let Some((host, port)) = host_of(first.trim_matches(MARKS)).filter(|(host, _)| host.contains('.'))
+        {
+            let same = |(named, _): &(String, Option<u16>)| *named == host;
+            let port = port.or_else(|| url_of(line).filter(same).and_then(|(_, port)| port));
+            return Some((host, port));
         }
     }
     if let Some((_, rest)) = line.split_once("/dev/tcp/") {
@@ -15,7 +18,6 @@ pub(super) fn hosts_of(line: &str, behind: &str) -> Option<(String, Option<u16>)
         return Some((plain_host(parts.next()?)?, parts.next().and_then(|port| port.parse().ok())));
     }
     let words = || line.split_whitespace().map(|word| word.trim_matches(MARKS));
-    let url = words().find(|word| word.contains("://")).and_then(host_of);
     let named = || {
         words().filter(|word| word.contains(['.', ':'])).find_map(|word| host_of(word.trim_end_matches(':')))
     };
@@ -27,7 +29,15 @@ pub(super) fn hosts_of(line: &str, behind: &str) -> Option<(String, Option<u16>)
             _ => None,
         })
     };
-    spoken().or(url).or_else(named).or_else(|| key_value(line))
+    spoken().or_else(|| url_of(line)).or_else(named).or_else(|| key_value(line))
+}
+
+/// The host of the first URL of a line.
+pub(super) fn url_of(line: &str) -> Option<(String, Option<u16>)> {
+    line.split_whitespace()
+        .map(|word| word.trim_matches(MARKS))
+        .find(|word| word.contains("://"))
+        .and_then(host_of)
 }
 
 const MARKS: [char; 16] = ['\'', '"', '`', '(', ')', ',', ';', '<', '>', '.', '‘', '’', '…', '{', '}', '='];

@@ -5,19 +5,26 @@
 use nix::errno::Errno;
 
 use super::super::judge::Operation;
-use super::hosts::hosts_of;
+use super::hosts::{hosts_of, url_of};
+use super::words::{ERRORS, LOOKUPS, Named, SILENT, VAGUE, VERBS};
 
 /// Longer lines are data, and longer names no paths.
 const LONGEST_LINE: usize = 4096;
 const LONGEST_PATH: usize = 1024;
 /// How many candidates of one line are looked at.
 const MOST_IN_A_LINE: usize = 8;
+/// How many lines above an error may name the host that it is about, and how many below it the file.
+const CHAIN: usize = 8;
+/// What node says where a directory could not be made on the way to others, whatever the kernel's error was.
+const NODES_MKDIR: &str = "enoent: no such file or directory, mkdir";
 
 /// What a line is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A file, as it is named.
     Path(String),
+    /// A file that only the arguments name: behind one of these options, or anywhere.
+    Typed(&'static [&'static str]),
     /// A host, and a port where one is named.
     Host {
         /// By name or number.
@@ -36,7 +43,8 @@ pub struct Said {
     pub target: Target,
     /// What the line says was tried, where it does.
     pub operation: Option<Operation>,
-    /// The error. `None` where a name could not be looked up.
+    /// The error. `None` where a name could not be looked up, or the line keeps it to itself. `ENOENT` where a directory could not be
+    /// made though its parent may well be there.
     pub errno: Option<Errno>,
     /// Whether it is about looking up a name.
     pub lookup: bool,
@@ -50,6 +58,8 @@ impl Said {
     pub fn operations(&self) -> &'static [Operation] {
         use Operation::{Create, Metadata, Read, Remove, Rename, Unix, Write};
         match self.operation {
+            // Git and others write beside a file, and then rename: that it is busy is said of the name, whatever the words.
+            Some(Write | Create | Metadata) if self.errno == Some(Errno::EBUSY) => &[Rename],
             Some(Write | Create) => &[Write, Create],
             Some(Remove) => &[Remove],
             Some(Rename) => &[Rename, Create],
@@ -67,76 +77,6 @@ impl Said {
     }
 }
 
-/// The texts of errors, in the words of the C library, and as names. Matched without regard to case.
-const ERRORS: &[(&str, Errno)] = &[
-    ("read-only file system", Errno::EROFS),
-    ("permission denied", Errno::EACCES),
-    ("operation not permitted", Errno::EPERM),
-    ("device or resource busy", Errno::EBUSY),
-    ("resource busy", Errno::EBUSY),
-    ("connection refused", Errno::ECONNREFUSED),
-    ("network is unreachable", Errno::ENETUNREACH),
-    ("erofs", Errno::EROFS),
-    ("eacces", Errno::EACCES),
-    ("eperm", Errno::EPERM),
-    ("ebusy", Errno::EBUSY),
-    ("econnrefused", Errno::ECONNREFUSED),
-    ("enetunreach", Errno::ENETUNREACH),
-    ("os error 30", Errno::EROFS),
-    ("os error 13", Errno::EACCES),
-    ("os error 1)", Errno::EPERM),
-    ("os error 16", Errno::EBUSY),
-    ("errno 30", Errno::EROFS),
-    ("errno 13", Errno::EACCES),
-    ("accessdeniedexception", Errno::EACCES),
-];
-
-/// Texts of names that could not be looked up.
-const LOOKUPS: &[&str] = &[
-    "could not resolve host",
-    "couldn't resolve host",
-    "unable to resolve host address",
-    "temporary failure in name resolution",
-    "name or service not known",
-    "unknownhostexception",
-    "eai_again",
-    "enotfound",
-    "failed to lookup address information",
-    "no such host",
-    "could not resolve proxy",
-];
-
-/// Texts that hide why nobody could be reached.
-const VAGUE: &[&str] = &["couldn't connect to server", "could not connect to server", "failed to connect to"];
-
-/// Words that say what was tried, in the order in which they decide.
-const VERBS: &[(&str, Operation)] = &[
-    ("remove", Operation::Remove),
-    ("unlink", Operation::Remove),
-    ("rmdir", Operation::Remove),
-    ("delete", Operation::Remove),
-    ("rename", Operation::Rename),
-    ("cannot move", Operation::Rename),
-    ("permissions of", Operation::Metadata),
-    ("ownership of", Operation::Metadata),
-    ("setting times of", Operation::Metadata),
-    ("chmod", Operation::Metadata),
-    ("chown", Operation::Metadata),
-    ("utime", Operation::Metadata),
-    ("setxattr", Operation::Metadata),
-    ("mkdir", Operation::Create),
-    ("create", Operation::Create),
-    ("symlink", Operation::Create),
-    ("failed to open", Operation::Write),
-    ("for reading", Operation::Read),
-    ("cannot open directory", Operation::Read),
-    ("scandir", Operation::Read),
-    ("for writing", Operation::Write),
-    ("write", Operation::Write),
-    ("touch", Operation::Create),
-    ("connect", Operation::Unix),
-];
-
 /// Everything that a text speaks of, in its order.
 #[must_use]
 pub fn read(text: &str) -> Vec<Said> {
@@ -148,15 +88,18 @@ pub fn read(text: &str) -> Vec<Said> {
     });
     let mut found = Vec::new();
     for (index, line) in lines.iter().enumerate() {
-        let before = index.checked_sub(1).and_then(|index| lines.get(index)).copied().unwrap_or_default();
-        let after = lines.get(index + 1).copied().unwrap_or_default();
-        found.extend(of_line(line, before, after));
+        let (above, rest) = lines.split_at(index);
+        let above = above.get(above.len().saturating_sub(CHAIN)..).unwrap_or_default();
+        let below = rest.get(1..rest.len().min(CHAIN + 1)).unwrap_or_default();
+        found.extend(of_line(line, above, below));
     }
     found
 }
 
-/// What a line speaks of. Some name the object on the line before or after.
-fn of_line(line: &str, before: &str, after: &str) -> Vec<Said> {
+/// What a line speaks of. Some name the object on a line before or after.
+fn of_line(line: &str, above: &[&str], below: &[&str]) -> Vec<Said> {
+    let before = above.last().copied().unwrap_or_default();
+    let after = below.first().copied().unwrap_or_default();
     let lower = line.to_ascii_lowercase();
     let program = program_of(line);
     let said = |target, operation, errno, lookup| Said {
@@ -171,18 +114,40 @@ fn of_line(line: &str, before: &str, after: &str) -> Vec<Said> {
         let target = host.map_or(Target::Unnamed, |(host, port)| Target::Host { host, port });
         vec![said(target, connect, errno, lookup)]
     };
-    if let Some(text) = LOOKUPS.iter().find(|text| lower.contains(**text)) {
-        return to_host(hosts_of(line, text).or_else(|| hosts_of(before, "")), None, true);
+    if let Some(text) = LOOKUPS.iter().find(|text| find_word(&lower, text).is_some()) {
+        let host = hosts_of(line, text).or_else(|| hosts_of(before, ""));
+        return to_host(host.or_else(|| above.iter().rev().find_map(|line| url_of(line))), None, true);
     }
     if VAGUE.iter().any(|text| lower.contains(text)) {
         // Who says no more than that names the host.
         return hosts_of(line, "").map(|host| to_host(Some(host), None, false)).unwrap_or_default();
     }
+    // What is mounted is not written: a call was refused, of which `calls` knows.
+    if matches!(program.as_deref(), Some("mount" | "umount")) {
+        return Vec::new();
+    }
+    if lower.contains(NODES_MKDIR) {
+        let made = quoted(line).into_iter().filter(|path| path.starts_with('/'));
+        let made = made.map(|path| Target::Path(path.to_owned()));
+        return made.map(|path| said(path, Some(Operation::Create), Some(Errno::ENOENT), false)).collect();
+    }
     let errors = ERRORS.iter();
     let Some((at, errno)) =
         errors.filter_map(|(text, errno)| Some((find_word(&lower, text)?, *errno))).next()
     else {
-        return Vec::new();
+        let Some((_, operation, named)) = SILENT.iter().find(|(text, ..)| lower.contains(text)) else {
+            return Vec::new();
+        };
+        let targets = match named {
+            Named::Here => paths_of(line, line.len()).into_iter().map(Target::Path).collect(),
+            Named::Below(mark) => {
+                let named = below.iter().find_map(|line| line.strip_prefix(mark));
+                let path = named.map(|path| path.strip_prefix("file://").unwrap_or(path).to_owned());
+                path.map(Target::Path).into_iter().collect()
+            }
+            Named::Typed(options) => vec![Target::Typed(options)],
+        };
+        return targets.into_iter().map(|target| said(target, Some(*operation), None, false)).collect();
     };
     if matches!(errno, Errno::ECONNREFUSED | Errno::ENETUNREACH) {
         let host = hosts_of(line, "")
@@ -204,7 +169,10 @@ fn of_line(line: &str, before: &str, after: &str) -> Vec<Said> {
             .into_iter()
             .map(|path| said(Target::Path(path), Some(Operation::Unix), Some(errno), false))
             .collect();
-        all.extend(to_host(hosts_of(line, ""), Some(errno), false));
+        // A socket by its path needs no network.
+        if all.is_empty() || line.contains("://") || line.contains("/dev/tcp/") {
+            all.extend(to_host(hosts_of(line, ""), Some(errno), false));
+        }
         return all;
     }
     let mut paths = paths_of(line, at);
@@ -229,6 +197,9 @@ fn of_line(line: &str, before: &str, after: &str) -> Vec<Said> {
             ),
             said(Target::Path(to), Some(Operation::Create), Some(errno), false),
         ];
+    }
+    if paths.is_empty() && errno == Errno::EROFS {
+        return vec![said(Target::Typed(&[]), verb, Some(errno), false)];
     }
     paths.into_iter().map(|path| said(Target::Path(path), verb, Some(errno), false)).collect()
 }

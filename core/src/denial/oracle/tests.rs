@@ -5,6 +5,7 @@
 //! down before the run, by what the command was meant to do.
 
 mod hosts;
+mod registries;
 
 use std::ffi::OsString;
 use std::fs;
@@ -320,6 +321,19 @@ fn a_way_that_is_missing_leads_to_a_grant() {
     assert_eq!(told(line, &["sh", "-c", "build"]), (None, shown(".cache")));
     let cargo = line.replace(".cache", ".cargo");
     assert_eq!(told(&cargo, &["cargo", "build"]).0, Some(Opens::Write(at(".cargo/registry"))));
+    // Npm keeps programs in its directory as well: what it keeps to read again is enough.
+    let npm =
+        "npm error enoent Invalid response body: ENOENT: no such file or directory, mkdir '{home}/.npm'";
+    assert_eq!(
+        told(npm, &["npm", "install"]),
+        (Some(Opens::Write(at(".npm/_cacache"))), shown(".npm/_cacache"))
+    );
+    assert_eq!(told(npm, &["build"]), (Some(Opens::Write(at(".npm"))), shown(".npm")));
+    // These make the way to their own place, and keep the error to themselves.
+    let maven = "[ERROR] Could not create local repository at {home}/.m2/repository -> [Help 1]";
+    assert_eq!(told(maven, &["mvn"]).0, Some(Opens::Write(at(".m2/repository"))));
+    let poetry = "Creating virtualenv a-py3.11 in {home}/.cache/pypoetry/virtualenvs";
+    assert_eq!(told(poetry, &["poetry", "add"]).0, Some(Opens::Write(at(".cache/pypoetry"))));
     // What leads to no tool's place has no grant, and no advice.
     assert_eq!(told(&line.replace(".cache", ".other"), &["pip", "install"]), (None, None));
     // Once it is there, the place itself is told.
