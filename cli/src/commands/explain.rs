@@ -106,15 +106,17 @@ impl InViews {
             return Err(ExplainError::Landlock(format!("sandbox.isolation ({})", isolation.origin)));
         }
         let outside = outside(&meaning);
-        match (outside, what_is_outside) {
-            (Some(what), Outside::Refused) => return Err(ExplainError::Effects { what }),
-            (Some(_), Outside::Closed) => meaning.config.settings.close_outside(),
-            _ => {}
+        if what_is_outside == Outside::Closed {
+            meaning.config.settings.close_outside();
         }
         let mut options = meaning.running_options()?;
         options.explain = Explain::Always;
         options.view = Some(bytes);
         let sandbox = meaning.sandbox_with(options)?;
+        // Where there can be no view at all, that is what is said.
+        if let Some(what) = outside.filter(|_| what_is_outside == Outside::Refused) {
+            return Err(ExplainError::Effects { what });
+        }
         let request = request(&meaning, command, "explain")?;
         Ok(Self { sandbox, request, outside })
     }
