@@ -104,7 +104,9 @@ impl Caller {
     }
 
     fn status(self) -> Result<Status, Errno> {
-        fs::read_to_string(format!("/proc/{}/status", self.0)).map(Status).map_err(|_ended| Errno::ESRCH)
+        let status = fs::read(format!("/proc/{}/status", self.0)).map_err(|_ended| Errno::ESRCH)?;
+        // A program's name is any bytes, and cut anywhere.
+        Ok(Status(String::from_utf8_lossy(&status).into_owned()))
     }
 }
 

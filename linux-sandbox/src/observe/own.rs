@@ -71,7 +71,9 @@ fn number(rest: &mut Rest<'_>) -> Option<u32> {
 
 /// The number, as seen from here, of a thread's process. Nothing where it is another one that has this number for the process.
 fn process(thread: Pid, own: Option<i32>) -> Option<Pid> {
-    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    // A program's name is any bytes, and cut anywhere.
+    let status = fs::read(format!("/proc/{thread}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let last = |text: &str| text.split_whitespace().next_back()?.parse::<i32>().ok();
     if own.is_some() && own != last(field("NStgid:")?) {
@@ -126,6 +128,19 @@ mod tests {
         for path in stays {
             assert_eq!(own(&path), Path::new(&path), "{path}");
         }
+    }
+
+    #[test]
+    fn a_threads_name_need_be_no_text() {
+        let scratch = tempfile::tempdir().unwrap();
+        let top = scratch.path().canonicalize().unwrap();
+        let directory = fs::File::open(&top).unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        let named = std::thread::spawn(move || {
+            nix::sys::prctl::set_name(c"cut in a \xe6\x97").unwrap();
+            own(gettid(), path, true)
+        });
+        assert_eq!(named.join().unwrap(), top);
     }
 
     #[test]

@@ -105,6 +105,8 @@ def names():
     whole = os.path.abspath("deep/er/socket")
     routes = ["deep/er/socket", "./deep/../deep/er/socket", whole, "link", "hard", f"/proc/self/fd/{directory}/socket"]
     routes += [f"/dev/fd/{directory}/socket", f"/proc/{os.getpid()}/cwd/link", f"/proc/thread-self/cwd/link"]
+    # The kernel's name of a program is any bytes: a long one is cut in the middle of a letter.
+    ctypes.CDLL(None).prctl(15, b"cut in a \xe6\x97")  # PR_SET_NAME
     for route in routes:
         with stream() as client:
             client.connect(route)
