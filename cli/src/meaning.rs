@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use codex_core::audit::{AuditError, AuditLog};
 use codex_core::config::{ConfigError, ConfigSources, Explain, FlagLayer, Loaded, Origin, Sourced, load};
@@ -134,6 +134,13 @@ impl Meaning {
         let audit = &self.config.settings.audit;
         let log = audit.file.value.as_deref().map(|file| AuditLog::open(file, audit.max_bytes.value));
         Ok(SandboxOptions { audit: log.transpose()?.map(Arc::new), ..self.sandbox_options() })
+    }
+
+    /// The same, where others who hold the audit log are waited for no longer than this.
+    pub(crate) fn running_options_within(&self, patience: Duration) -> Result<SandboxOptions, MeaningError> {
+        let options = self.running_options()?;
+        let log = options.audit.and_then(Arc::into_inner);
+        Ok(SandboxOptions { audit: log.map(|log| Arc::new(log.with_patience(patience))), ..options })
     }
 
     /// How sandboxes are built, whatever the policy.

@@ -96,6 +96,7 @@ pub enum AuditError {
 pub struct AuditLog {
     path: PathBuf,
     most_bytes: u64,
+    patience: Duration,
     open: Turn<file::Open>,
 }
 
@@ -111,7 +112,13 @@ impl AuditLog {
     pub fn open(path: &Path, most_bytes: u64) -> Result<Self, AuditError> {
         let path = followed(path);
         let open = file::Open::new(&path)?;
-        Ok(Self { path, most_bytes, open: Turn::new(open) })
+        Ok(Self { path, most_bytes, patience: LONGEST_WAIT, open: Turn::new(open) })
+    }
+
+    /// The same log, for whoever does not wait for others longer than this with each record. Without it that is ten seconds.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Where it is, links followed.
@@ -132,7 +139,7 @@ impl AuditLog {
     ///
     /// [`AuditError`]: nothing was appended.
     pub fn append(&self, event: &str, body: &impl Serialize) -> Result<(), AuditError> {
-        self.append_until(Instant::now() + LONGEST_WAIT, event, body)
+        self.append_until(Instant::now() + self.patience, event, body)
     }
 
     /// The same, for whoever has the patience until then: to wait for other threads here, then for other programs.

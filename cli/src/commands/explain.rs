@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use codex_core::config::{Explain, Isolation};
 use codex_core::denial::LastFailed;
@@ -24,6 +25,9 @@ pub(super) const VIEW: NonZeroU64 = match NonZeroU64::new(1024 * 1024 * 1024) {
     Some(bytes) => bytes,
     None => NonZeroU64::MIN,
 };
+
+/// How long a run that nobody has asked for waits for the audit log, which any command can lock.
+const UNASKED: Duration = Duration::from_millis(500);
 
 pub(crate) fn explain(args: ExplainArgs) -> i32 {
     let signals = match Signals::block(Shares::Nothing) {
@@ -88,7 +92,7 @@ pub(super) enum Outside {
     Refused,
     /// It is reached.
     Reached,
-    /// It is closed, whatever the policy says.
+    /// It is closed, whatever the policy says: nobody has asked for the run, or waits for it.
     Closed,
 }
 
@@ -109,7 +113,10 @@ impl InViews {
         if what_is_outside == Outside::Closed {
             meaning.config.settings.close_outside();
         }
-        let mut options = meaning.running_options()?;
+        let mut options = match what_is_outside {
+            Outside::Closed => meaning.running_options_within(UNASKED)?,
+            Outside::Refused | Outside::Reached => meaning.running_options()?,
+        };
         options.explain = Explain::Always;
         options.view = Some(bytes);
         let sandbox = meaning.sandbox_with(options)?;

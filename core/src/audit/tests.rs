@@ -394,6 +394,18 @@ fn a_lock_that_is_let_go_is_waited_for() {
 }
 
 #[test]
+fn who_has_no_patience_waits_for_nobody() {
+    let scene = filled(DEFAULT_AUDIT_BYTES, 1);
+    let held = fs::File::open(scene.path()).unwrap();
+    held.lock().unwrap();
+    let log = scene.log(DEFAULT_AUDIT_BYTES).with_patience(Duration::ZERO);
+    assert!(matches!(log.append("test", &body(1)), Err(AuditError::Locked(_))));
+    held.unlock().unwrap();
+    log.append("test", &body(1)).unwrap();
+    assert_eq!(scene.lines().len(), 2);
+}
+
+#[test]
 fn each_caller_waits_for_itself_alone() {
     let scene = filled(DEFAULT_AUDIT_BYTES, 1);
     let held = fs::File::open(scene.path()).unwrap();
