@@ -96,7 +96,7 @@ fn own() -> MutexGuard<'static, HashMap<PathBuf, Arc<Duties>>> {
 pub(super) struct Journal {
     path: PathBuf,
     /// Holds the lock.
-    _file: File,
+    file: File,
 }
 
 /// A file of another call.
@@ -146,7 +146,7 @@ impl Journal {
             return Err(error);
         }
         own().insert(path.clone(), Arc::clone(duties));
-        Ok(Self { path, _file: file })
+        Ok(Self { path, file })
     }
 
     /// Whether this is the file that was read.
@@ -167,9 +167,11 @@ impl Journal {
 }
 
 impl Drop for Journal {
-    /// The lock goes as well: from here on it is the file of a call that was killed, unless it is gone.
+    /// The lock goes as well: from here on it is the file of a call that was killed, unless it is gone. Closing would not do: what is just
+    /// being started elsewhere has the file open until it is executed.
     fn drop(&mut self) {
         own().remove(&self.path);
+        drop(self.file.unlock());
     }
 }
 
