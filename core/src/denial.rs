@@ -11,6 +11,7 @@
 //! for whoever asks; [`explain`] compares what a failed command said with that, and [`confirm`] what was seen of it. [`Learner`]
 //! finds from one run to the next what a configuration has to say for a command to pass.
 
+mod across;
 mod dwelling;
 mod fold;
 mod grant;

@@ -126,7 +126,7 @@ fn denied(denial: &Denial, text: &mut String) {
         line("by", &format!("{}{times}", shown(program)));
     }
     if denial.certainty == Certainty::Likely {
-        line("certainty", "likely: nobody saw the call");
+        line("known", "likely, for nobody saw the call");
     }
     if let Some(promise) = denial.promise {
         line("promise", promise);

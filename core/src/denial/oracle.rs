@@ -16,10 +16,12 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::across;
 use super::fold::Fold;
 use super::grant::on_the_way;
-use super::judge::{Judge, Operation, Verdict};
+use super::judge::{Judge, Operation, Refusal, Verdict, locate};
 use super::record::Denial;
+use super::seen::device;
 use super::tools::is_without_proxy;
 use crate::exec::Outcome;
 use crate::policy::NetworkAccess;
@@ -114,6 +116,7 @@ const fn ended_badly(outcome: &Outcome) -> bool {
 fn confirm(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
     match &said.target {
         Target::Path(path) => confirm_path(said, path, ended, judge),
+        Target::Two(from, to) => confirm_two(said, from, to, ended, judge),
         Target::Typed(options) => confirm_typed(said, options, ended, judge),
         Target::Host { host, port } => match socket_named(ended) {
             // The host is only what is told to whoever listens there.
@@ -125,7 +128,7 @@ fn confirm(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> 
 }
 
 fn confirm_path(said: &Said, path: &str, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
-    directories(ended).into_iter().enumerate().find_map(|(index, directory)| {
+    directories(ended).into_iter().find_map(|directory| {
         let absolute = plainly(&directory.join(path));
         said.operations().iter().find_map(|operation| {
             // A directory is not written: something was to be made in it.
@@ -145,11 +148,43 @@ fn confirm_path(said: &Said, path: &str, ended: &Ended<'_>, judge: &Judge<'_>) -
                 && judge.possible_outside(operation, &object))
             .then(|| {
                 // What is named from elsewhere would be taken for something here.
-                let named = if index == 0 { path.into() } else { absolute.to_string_lossy() };
-                let denial = Denial::likely(operation, named.into_owned(), *refusal, said.program.clone());
+                let named = if directory == ended.cwd { Path::new(path) } else { &absolute };
+                let named = if in_it { named.join("…") } else { named.to_owned() };
+                let named = named.to_string_lossy().into_owned();
+                let denial = Denial::likely(operation, named, *refusal, said.program.clone());
                 on_the_way(judge, denial, ended.argv)
             })
         })
+    })
+}
+
+/// A name that could not lead elsewhere, where both lie on one file system and the sandbox keeps them apart.
+fn confirm_two(said: &Said, from: &str, to: &str, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<Denial> {
+    directories(ended).into_iter().find_map(|directory| {
+        let place = |path: &str| locate(&plainly(&directory.join(path)), false).ok();
+        let (from_place, to_place) = (place(from)?, place(to)?);
+        let parent = to_place.parent()?;
+        let lies_on = device(judge, &from_place)?;
+        let would_be = across::lie_apart(judge, &from_place, &to_place)
+            && device(judge, parent) == Some(lies_on)
+            && judge.possible_outside(Operation::Create, &to_place);
+        let is_a_link = said.operation == Some(Operation::Create);
+        let [taken, made] = [(Operation::Rename, &from_place, from), (Operation::Create, &to_place, to)];
+        let refused = [taken, made].into_iter().find_map(|(operation, place, name)| {
+            match judge.file_at(operation, place.clone()) {
+                // What gets one more name stays where it is.
+                Verdict::Denied(refusal) if is_a_link => {
+                    Some((Operation::Create, to, Refusal { resolved: Some(to_place.clone()), ..*refusal }))
+                }
+                Verdict::Denied(refusal) => Some((operation, name, *refusal)),
+                Verdict::Allowed { .. } => None,
+            }
+        });
+        // Both may be writable, each below a directory of its own.
+        let apart = || Some((Operation::Create, to, across::between(judge, &from_place, &to_place)?));
+        let (operation, name, refusal) = refused.or_else(apart)?;
+        let refusal = across::refusal(judge, refusal);
+        would_be.then(|| Denial::likely(operation, name.to_owned(), refusal, said.program.clone()))
     })
 }
 
@@ -264,20 +299,21 @@ fn confirm_unnamed(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<
     agrees.then(|| Denial::likely(Operation::Connect, THE_NETWORK.to_owned(), *refusal, said.program.clone()))
 }
 
-/// Where relative paths may start: the command's directory, and what its arguments lead it into (`-C DIR`, `cd DIR`).
+/// Where relative paths may start: what the arguments lead the command into (`-C DIR`, `cd DIR`), and its own directory.
 fn directories(ended: &Ended<'_>) -> Vec<PathBuf> {
-    let mut found = vec![ended.cwd.to_owned()];
+    let mut found = Vec::new();
     let words: Vec<&str> =
         ended.argv.iter().filter_map(|word| word.to_str()).flat_map(str::split_whitespace).collect();
     for pair in words.windows(2) {
         if let [option, directory] = pair
             && matches!(*option, "-C" | "cd" | "--directory" | "--prefix")
-            && found.len() < 8
+            && found.len() < 7
         {
             let trimmed = directory.trim_matches(|mark| matches!(mark, '\'' | '"' | ';'));
             found.push(plainly(&ended.cwd.join(trimmed)));
         }
     }
+    found.push(ended.cwd.to_owned());
     found
 }
 

@@ -161,6 +161,14 @@ impl Denial {
         Self { certainty: Certainty::Exact, ..Self::likely(operation, target, refusal, None) }
     }
 
+    /// Whether what would allow this would allow the other as well: it is the same, or it and more.
+    fn allows_too(&self, other: &Self) -> bool {
+        let flag = |denial: &Self| denial.allow.as_ref().and_then(|allow| allow.flag.clone());
+        let is_longer = |(more, less): (String, String)| more.starts_with(&format!("{less} "));
+        self.allow.is_some()
+            && (self.allow == other.allow || flag(self).zip(flag(other)).is_some_and(is_longer))
+    }
+
     /// In one line: what, on what, why, and what would allow it.
     #[must_use]
     pub fn line(&self) -> String {
@@ -183,9 +191,7 @@ impl Denial {
         if let Some(rule) = &self.rule {
             line.push_str(&format!(": by {} ({})", rule.setting, rule.origin));
         }
-        if self.allow.is_some()
-            && before.is_some_and(|before| before.allow == self.allow && before.risk == self.risk)
-        {
+        if before.is_some_and(|before| before.allows_too(self)) {
             line.push_str("; the same would allow it");
             return line;
         }
@@ -209,8 +215,15 @@ impl Denial {
 pub fn lines(denials: &[Denial]) -> Vec<String> {
     let mut sorted: Vec<&Denial> = denials.iter().collect();
     sorted.sort_by_key(|denial| (denial.certainty == Certainty::Likely, denial.allow.is_none()));
-    let before = std::iter::once(None).chain(sorted.iter().copied().map(Some));
-    sorted.iter().zip(before).map(|(denial, before)| denial.line_after(before)).collect()
+    // What one grant would allow stands together. A wider one does not go first: what it is for may be no more than a probe.
+    let mut told: Vec<&Denial> = Vec::with_capacity(sorted.len());
+    for denial in sorted {
+        let the_same = told.iter().rposition(|other| denial.allow.is_some() && other.allow == denial.allow);
+        let last = the_same.or_else(|| told.iter().rposition(|other| other.allows_too(denial)));
+        told.insert(last.map_or(told.len(), |index| index + 1), denial);
+    }
+    let before = std::iter::once(None).chain(told.iter().copied().map(Some));
+    told.iter().zip(before).map(|(denial, before)| denial.line_after(before)).collect()
 }
 
 fn text<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -11,6 +11,7 @@ use codex_linux_sandbox::{Act, Attempt, Plan, refused_call};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, Pid, access};
 
+use super::across;
 use super::grant::on_the_way;
 use super::judge::{Judge, Operation, Refusal, Verdict, locate};
 use super::oracle::{THE_NETWORK, leads_to_nothing, listens_outside};
@@ -163,19 +164,26 @@ fn rename(judge: &Judge<'_>, from: File<'_>, to: File<'_>, errno: Errno) -> Opti
     }
     let lies_on = device(judge, from.at());
     let together = lies_on.is_some() && lies_on == device(judge, to.at().parent()?);
-    let (operation, file, refusal) =
+    let refused =
         [(Operation::Rename, from), (onto, to)].into_iter().find_map(|(operation, file)| {
             match file.verdict(judge, operation) {
-                Ok(Verdict::Denied(refusal)) => Some((operation, file, refusal)),
+                Ok(Verdict::Denied(refusal)) => Some((operation, file, *refusal)),
                 _ => None,
             }
-        })?;
+        });
+    // Where both may be written, each lies below a directory of its own.
+    let apart = || {
+        let place = |file: File<'_>| locate(file.at(), false).ok();
+        let refusal = across::between(judge, &place(from)?, &place(to)?)?;
+        Some((onto, to, refusal))
+    };
+    let (operation, file, refusal) = refused.or_else(apart)?;
     let is_ours = together && possible(judge, Operation::Rename, from) && possible(judge, onto, to);
-    is_ours.then(|| file.denied(operation, Refusal { errno: Some(errno), ..*refusal }))
+    is_ours.then(|| file.denied(operation, across::refusal(judge, refusal)))
 }
 
 /// The file system that something lies on, links not followed. What was in a view lay where its directory does.
-fn device(judge: &Judge<'_>, path: &Path) -> Option<u64> {
+pub(super) fn device(judge: &Judge<'_>, path: &Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt as _;
 
     let mut places = path.ancestors().take(if judge.viewed { usize::MAX } else { 1 });

@@ -187,7 +187,7 @@ impl Judge<'_> {
     }
 
     /// The rule by which something outside of the roots can't be written.
-    fn rule_on_writes(&self, place: &Path) -> Rule {
+    pub(in super::super) fn rule_on_writes(&self, place: &Path) -> Rule {
         let settings = self.settings;
         if self.policy.mode != SandboxMode::WorkspaceWrite {
             return Rule::new("sandbox_mode", &settings.sandbox_mode.origin);

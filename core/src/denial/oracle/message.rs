@@ -23,6 +23,8 @@ const NODES_MKDIR: &str = "enoent: no such file or directory, mkdir";
 pub enum Target {
     /// A file, as it is named.
     Path(String),
+    /// Two names, of which one was to be given to what has the other.
+    Two(String, String),
     /// A file that only the arguments name: behind one of these options, or anywhere.
     Typed(&'static [&'static str]),
     /// A host, and a port where one is named.
@@ -155,6 +157,21 @@ fn of_line(line: &str, above: &[&str], below: &[&str]) -> Vec<Said> {
             .or_else(|| hosts_of(after, "").filter(|_| after.contains("/dev/tcp/")));
         return to_host(host, Some(errno), false);
     }
+    if errno == Errno::EXDEV {
+        let bare = || match paths_of(line, at).as_slice() {
+            [from, to] => Some((from.clone(), to.clone())),
+            _ => None,
+        };
+        let (from, to) = match pair(line).or_else(bare) {
+            Some((from, to)) => (from, to),
+            None => return Vec::new(),
+        };
+        // `ln` names the new one first.
+        let target = if line.contains("' => '") { Target::Two(to, from) } else { Target::Two(from, to) };
+        let is_a_link = ["hard link", "link '", "link /"].iter().any(|word| lower.contains(word));
+        let operation = if is_a_link { Operation::Create } else { Operation::Rename };
+        return vec![said(target, Some(operation), Some(errno), false)];
+    }
     let traced = lower.contains("error: [errno") && !before.is_empty();
     let context = if traced { before.to_ascii_lowercase() } else { lower.clone() };
     let mut verb = verb_in(&context);
@@ -254,7 +271,11 @@ fn paths_of(line: &str, error: usize) -> Vec<String> {
         }
     };
     for quoted in quoted(line) {
-        push(quoted);
+        // `code: 'EROFS'`, `cannot lock ref 'refs/heads/x'`
+        let is_an_error = find_error(quoted) == Some(0) && !quoted.contains(['/', ' ', '.']);
+        if !is_an_error && !line.contains(&format!("lock ref '{quoted}'")) {
+            push(quoted);
+        }
     }
     let mut words = line.split(|c: char| c.is_whitespace() || "'\"`‘’“”()[]{},;<>=".contains(c)).peekable();
     // A program that names itself by its path.
@@ -300,7 +321,8 @@ fn bare_name(before: &str) -> Option<String> {
         // A program that names nothing but itself.
         None => segments.next().map(|_program| segment)?,
     };
-    (!name.is_empty() && name.len() <= LONGEST_PATH && !name.ends_with("Error")).then(|| name.to_owned())
+    let is_one = name.chars().any(char::is_alphanumeric) && !name.ends_with("Error");
+    (is_one && name.len() <= LONGEST_PATH).then(|| name.to_owned())
 }
 
 /// What stands in quotes of one kind.

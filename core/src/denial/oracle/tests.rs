@@ -4,7 +4,9 @@
 //! root, `{out}` lies outside, at `{port}` somebody listens outside, at `{free}` nobody does. What a case expects was written
 //! down before the run, by what the command was meant to do.
 
+mod across;
 mod hosts;
+mod messages;
 mod registries;
 
 use std::ffi::OsString;

@@ -11,6 +11,7 @@ pub(super) const ERRORS: &[(&str, Errno)] = &[
     ("operation not permitted", Errno::EPERM),
     ("device or resource busy", Errno::EBUSY),
     ("resource busy", Errno::EBUSY),
+    ("cross-device link", Errno::EXDEV),
     ("connection refused", Errno::ECONNREFUSED),
     ("network is unreachable", Errno::ENETUNREACH),
     ("erofs", Errno::EROFS),

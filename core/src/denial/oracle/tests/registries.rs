@@ -91,4 +91,13 @@ fn a_grant_is_told_once() {
     assert!(told[0].contains("; --network would allow it [every host and port"), "{told:?}");
     assert!(told[1].ends_with("(default); the same would allow it"), "{told:?}");
     assert!(told[2].contains("; --allow-host example.org would allow it ["), "{told:?}");
+    // What a line above allows as well stands below it.
+    let pypi = at_a_registry(judge, refused(judge, "pypi.org", Some(443)), &[]);
+    let one = Denial { certainty: Certainty::Likely, ..refused(judge, "pypi.org", Some(443)) };
+    let told = lines(&[pypi, refused(judge, "example.org", None), one]);
+    assert!(
+        told[0].contains("; --allow-host pypi.org:443 --allow-host files.pythonhosted.org:443"),
+        "{told:?}"
+    );
+    assert!(told[1].ends_with("; the same would allow it") && told[2].contains("example.org"), "{told:?}");
 }
