@@ -154,8 +154,9 @@ fn a_reader_that_waits_holds_up_the_writer_and_loses_nothing() {
         let Ends { mut passage, mut writer, mut reader } = ends(To::Pipe);
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a writer that never waits");
         let mut written = 0;
-        // As much as two pipes hold of pieces of 1000 bytes, four in a page.
-        let full = 2 * 16 * 4 * 1000;
+        // As much as both pipes hold of pieces of 1000 bytes, four in a page. A user who has many gets small ones (`pipe(7)`).
+        let pages = |pipe: &File| fcntl(pipe, FcntlArg::F_GETPIPE_SZ).expect("a size") / 4096;
+        let full = usize::try_from(pages(&writer) + pages(&reader)).expect("a size") * 4 * 1000;
         // Until nothing moves any more: both pipes are full, and so is what is on its way.
         loop {
             match writer.write(&[b'x'; 1000]) {
