@@ -95,7 +95,8 @@ fn prepare(args: &SandboxArgs) -> Result<Prepared, MeaningError> {
         (false, true) => Stdio::Capture,
         (false, false) => Stdio::Inherit,
     };
-    if !args.json {
+    // What a terminal of its own shows is read afterwards, for what was refused.
+    if !args.json && !args.pty {
         request.budget = OutputBudget { bytes: 0, lines: 0 };
     }
     Ok(Prepared { sandbox, request, outside: outside(&meaning) })

@@ -94,6 +94,9 @@ fn make_first(directory: &Path) -> String {
 /// The same denial, of a directory that was to be made on the way to places of tools: what the tool would have gone on to write to can
 /// be granted, where the words of the command, or its name, say which tool it is. Else it is said that the way is missing.
 pub(super) fn on_the_way(judge: &Judge<'_>, denial: Denial, argv: &[OsString]) -> Denial {
+    if denial.operation == Operation::Remove && denial.program.as_deref() == Some("rm") {
+        return with_its_tree(judge, denial, argv);
+    }
     let place = match &denial.resolved_target {
         Some(place) if denial.operation == Operation::Create => PathBuf::from(place),
         _ => return denial,
@@ -125,6 +128,21 @@ pub(super) fn on_the_way(judge: &Judge<'_>, denial: Denial, argv: &[OsString]) -
         "leads to what tools keep, and is not there; the next run after that tells which directory to grant{MADE_FIRST}{word}"
     );
     Denial { risk: Some(why), ..denial }
+}
+
+/// The same denial, where a tree is removed that the arguments name: it goes with the rest of it, and the last thing to be removed stands in the directory
+/// above.
+fn with_its_tree(judge: &Judge<'_>, denial: Denial, argv: &[OsString]) -> Denial {
+    let Some(place) = denial.resolved_target.as_deref().map(Path::new) else { return denial };
+    let words = argv.iter().filter_map(|word| word.to_str()).flat_map(str::split_whitespace);
+    let named = words.map(|word| Path::new(word.trim_matches(['\'', '"', ';'])));
+    let holds = |tree: &&Path| tree.is_absolute() && place != *tree && place.starts_with(tree);
+    let tree = named.filter(holds).max_by_key(|tree| tree.as_os_str().len());
+    let blank = Refusal { promise: None, rule: None, errno: None, resolved: None, allow: None, risk: None };
+    match tree.map(|tree| for_write(judge, Operation::Remove, tree, blank)) {
+        Some(Refusal { allow: Some(allow), risk, .. }) => Denial { allow: Some(allow), risk, ..denial },
+        _ => denial,
+    }
 }
 
 /// The directory that has to be writable for it, as it is now.

@@ -54,6 +54,16 @@ pub(super) fn what_a_command_says_is_told_to_whoever_reads_it(scene: &Scene) {
             "{way}: {look_alike}"
         );
     }
+    // A terminal of its own is read as well.
+    let shown = |options: &[&str], script: &str| {
+        run(&[options, &["--pty"]].concat(), script, "LINE 2>&1 </dev/null | cat")
+    };
+    let said = shown(&[], &fails);
+    assert!(said.contains(&denial), "{said}");
+    assert!(
+        !shown(&["--quiet"], &fails).contains("codex: denied")
+            && !shown(&[], &succeeds).contains("codex: denied")
+    );
     let Some(python) = require_tool("python3") else { return };
     let line = scene.under(Policy::WorkspaceWrite).shell(&fails).shell_line();
     let words = format!("exec {} -c '{OVER_A_SOCKET}' {line}", python.display());

@@ -99,7 +99,9 @@ fn judged(judge: &Judge<'_>, host: &str, port: Option<u16>, by: By) -> Verdict {
     }
     let mut risk = WHOLE.to_owned();
     if judge.level == Level::Namespaces && port == Some(DOMAIN) {
-        risk.push_str("; a host that is allowed is looked up outside: --allow-host HOST");
+        risk.push_str(
+            "; a name server was asked, and a host that is allowed is looked up outside: --allow-host HOST",
+        );
     }
     denied(judge, errno, Some(allow_network(judge)), risk)
 }

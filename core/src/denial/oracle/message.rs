@@ -256,6 +256,10 @@ fn find_word(line: &str, text: &str) -> Option<usize> {
 pub(super) fn program_of(line: &str) -> Option<String> {
     let (name, _) = line.split_once(':')?;
     let name = name.trim_start_matches('/').rsplit('/').next()?;
+    // How bad it is, is nobody.
+    if ["error", "fatal", "warning", "note", "cause"].iter().any(|word| name.eq_ignore_ascii_case(word)) {
+        return None;
+    }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
     (!name.is_empty() && name.len() <= 32 && name.chars().all(plain)).then(|| name.to_owned())
 }
