@@ -125,14 +125,16 @@ pub fn take_listeners(count: u32) -> Result<Vec<OwnedFd>, Errno> {
     numbers.map(take_descriptor).collect()
 }
 
-/// A standard stream for questions about it, if it is open.
+/// A standard stream of the command's for questions about it, if it is open. What is open under its number and will be closed for
+/// the command is ours.
 pub(crate) fn standard_stream(number: RawFd) -> Option<BorrowedFd<'static>> {
     if !(0..=2).contains(&number) {
         return None;
     }
     // JUSTIFICATION: std's handles assert that the stream is open, which a caller may have closed.
     // SAFETY: fcntl(F_GETFD) takes any number and answers EBADF where it names nothing open.
-    let open = unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    let open = flags >= 0 && flags & libc::FD_CLOEXEC == 0;
     // JUSTIFICATION: as above.
     // SAFETY: it is open, and the helper never closes a standard stream, so that it stays open for 'static.
     open.then(|| unsafe { BorrowedFd::borrow_raw(number) })

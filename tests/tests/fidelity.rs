@@ -294,6 +294,14 @@ fn closed_streams_stay_closed(scene: &Scene) {
     for policy in [Policy::Bare, Policy::ReadOnly, Policy::WorkspaceWrite] {
         let run = scene.under(policy).shell(script).launched_with(["--close", "0"]).run().expect_code(0);
         assert!(run.text().ends_with("end\n"), "{}", run.describe());
+        // Python, for one, does not start where its input is a directory.
+        for number in ["0", "2"] {
+            let script = format!("if [ -e /proc/$$/fd/{number} ]; then echo open; else echo closed; fi");
+            let shell = || scene.under(policy).shell(&script);
+            let closed = shell().launched_with(["--close", number]).run();
+            assert_eq!(closed.text(), "closed\n", "{}", closed.describe());
+            assert_eq!(shell().run().text(), "open\n");
+        }
         let run =
             scene.under(policy).shell("echo to stderr >&2; exit 6").launched_with(["--close", "1"]).run();
         assert_eq!((run.code(), run.error_text().as_str()), (Some(6), "to stderr\n"), "{}", run.describe());
