@@ -113,6 +113,19 @@ pub enum Control {
     Resize(TerminalSize),
 }
 
+impl Control {
+    /// Whether it asks the command to end, as a person or a supervisor does.
+    pub(super) const fn asks_to_end(&self) -> bool {
+        match self {
+            Self::Signal(signal) | Self::Seen(signal) => {
+                matches!(*signal, libc::SIGINT | libc::SIGQUIT | libc::SIGTERM)
+            }
+            Self::Interrupt => true,
+            Self::Continue | Self::Resize(_) => false,
+        }
+    }
+}
+
 /// One command to run.
 #[derive(Debug)]
 pub struct ExecRequest {

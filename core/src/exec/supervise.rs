@@ -103,6 +103,8 @@ pub(super) struct Run<'a> {
     captured: bool,
     /// Whether the command has been executed.
     runs: bool,
+    /// When the caller last asked the command to end, by a signal.
+    asked_to_end: Option<Instant>,
     phase: Phase,
     /// When the command itself has ended.
     ended: Option<Instant>,
@@ -142,6 +144,7 @@ impl<'a> Run<'a> {
             meter,
             captured: !streams.are_closed(),
             runs: false,
+            asked_to_end: None,
             last_byte: orders.started,
             child,
             pidfd,
@@ -178,7 +181,12 @@ impl<'a> Run<'a> {
                     }
                     self.stop(Stop::Cancelled);
                 }
-                control = next(&mut self.orders.control), if self.ended.is_none() => self.child.control(control),
+                control = next(&mut self.orders.control), if self.ended.is_none() => {
+                    if control.asks_to_end() {
+                        self.asked_to_end = Some(Instant::now());
+                    }
+                    self.child.control(control);
+                }
                 ready = self.pidfd.readable(), if !self.gone => {
                     match ready {
                         Ok(mut ready) => ready.retain_ready(),

@@ -1,7 +1,7 @@
 //! Without `--json`: what a command says on a standard error that is no terminal tells what it was refused, and arrives as it
 //! would without us.
 
-use codex_tests::harness::{Policy, Run, Scene, require_tool};
+use codex_tests::harness::{Level, Policy, Run, Scene, require_tool};
 
 /// A shell that runs the line in this way, at the scene's level.
 fn by_a_shell(scene: &Scene, policy: Policy, options: &[&str], script: &str, way: &str) -> Run {
@@ -126,6 +126,20 @@ pub(super) fn who_never_reads_is_not_waited_for_without_end(scene: &Scene) {
     for (script, code) in [("yes >&2", "124\n"), ("head -c 100000 /dev/zero >&2; exec yes >&2", "124\n")] {
         let run = by_a_shell(scene, Policy::ReadOnly, &options, script, &format!("rm -f full; {way}"));
         assert_eq!(run.text(), code, "{}", run.describe());
+    }
+    // Nor by whoever asks it to end, and waits for that alone: the same at both levels, and each time some seconds.
+    if scene.level() == Level::Landlock {
+        return;
+    }
+    let way = "mkfifo filled said; exec 3<>filled; head -c 65536 /dev/zero >&3; LINE 2>filled >said &
+        read ready <said; kill $!; wait $!; echo $?; rm filled said";
+    let rows = [
+        (Policy::Bare, "echo ready; exec yes >&2"),
+        (Policy::ReadOnly, "echo >&2; echo ready; exec sleep 1000"),
+    ];
+    for (policy, script) in rows {
+        let run = by_a_shell(scene, policy, &[], script, way);
+        assert_eq!(run.text(), "143\n", "{}", run.describe());
     }
 }
 

@@ -46,9 +46,13 @@ impl Run<'_> {
     }
 
     /// Hands on what the command has written to a reader who may be slow: as long as it takes, as the command would have waited
-    /// without us. A command that was ended, or a caller who wants to go on, leaves it.
+    /// without us. A command that was ended or asked to end, or a caller who wants to go on, leaves it.
     async fn hand_on_the_rest(&mut self) {
-        let was_stopped = self.phase.why().is_some();
+        // Whoever asked it to end waits for that, and need not be somebody who reads.
+        let was_asked = self.asked_to_end.is_some_and(|asked| {
+            self.ended.is_some_and(|ended| ended.duration_since(asked) <= KILL_PATIENCE)
+        });
+        let was_stopped = self.phase.why().is_some() || was_asked;
         let Orders { hearing: Some(hearing), control, cancellation, .. } = &mut *self.orders else { return };
         let enough = async {
             tokio::select! {
