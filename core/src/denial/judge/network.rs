@@ -99,9 +99,11 @@ fn judged(judge: &Judge<'_>, host: &str, port: Option<u16>, by: By) -> Verdict {
     }
     let mut risk = WHOLE.to_owned();
     if judge.level == Level::Namespaces && port == Some(DOMAIN) {
-        risk.push_str(
-            "; a name server was asked, and a host that is allowed is looked up outside: --allow-host HOST",
-        );
+        risk.push_str(if judge.places.hosts.is_empty() {
+            "; a name server was asked, and a host that is allowed is looked up outside: --allow-host HOST"
+        } else {
+            "; a name server was asked, and not the proxy that HTTPS_PROXY names: hosts that are allowed are reached by it alone"
+        });
     }
     denied(judge, errno, Some(allow_network(judge)), risk)
 }

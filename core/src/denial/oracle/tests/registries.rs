@@ -64,6 +64,9 @@ fn who_asked_a_name_server_may_tell_the_registry() {
     world.places.hosts = vec!["example.org".parse().unwrap()];
     let mediated = world.judge(Level::Namespaces);
     assert_eq!(flag(&mediated, unnamed(), "pip install six"), "--network");
+    // Who goes its own way all the same is told why the grant did not help.
+    let risk = asked(&mediated, "node").risk.unwrap();
+    assert!(risk.contains("not the proxy that HTTPS_PROXY names"), "{risk}");
 }
 
 #[test]
