@@ -49,6 +49,14 @@ pub fn confirm(seen: &Seen, judge: &Judge<'_>, plan: &Plan, argv: &[OsString]) -
             let to = File { path: Path::new(attempt.second.as_ref()?), place: second_place };
             rename(judge, named, to, attempt.errno)
         }
+        Act::Link => {
+            let to = File { path: Path::new(attempt.second.as_ref()?), place: second_place };
+            match attempt.errno {
+                // It takes what a file that is written to takes, by default (`protected_hardlinks` of `proc_sys_fs(5)`).
+                across::ACROSS => led_across(judge, (Operation::Write, named), (Operation::Create, to)),
+                errno => file(judge, Operation::Create, to, errno),
+            }
+        }
         Act::Connect => host(judge, &text(), attempt.errno),
         Act::Unix => unix(judge, path, attempt.errno),
         Act::Signal => signal(judge, &text(), attempt.errno),
@@ -158,27 +166,40 @@ fn possible(judge: &Judge<'_>, operation: Operation, file: File<'_>) -> bool {
 /// (`EXDEV`), though it is not.
 fn rename(judge: &Judge<'_>, from: File<'_>, to: File<'_>, errno: Errno) -> Option<Denial> {
     let onto = if to.at().symlink_metadata().is_ok() { Operation::Rename } else { Operation::Create };
-    if errno != Errno::EXDEV {
+    if errno != across::ACROSS {
         let refused = file(judge, Operation::Rename, from, errno);
         return refused.or_else(|| file(judge, onto, to, errno));
     }
+    led_across(judge, (Operation::Rename, from), (onto, to))
+}
+
+/// A name was to lead from one place to another on the same file system, and the kernel took them for two.
+fn led_across(
+    judge: &Judge<'_>,
+    (taking, from): (Operation, File<'_>),
+    (giving, to): (Operation, File<'_>),
+) -> Option<Denial> {
     let lies_on = device(judge, from.at());
     let together = lies_on.is_some() && lies_on == device(judge, to.at().parent()?);
-    let refused =
-        [(Operation::Rename, from), (onto, to)].into_iter().find_map(|(operation, file)| {
-            match file.verdict(judge, operation) {
-                Ok(Verdict::Denied(refusal)) => Some((operation, file, *refusal)),
-                _ => None,
+    let refused = [(taking, from), (giving, to)].into_iter().find_map(|(operation, file)| {
+        match file.verdict(judge, operation) {
+            // What gets one more name stays where it is.
+            Ok(Verdict::Denied(refusal)) if taking == Operation::Write => {
+                let resolved = locate(to.at(), false).ok();
+                Some((giving, to, Refusal { resolved, ..*refusal }))
             }
-        });
+            Ok(Verdict::Denied(refusal)) => Some((operation, file, *refusal)),
+            _ => None,
+        }
+    });
     // Where both may be written, each lies below a directory of its own.
     let apart = || {
         let place = |file: File<'_>| locate(file.at(), false).ok();
         let refusal = across::between(judge, &place(from)?, &place(to)?)?;
-        Some((onto, to, refusal))
+        Some((giving, to, refusal))
     };
     let (operation, file, refusal) = refused.or_else(apart)?;
-    let is_ours = together && possible(judge, Operation::Rename, from) && possible(judge, onto, to);
+    let is_ours = together && possible(judge, taking, from) && possible(judge, giving, to);
     is_ours.then(|| file.denied(operation, across::refusal(judge, refusal)))
 }
 

@@ -73,7 +73,7 @@ fn of(attempt: &Attempt, plan: &Plan) -> Option<OnlyHere> {
     let operation = match attempt.act {
         Act::Read => Operation::Read,
         Act::Write | Act::WriteOrCreate => Operation::Write,
-        Act::Create | Act::CreateIn => Operation::Create,
+        Act::Create | Act::CreateIn | Act::Link => Operation::Create,
         Act::Remove | Act::RemoveIn => Operation::Remove,
         Act::Rename | Act::RenameIn => Operation::Rename,
         Act::Metadata | Act::MetadataOfLink => Operation::Metadata,

@@ -34,7 +34,7 @@ pub struct Attempt {
     /// On what: an absolute path as the process names it, links not followed but the kernel's own about the process; or what
     /// [`Act`] says.
     pub target: OsString,
-    /// The other path of a rename.
+    /// The other path of a rename or a link.
     pub second: Option<OsString>,
     /// Where both led, links followed, as far as that was looked up then: they may lead elsewhere since.
     pub places: [Option<OsString>; 2],

@@ -23,6 +23,8 @@ pub enum Act {
     Rename,
     /// Taking a name in a directory from something, of which no more is known.
     RenameIn,
+    /// Giving one name more to something.
+    Link,
     /// Changing mode, owner, times or attributes.
     Metadata,
     /// The same of what has the name itself, be it a link.
@@ -39,7 +41,7 @@ pub enum Act {
 
 impl Act {
     /// Every act.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Read,
         Self::Write,
         Self::WriteOrCreate,
@@ -49,6 +51,7 @@ impl Act {
         Self::RemoveIn,
         Self::Rename,
         Self::RenameIn,
+        Self::Link,
         Self::Metadata,
         Self::MetadataOfLink,
         Self::Connect,
@@ -70,6 +73,7 @@ impl Act {
             Self::RemoveIn => "remove-in",
             Self::Rename => "rename",
             Self::RenameIn => "rename-in",
+            Self::Link => "link",
             Self::Metadata => "metadata",
             Self::MetadataOfLink => "metadata-of-link",
             Self::Connect => "connect",
@@ -126,7 +130,8 @@ pub(super) fn of(called: &Called) -> Option<(Act, Object)> {
         libc::SYS_mkdir | libc::SYS_mknod => return Some((Act::Create, File(path(a)))),
         libc::SYS_rmdir | libc::SYS_unlink => return Some((Act::Remove, File(path(a)))),
         libc::SYS_rename => return Some((Act::Rename, Files(path(a), path(b)))),
-        libc::SYS_link | libc::SYS_symlink => return Some((Act::Create, File(path(b)))),
+        libc::SYS_link => return Some((Act::Link, Files(path(a), path(b)))),
+        libc::SYS_symlink => return Some((Act::Create, File(path(b)))),
         libc::SYS_chmod | libc::SYS_chown | libc::SYS_utime | libc::SYS_utimes => {
             return Some((Act::Metadata, File(path(a))));
         }
@@ -141,7 +146,7 @@ pub(super) fn of(called: &Called) -> Option<(Act, Object)> {
         libc::SYS_mkdirat | libc::SYS_mknodat => (Act::Create, File(path_in(a, b))),
         libc::SYS_unlinkat => (Act::Remove, File(path_in(a, b))),
         libc::SYS_renameat | libc::SYS_renameat2 => (Act::Rename, Files(path_in(a, b), path_in(c, d))),
-        libc::SYS_linkat => (Act::Create, File(path_in(c, d))),
+        libc::SYS_linkat => (Act::Link, Files(path_in(a, b), path_in(c, d))),
         libc::SYS_symlinkat => (Act::Create, File(path_in(b, c))),
         // It has no flags.
         libc::SYS_fchmodat => (Act::Metadata, File(path_in(a, b))),

@@ -77,7 +77,7 @@ impl Look {
     /// Where that is: absolute paths, as the thread would find them now. Links are followed where they may be gone later.
     pub(super) fn resolve(self, thread: Pid, links_go: bool) -> Option<What> {
         let Self { act, seen } = self;
-        let follow = !matches!(act, Act::Remove | Act::Rename | Act::MetadataOfLink);
+        let follow = !matches!(act, Act::Remove | Act::Rename | Act::Link | Act::MetadataOfLink);
         // Whether looking goes to the link itself is not known.
         let leads = follow && act != Act::Read;
         let placed = |path: &OsString| place(thread, Path::new(path), follow).map(PathBuf::into_os_string);

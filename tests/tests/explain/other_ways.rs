@@ -56,6 +56,7 @@ act("through-link", os.mkdir, "through/made")
 act("made", os.open, "made/dir/entry", W)
 act("link-there", os.symlink, "x", "through/link")
 act("second-name", os.link, "secret", "through/second")
+act("name-here", os.link, outside + "/file", "sub/linked")
 act("unlink", os.unlink, "through/dir/entry")
 act("across", os.rename, "sub/file", "through/across")
 act("metadata", os.chmod, "through/file", 0o600)
@@ -82,7 +83,8 @@ for _ in range(3):
 /// An operation, its target in the scene, its error, and how often.
 type Told = (&'static str, &'static str, Errno, u64);
 
-const AT_NAMESPACES: [Told; 17] = [
+const AT_NAMESPACES: [Told; 18] = [
+    ("create", "workspace/sub/linked", Errno::EXDEV, 1),
     ("write", "workspace/sub/../.git/config", Errno::EROFS, 5),
     ("write", "workspace/.git/hooks/pre-commit", Errno::EROFS, 1),
     ("create", "workspace/.git/hooks/new", Errno::EROFS, 1),
@@ -102,7 +104,8 @@ const AT_NAMESPACES: [Told; 17] = [
     ("write", "workspace/above/nested/dir/deep", Errno::EROFS, 1),
 ];
 
-const AT_LANDLOCK: [Told; 9] = [
+const AT_LANDLOCK: [Told; 10] = [
+    ("create", "workspace/sub/linked", Errno::EXDEV, 1),
     ("write", "workspace/sub/../../outside/file", Errno::EACCES, 9),
     ("write", "workspace/through/dir/entry", Errno::EACCES, 2),
     ("create", "workspace/dangling", Errno::EACCES, 1),

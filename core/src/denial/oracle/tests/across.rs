@@ -66,9 +66,9 @@ fn what_lies_on_one_file_system_is_kept_apart_by_the_sandbox() {
     assert_eq!(found.iter().map(short).collect::<Vec<_>>(), [format!("create {made} EXDEV")]);
     assert_eq!(told(&world, Level::Landlock, between), []);
     // Who observes it tells the same.
-    let seen = |from: &str, to: &str| {
+    let seen_of = |act: Act, from: &str, to: &str| {
         let attempt = Attempt {
-            act: Act::Rename,
+            act,
             target: top.join(from).into(),
             second: Some(top.join(to).into()),
             places: [None, None],
@@ -81,9 +81,15 @@ fn what_lies_on_one_file_system_is_kept_apart_by_the_sandbox() {
         let plan = Plan::new(Isolation::Namespaces, Writes::Beneath(Vec::new()), Network::Off);
         confirm(&Seen { attempt, first_ms: 0.0 }, &world.judge(Level::Namespaces), &plan, &[])
     };
+    let seen = |from, to| seen_of(Act::Rename, from, to);
     let both = seen("ws/file", "more/new").unwrap();
     assert_eq!((short(&both), both.allow.is_none()), (format!("create {made} EXDEV"), true));
     let out = seen("out/file", "ws/new").unwrap();
     assert_eq!((short(&out), out.allow.is_none()), (format!("rename {file} EXDEV"), true));
     assert_eq!(seen("ws/file", "ws/sub/new"), None);
+    let linked = seen_of(Act::Link, "ws/file", "more/new").unwrap();
+    assert_eq!((short(&linked), linked.allow.is_none()), (format!("create {made} EXDEV"), true));
+    let from_outside = seen_of(Act::Link, "out/file", "ws/new").unwrap();
+    assert_eq!(short(&from_outside), format!("create {} EXDEV", top.join("ws/new").display()));
+    assert_eq!(seen_of(Act::Link, "ws/file", "ws/sub/new"), None);
 }
