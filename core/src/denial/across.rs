@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::judge::{Judge, Refusal};
+use super::judge::{Judge, Operation, Refusal};
 use crate::enforcement::Level;
 use crate::policy::ResolvedWrites;
 
@@ -24,8 +24,33 @@ pub(super) fn lie_apart(judge: &Judge<'_>, from: &Path, to: &Path) -> bool {
     root_of(from) != root_of(to)
 }
 
+/// What refuses it, and on which side: where a name is taken from something, or where it is given. What gets one more name
+/// (`is_link`) stays where it is, and is told of by the new one. `places`: where both lie, as far as that is known.
+pub(super) fn refused<T: Copy>(
+    judge: &Judge<'_>,
+    is_link: bool,
+    [taken, given]: [(Operation, T); 2],
+    places: [Option<&Path>; 2],
+    verdict: impl Fn(Operation, T) -> Option<Refusal>,
+) -> Option<(Operation, T, Refusal)> {
+    let [from, to] = places;
+    let of = |(operation, name): (Operation, T)| verdict(operation, name);
+    let taking = || {
+        let refusal = of(taken)?;
+        Some(match is_link {
+            true => (given, Refusal { resolved: to.map(Path::to_owned), ..refusal }),
+            false => (taken, refusal),
+        })
+    };
+    let giving = || Some((given, of(given)?));
+    // Where both may be written, each lies below a directory of its own.
+    let apart = || Some((given, between(judge, from?, to?)?));
+    let ((operation, name), otherwise) = taking().or_else(giving).or_else(apart)?;
+    Some((operation, name, refusal(judge, otherwise)))
+}
+
 /// What refuses it where both places may be written: at level namespaces, that each lies below a directory of its own.
-pub(super) fn between(judge: &Judge<'_>, from: &Path, to: &Path) -> Option<Refusal> {
+fn between(judge: &Judge<'_>, from: &Path, to: &Path) -> Option<Refusal> {
     (judge.level == Level::Namespaces && lie_apart(judge, from, to)).then(|| Refusal {
         promise: Some("P1"),
         rule: Some(judge.rule_on_writes(to)),
@@ -37,7 +62,7 @@ pub(super) fn between(judge: &Judge<'_>, from: &Path, to: &Path) -> Option<Refus
 }
 
 /// Why that was refused, by what is refused there otherwise. At level landlock there are no mounts, and a grant of both helps.
-pub(super) fn refusal(judge: &Judge<'_>, otherwise: Refusal) -> Refusal {
+fn refusal(judge: &Judge<'_>, otherwise: Refusal) -> Refusal {
     let (allow, risk) = match judge.level {
         Level::Namespaces => (None, Some(COPY.to_owned())),
         Level::Landlock | Level::None => (otherwise.allow, otherwise.risk),

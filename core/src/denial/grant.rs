@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::judge::{Judge, Operation, Refusal};
+use super::oracle::typed_words;
 use super::record::{Allow, Denial, Opens};
 use super::secret::{followed, is_run_by_itself, is_secret};
 use super::tools::named_by;
@@ -134,8 +135,7 @@ pub(super) fn on_the_way(judge: &Judge<'_>, denial: Denial, argv: &[OsString]) -
 /// above.
 fn with_its_tree(judge: &Judge<'_>, denial: Denial, argv: &[OsString]) -> Denial {
     let Some(place) = denial.resolved_target.as_deref().map(Path::new) else { return denial };
-    let words = argv.iter().filter_map(|word| word.to_str()).flat_map(str::split_whitespace);
-    let named = words.map(|word| Path::new(word.trim_matches(['\'', '"', ';'])));
+    let named = typed_words(argv).map(|word| Path::new(word.trim_matches(['\'', '"', ';'])));
     let holds = |tree: &&Path| tree.is_absolute() && place != *tree && place.starts_with(tree);
     let tree = named.filter(holds).max_by_key(|tree| tree.as_os_str().len());
     let blank = Refusal { promise: None, rule: None, errno: None, resolved: None, allow: None, risk: None };

@@ -11,7 +11,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use super::across;
 use super::fold::Fold;
 use super::grant::on_the_way;
-use super::judge::{Judge, Operation, Refusal, Verdict, locate};
+use super::judge::{Judge, Operation, Verdict, locate};
 use super::record::Denial;
 use super::seen::device;
 use super::tools::is_without_proxy;
@@ -169,21 +169,18 @@ fn confirm_two(said: &Said, from: &str, to: &str, ended: &Ended<'_>, judge: &Jud
             && device(judge, parent) == Some(lies_on)
             && judge.possible_outside(Operation::Create, &to_place);
         let is_a_link = said.operation == Some(Operation::Create);
-        let [taken, made] = [(Operation::Rename, &from_place, from), (Operation::Create, &to_place, to)];
-        let refused = [taken, made].into_iter().find_map(|(operation, place, name)| {
-            match judge.file_at(operation, place.clone()) {
-                // What gets one more name stays where it is.
-                Verdict::Denied(refusal) if is_a_link => {
-                    Some((Operation::Create, to, Refusal { resolved: Some(to_place.clone()), ..*refusal }))
-                }
-                Verdict::Denied(refusal) => Some((operation, name, *refusal)),
-                Verdict::Allowed { .. } => None,
-            }
-        });
-        // Both may be writable, each below a directory of its own.
-        let apart = || Some((Operation::Create, to, across::between(judge, &from_place, &to_place)?));
-        let (operation, name, refusal) = refused.or_else(apart)?;
-        let refusal = across::refusal(judge, refusal);
+        let verdict = |operation, (_, place): (&str, &Path)| match judge.file_at(operation, place.to_owned())
+        {
+            Verdict::Denied(refusal) => Some(*refusal),
+            Verdict::Allowed { .. } => None,
+        };
+        let (operation, (name, _), refusal) = across::refused(
+            judge,
+            is_a_link,
+            [(Operation::Rename, (from, &*from_place)), (Operation::Create, (to, &*to_place))],
+            [Some(&*from_place), Some(&*to_place)],
+            verdict,
+        )?;
         would_be.then(|| Denial::likely(operation, name.to_owned(), refusal, said.program.clone()))
     })
 }
@@ -302,8 +299,7 @@ fn confirm_unnamed(said: &Said, ended: &Ended<'_>, judge: &Judge<'_>) -> Option<
 /// Where relative paths may start: what the arguments lead the command into (`-C DIR`, `cd DIR`), and its own directory.
 fn directories(ended: &Ended<'_>) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let words: Vec<&str> =
-        ended.argv.iter().filter_map(|word| word.to_str()).flat_map(str::split_whitespace).collect();
+    let words: Vec<&str> = typed_words(ended.argv).collect();
     for pair in words.windows(2) {
         if let [option, directory] = pair
             && matches!(*option, "-C" | "cd" | "--directory" | "--prefix")
@@ -315,6 +311,11 @@ fn directories(ended: &Ended<'_>) -> Vec<PathBuf> {
     }
     found.push(ended.cwd.to_owned());
     found
+}
+
+/// The words of the arguments, and of scripts in them, with their marks.
+pub(super) fn typed_words(argv: &[OsString]) -> impl Iterator<Item = &str> {
+    argv.iter().filter_map(|word| word.to_str()).flat_map(str::split_whitespace)
 }
 
 /// A path without `.`; what `..` means is left to whoever follows links.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::judge::{DOMAIN, Judge, Operation};
-use super::oracle::THE_NETWORK;
+use super::oracle::{THE_NETWORK, typed_words};
 use super::record::{Certainty, Denial, Opens};
 use super::tools::{REGISTRIES, Registry, named_by};
 use crate::enforcement::Level;
@@ -73,7 +73,7 @@ fn asked_by(denial: &Denial, argv: &[OsString]) -> Option<&'static Registry> {
 
 /// The tools that words may name.
 fn words_of(argv: &[OsString]) -> Vec<&str> {
-    argv.iter().filter_map(|word| word.to_str()).flat_map(str::split_whitespace).map(named_by).collect()
+    typed_words(argv).map(named_by).collect()
 }
 
 fn granted(judge: &Judge<'_>, registry: &Registry, port: Option<u16>, denial: Denial) -> Denial {

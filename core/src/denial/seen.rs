@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use codex_linux_sandbox::{Act, Attempt, Plan, refused_call};
+use codex_linux_sandbox::{Act, Attempt, Denial as Closed, Plan, refused_call};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, Pid, access};
 
@@ -181,26 +181,20 @@ fn led_across(
 ) -> Option<Denial> {
     let lies_on = device(judge, from.at());
     let together = lies_on.is_some() && lies_on == device(judge, to.at().parent()?);
-    let refused = [(taking, from), (giving, to)].into_iter().find_map(|(operation, file)| {
-        match file.verdict(judge, operation) {
-            // What gets one more name stays where it is.
-            Ok(Verdict::Denied(refusal)) if taking == Operation::Write => {
-                let resolved = locate(to.at(), false).ok();
-                Some((giving, to, Refusal { resolved, ..*refusal }))
-            }
-            Ok(Verdict::Denied(refusal)) => Some((operation, file, *refusal)),
-            _ => None,
-        }
-    });
-    // Where both may be written, each lies below a directory of its own.
-    let apart = || {
-        let place = |file: File<'_>| locate(file.at(), false).ok();
-        let refusal = across::between(judge, &place(from)?, &place(to)?)?;
-        Some((giving, to, refusal))
+    let [from_place, to_place] = [from, to].map(|file| locate(file.at(), false).ok());
+    let verdict = |operation, file: File<'_>| match file.verdict(judge, operation) {
+        Ok(Verdict::Denied(refusal)) => Some(*refusal),
+        _ => None,
     };
-    let (operation, file, refusal) = refused.or_else(apart)?;
+    let (operation, file, refusal) = across::refused(
+        judge,
+        taking != Operation::Rename,
+        [(taking, from), (giving, to)],
+        [from_place.as_deref(), to_place.as_deref()],
+        verdict,
+    )?;
     let is_ours = together && possible(judge, taking, from) && possible(judge, giving, to);
-    is_ours.then(|| file.denied(operation, across::refusal(judge, refusal)))
+    is_ours.then(|| file.denied(operation, refusal))
 }
 
 /// The file system that something lies on, links not followed. What was in a view lay where its directory does.
@@ -285,15 +279,20 @@ fn call(judge: &Judge<'_>, words: &str, plan: &Plan) -> Option<Denial> {
     if !judge.root && takes_privilege(refused.name, first) {
         return None;
     }
-    let refusal = Refusal {
-        promise: Some(refused.promise),
+    let refusal = refusal_of(&refused, Some(refused.reason));
+    Some(Denial::exact(Operation::Call, refused.name.to_owned(), refusal))
+}
+
+/// Why a filter refuses a call, for this reason where it is known.
+pub(super) fn refusal_of(closed: &Closed, reason: Option<&str>) -> Refusal {
+    Refusal {
+        promise: Some(closed.promise),
         rule: None,
-        errno: Some(refused.answer.errno()),
+        errno: Some(closed.answer.errno()),
         resolved: None,
         allow: None,
-        risk: Some(refused.reason.to_owned()),
-    };
-    Some(Denial::exact(Operation::Call, refused.name.to_owned(), refusal))
+        risk: reason.map(str::to_owned),
+    }
 }
 
 /// Whether the kernel would refuse it to an ordinary user just the same.

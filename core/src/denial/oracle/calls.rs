@@ -8,10 +8,11 @@ use std::fs;
 use codex_linux_sandbox::{Denial as Closed, Isolation, Network, Plan, Writes, denials, has_capability};
 use nix::errno::Errno;
 
-use super::super::judge::{Judge, Operation, Refusal};
+use super::super::judge::{Judge, Operation};
 use super::super::record::Denial;
-use super::Ended;
+use super::super::seen::refusal_of;
 use super::message::program_of;
+use super::{Ended, typed_words};
 use crate::enforcement::Level;
 use crate::policy::NetworkAccess;
 
@@ -104,7 +105,10 @@ pub(super) fn refused(text: &str, ended: &Ended<'_>, judge: &Judge<'_>) -> Vec<D
         // Where the arguments decide why, the first row is that of user namespaces.
         let is_known = rows.all(|row| row.reason == first.reason)
             || (!judge.root && asks_for_a_user_namespace(line, ended));
-        possible(*takes, line, ended, judge).then(|| denial(first, is_known.then_some(first.reason), line))
+        possible(*takes, line, ended, judge).then(|| {
+            let refusal = refusal_of(first, is_known.then_some(first.reason));
+            Denial::likely(Operation::Call, first.name.to_owned(), refusal, program_of(line))
+        })
     });
     confirmed.collect()
 }
@@ -170,26 +174,13 @@ fn asks_for_a_user_namespace(line: &str, ended: &Ended<'_>) -> bool {
     if let Some(flags) = flags {
         return flags & CLONE_NEWUSER != 0;
     }
-    let words = ended.argv.iter().filter_map(|word| word.to_str()).flat_map(str::split_whitespace);
-    let mut options = words.skip_while(|word| !word.ends_with("unshare"));
+    let mut options = typed_words(ended.argv).skip_while(|word| !word.ends_with("unshare"));
     line.contains("new namespace")
         || options.any(|word| match word.strip_prefix("--") {
             Some(option) => option.starts_with("user") || option.starts_with("map-"),
             // Short ones stand together: `-Urn`.
             None => word.starts_with('-') && word.contains(['U', 'r', 'c']),
         })
-}
-
-fn denial(closed: &Closed, reason: Option<&str>, line: &str) -> Denial {
-    let refusal = Refusal {
-        promise: Some(closed.promise),
-        rule: None,
-        errno: Some(closed.answer.errno()),
-        resolved: None,
-        allow: None,
-        risk: reason.map(str::to_owned),
-    };
-    Denial::likely(Operation::Call, closed.name.to_owned(), refusal, program_of(line))
 }
 
 #[cfg(test)]
