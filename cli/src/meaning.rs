@@ -131,16 +131,19 @@ impl Meaning {
 
     /// How sandboxes are built in which something is run, whatever the policy: with the audit log, where there is one.
     pub(crate) fn running_options(&self) -> Result<SandboxOptions, MeaningError> {
-        let audit = &self.config.settings.audit;
-        let log = audit.file.value.as_deref().map(|file| AuditLog::open(file, audit.max_bytes.value));
-        Ok(SandboxOptions { audit: log.transpose()?.map(Arc::new), ..self.sandbox_options() })
+        self.noting_in(|log| log)
     }
 
     /// The same, where others who hold the audit log are waited for no longer than this.
     pub(crate) fn running_options_within(&self, patience: Duration) -> Result<SandboxOptions, MeaningError> {
-        let options = self.running_options()?;
-        let log = options.audit.and_then(Arc::into_inner);
-        Ok(SandboxOptions { audit: log.map(|log| Arc::new(log.with_patience(patience))), ..options })
+        self.noting_in(|log| log.with_patience(patience))
+    }
+
+    fn noting_in(&self, opened: impl FnOnce(AuditLog) -> AuditLog) -> Result<SandboxOptions, MeaningError> {
+        let audit = &self.config.settings.audit;
+        let log = audit.file.value.as_deref().map(|file| AuditLog::open(file, audit.max_bytes.value));
+        let log = log.transpose()?.map(|log| Arc::new(opened(log)));
+        Ok(SandboxOptions { audit: log, ..self.sandbox_options() })
     }
 
     /// How sandboxes are built, whatever the policy.

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use codex_core::config::{Explain, Isolation};
+use codex_core::config::{Explain, Isolation, Settings};
 use codex_core::denial::LastFailed;
 use codex_core::exec::{ExecRequest, ExecResult, Outcome, Sandbox};
 use codex_linux_sandbox::shown;
@@ -109,7 +109,7 @@ impl InViews {
         if isolation.value == Isolation::Landlock {
             return Err(ExplainError::Landlock(format!("sandbox.isolation ({})", isolation.origin)));
         }
-        let outside = outside(&meaning);
+        let outside = outside(&meaning.config.settings);
         if what_is_outside == Outside::Closed {
             meaning.config.settings.close_outside();
         }
@@ -196,8 +196,7 @@ const fn code(result: &ExecResult, of_run: i32) -> i32 {
 }
 
 /// What the policy opens that is no file.
-pub(super) fn outside(meaning: &Meaning) -> Option<&'static str> {
-    let settings = &meaning.config.settings;
+pub(super) fn outside(settings: &Settings) -> Option<&'static str> {
     let sockets = !settings.sandbox.allow_unix_sockets.is_empty();
     let hosts = !settings.sandbox.allow_hosts.is_empty();
     match (settings.policy().has_full_network_access(), sockets, hosts) {

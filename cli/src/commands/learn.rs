@@ -190,7 +190,7 @@ impl<'a> Course<'a> {
         }
         let sandbox = self.meaning.sandbox_with(options)?;
         // The last run may reach less.
-        self.outside = self.outside.or(outside(&self.meaning));
+        self.outside = self.outside.or(outside(&self.meaning.config.settings));
         let mut request = request(&self.meaning, args.command.clone(), "learn")?;
         request.limits = args.limits();
         let route = Route::Cancel(request.cancellation.clone());

@@ -41,7 +41,7 @@ pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>, typed: &[OsStrin
     }
     if args.print_plan {
         return match prepare(args) {
-            Ok(Prepared { sandbox, request, .. }) => match sandbox.command_line(&request) {
+            Ok(Prepared { sandbox, request }) => match sandbox.command_line(&request) {
                 Ok(line) => render::command_line(&line),
                 Err(error) => render::refusal(&error.to_string(), exit_code::REFUSED),
             },
@@ -72,8 +72,6 @@ pub(crate) fn sandbox(args: &SandboxArgs, begun: Option<Begun>, typed: &[OsStrin
 struct Prepared {
     sandbox: Sandbox,
     request: ExecRequest,
-    /// What the policy opens that is no file, and that no replay could undo.
-    outside: Option<&'static str>,
 }
 
 fn prepare(args: &SandboxArgs) -> Result<Prepared, MeaningError> {
@@ -99,7 +97,7 @@ fn prepare(args: &SandboxArgs) -> Result<Prepared, MeaningError> {
     if !args.json && !args.pty {
         request.budget = OutputBudget { bytes: 0, lines: 0 };
     }
-    Ok(Prepared { sandbox, request, outside: outside(&meaning) })
+    Ok(Prepared { sandbox, request })
 }
 
 /// A command as everything around it has it, with the binary's other names on its `PATH`. `by`: who asks, for the audit log.
@@ -142,14 +140,16 @@ pub(super) fn put_first(aliases: &AliasDirectory, env: &mut [(OsString, OsString
 }
 
 fn run(args: &SandboxArgs, prepared: Prepared, begun: Begun, typed: &[OsString]) -> i32 {
-    let Prepared { sandbox, mut request, outside } = prepared;
+    let Prepared { sandbox, mut request } = prepared;
     let sandbox = &sandbox;
     let Begun { signals, as_a_job, early, mut overheard } = begun;
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,
     };
-    let explainable = |result: &ExecResult| render::explainable(&result.enforcement, outside.is_none());
+    let explainable = |result: &ExecResult| {
+        render::explainable(&result.enforcement, outside(sandbox.settings()).is_none());
+    };
     request.stops_with_the_command = as_a_job;
     request.signals = SignalsFor::Inherit(signals.callers);
     if args.pty {

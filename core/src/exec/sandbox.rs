@@ -268,7 +268,8 @@ impl Sandbox {
     }
 
     /// The settings that the policy was made from.
-    pub(super) fn settings(&self) -> &Settings {
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
         &self.0.options.settings
     }
 

@@ -116,7 +116,7 @@ mod tests {
             format!("/proc/self/fd/{}", reader.as_raw_fd()),
             format!("/proc/self/fd/{}", removed.as_raw_fd()),
             format!("/proc/self/fd/0{number}"),
-            "/proc/1/cwd".to_owned(),
+            format!("/proc/{}/cwd", me + 1),
             "/proc/self/../self/cwd".to_owned(),
             "/proc/self/fd".to_owned(),
             "/proc/self/exe".to_owned(),
